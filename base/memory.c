@@ -1,0 +1,56 @@
+/* mmap with MADV_HUGEPAGE: first touch of a small page costs microseconds, and free() gives pages
+ * back that the next step would fault in again. */
+#define _GNU_SOURCE
+#include "base/memory.h"
+
+#include <assert.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+size_t memory_round(size_t bytes)
+{
+    return (bytes + MEMORY_ALIGNMENT - 1) / MEMORY_ALIGNMENT * MEMORY_ALIGNMENT;
+}
+
+bool memory_product(size_t *product, size_t a, size_t b)
+{
+    if (__builtin_mul_overflow(a, b, product)) {
+        *product = 0;
+        return false;
+    }
+    return true;
+}
+
+status arena_open(arena *a, const char *name, size_t capacity)
+{
+    *a = (arena){.name = name};
+    if (capacity == 0) return STATUS_OK;
+    size_t bytes = memory_round(capacity);
+    void *base = bytes < capacity ? MAP_FAILED
+                                  : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+        return fail(STATUS_NOMEM, "memory for the %s: %zu bytes asked for, not available", name,
+                    capacity);
+    madvise(base, bytes, MADV_HUGEPAGE);
+    a->base = base;
+    a->capacity = bytes;
+#pragma omp parallel for schedule(static)
+    for (size_t page = 0; page < bytes; page += 4096) ((volatile char *)a->base)[page] = 0;
+    return STATUS_OK;
+}
+
+void *arena_take(arena *a, size_t bytes)
+{
+    bytes = memory_round(bytes);
+    assert(bytes <= a->capacity - a->used);
+    void *taken = a->base + a->used;
+    a->used += bytes;
+    return taken;
+}
+
+void arena_close(arena *a)
+{
+    if (a->base) munmap(a->base, a->capacity);
+    *a = (arena){.name = a->name};
+}

@@ -1,0 +1,40 @@
+/** Memory that is allocated once, aligned and on huge pages where the system has them. */
+#ifndef VARIO_BASE_MEMORY_H
+#define VARIO_BASE_MEMORY_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { MEMORY_ALIGNMENT = 64 };
+
+/** A block handed out in order and freed at once. */
+typedef struct {
+    char *base;
+    size_t capacity; /**< bytes */
+    size_t used;     /**< bytes, a multiple of MEMORY_ALIGNMENT */
+    const char *name;
+} arena;
+
+/** Round bytes up to a multiple of MEMORY_ALIGNMENT. */
+size_t memory_round(size_t bytes);
+
+/** Product of two sizes; false (and *product = 0) when it overflows. */
+bool memory_product(size_t *product, size_t a, size_t b);
+
+/** Allocate an arena of zeros, its pages touched by all OpenMP threads; not collective.
+ *
+ * @param name  static string for messages ("parameters", "activations")
+ * @return STATUS_OK or STATUS_NOMEM (a is then empty); capacity 0 allocates nothing
+ */
+status arena_open(arena *a, const char *name, size_t capacity);
+
+/** Hand out bytes, aligned to MEMORY_ALIGNMENT; NULL never: exhausting an arena is a bug (assert).
+ */
+void *arena_take(arena *a, size_t bytes);
+
+/** Free; takes an empty arena too. */
+void arena_close(arena *a);
+
+#endif

@@ -1,0 +1,53 @@
+/* Layout of units: offsets from shapes. */
+#include "base/parameters.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+size_t layout_element_bytes(const layout *l, const tensor *t)
+{
+    return t->dimensions == 2 && l->matrix_type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+}
+
+status layout_open(layout *l, const parameters *p, dtype matrix_type)
+{
+    *l = (layout){.matrix_type = matrix_type};
+    l->tensor_offset = calloc(p->tensor_count, sizeof *l->tensor_offset);
+    l->unit_bytes = calloc(p->unit_count, sizeof *l->unit_bytes);
+    if (!l->tensor_offset || !l->unit_bytes) {
+        layout_close(l);
+        return fail(STATUS_NOMEM, "memory for the layout of %zu tensors", p->tensor_count);
+    }
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        const tensor *t = &p->tensors[i];
+        l->tensor_offset[i] = l->unit_bytes[t->unit];
+        l->unit_bytes[t->unit] += memory_round(t->count * layout_element_bytes(l, t));
+    }
+    return STATUS_OK;
+}
+
+void layout_close(layout *l)
+{
+    free(l->tensor_offset);
+    free(l->unit_bytes);
+    *l = (layout){0};
+}
+
+size_t layout_offset(const layout *l, const parameters *p, size_t unit_number, size_t element)
+{
+    const unit *u = &p->units[unit_number];
+    for (size_t i = u->first; i < u->first + u->tensors; i++) {
+        const tensor *t = &p->tensors[i];
+        if (element < t->count) return l->tensor_offset[i] + element * layout_element_bytes(l, t);
+        element -= t->count;
+    }
+    return l->unit_bytes[unit_number];
+}
+
+void parameters_close(parameters *p)
+{
+    free(p->tensors);
+    free(p->units);
+    *p = (parameters){0};
+}

@@ -1,0 +1,38 @@
+/** Expected failures: a status says what kind, one message says what happened. */
+#ifndef VARIO_BASE_STATUS_H
+#define VARIO_BASE_STATUS_H
+
+typedef enum {
+    STATUS_OK = 0,
+    STATUS_INPUT,   /**< the user's input is wrong: exit code 2 */
+    STATUS_IO,      /**< a disk or file operation failed: exit code 3 */
+    STATUS_NOMEM,   /**< memory ran out: exit code 3 */
+    STATUS_PEER,    /**< another rank or the launcher failed: exit code 3 */
+    STATUS_NUMERIC, /**< training broke down (see guard.max_skipped): exit code 3 */
+    STATUS_STOPPED, /**< stopped by a signal or a deadline, checkpoint written: exit code 75 */
+} status;
+
+enum { STATUS_MESSAGE_SIZE = 1024 };
+
+/** Record a failure; not collective.
+ *
+ * The first failure wins: while a message is pending, later ones are dropped, so the
+ * message is the cause and not a consequence.
+ *
+ * @param code    not STATUS_OK
+ * @param format  printf format of one sentence that names the place, what was found and
+ *                what was expected; no newline
+ * @return code
+ */
+status fail(status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** The pending message, "" when there is none; valid until the next call of this module. */
+const char *status_message(void);
+
+/** Forget the pending message (after it was printed, or when the failure was expected). */
+void status_clear(void);
+
+/** The process's exit code for a status: 0, 2, 3 or 75. */
+int status_exit_code(status code);
+
+#endif

@@ -1,0 +1,112 @@
+/** Job files: one YAML file, one schema table (io/job_schema.c) that validation, defaults,
+ * documentation and the resolved copy all read. */
+#ifndef VARIO_IO_JOB_H
+#define VARIO_IO_JOB_H
+
+#include "base/status.h"
+#include "model/gpt2.h"
+#include "optimizer/optimizer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
+
+typedef enum { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } shard_stage;
+typedef enum { SCOPE_MICROBATCH, SCOPE_STEP } clip_scope;
+typedef enum { ON_ERROR_STOP, ON_ERROR_CONTINUE } on_error;
+
+typedef struct {
+    char name[JOB_TEXT];
+    uint64_t seed;
+    char output[JOB_TEXT];
+    struct {
+        int kind;            /**< 0: gpt2 */
+        int preset;          /**< 0: none given; then 124m, 355m, 774m, 1558m */
+        gpt2_config gpt2;    /**< preset filled in, explicit sizes win over it */
+        char init[JOB_TEXT]; /**< "scratch" or a directory with model.safetensors */
+    } model;
+    struct {
+        char train[JOB_TEXT],
+            valid[JOB_TEXT]; /**< glob patterns; relative to the working directory */
+        bool shift;          /**< shift: epoch (true) or none */
+    } data;
+    struct {
+        uint64_t sequences, length,
+            microbatches; /**< length 0 in the file means block_size; resolved here */
+    } batch;
+    uint64_t steps;
+    struct {
+        optimizer_kind kind;
+        double ess, hessian_init;
+        hessian_kind hessian;
+        double beta1, beta2, weight_decay, epsilon, momentum;
+        uint64_t mc_samples;
+        bool rescale_lr, debias;
+    } optimizer;
+    schedule schedule;
+    struct {
+        double norm; /**< infinity: no clipping (the key is absent or .inf) */
+        clip_scope scope;
+        double update; /**< infinity: no clipping */
+    } clip;
+    struct {
+        shard_stage shard;
+        dtype wire;
+        uint64_t threads; /**< 0: auto */
+    } parallel;
+    dtype precision;
+    recompute_kind recompute;
+    struct {
+        uint64_t every, batches, samples; /**< every 0: only at the end */
+    } eval;
+    struct {
+        uint64_t every, keep; /**< every 0: only at the end; keep 0: all */
+        on_error on_error;
+        bool initial;
+        double margin_seconds;
+    } checkpoint;
+    struct {
+        uint64_t max_skipped;
+    } guard;
+    struct {
+        uint64_t every;
+        bool tensorboard;
+    } log;
+} job;
+
+/** Read, override and validate a job; not collective (rank 0 reads and broadcasts the struct,
+ * which is plain data).
+ *
+ * @param path       of the YAML file; messages name path:line:column
+ * @param overrides  [count] "key=value" with dotted keys ("batch.sequences=4"); messages name
+ *                   --set key=value
+ * @return STATUS_OK or STATUS_INPUT (unknown key with the nearest valid one, wrong type, out of
+ *         range, contradiction, duplicate key), STATUS_IO when the file cannot be read is
+ *         STATUS_INPUT too: the path is the user's input
+ */
+status job_read(job *j, const char *path, const char *const *overrides, size_t count);
+
+/** Write the resolved job, every key with its value, in the schema's order: reading the result
+ * gives an equal job. @return STATUS_OK or STATUS_IO */
+status job_write(const job *j, FILE *out);
+
+/** Print the schema as documentation: key, type, default, range, whether it may change on resume,
+ * meaning. */
+void job_schema_print(FILE *out, bool json);
+
+/** Whether a run that began as `before` may go on as `now`: STATUS_OK, or STATUS_INPUT naming the
+ * first key that differs and may not change, with both values. */
+status job_resume_check(const job *before, const job *now, const char *run);
+
+/** A job's warnings about optimizer settings (docs/numerics.md): steps (1 - beta2) << 1, an ess far
+ * from the number of training tokens or windows, ...
+ * @param tokens  in the training data; 0 when unknown
+ * @return how many were written to lines; each line a NUL-terminated sentence
+ */
+size_t job_warnings(const job *j, uint64_t tokens, char lines[][STATUS_MESSAGE_SIZE],
+                    size_t capacity);
+
+#endif

@@ -1,0 +1,53 @@
+/** A run's directory: made, locked, logged to. Rank 0 alone calls these. */
+#ifndef VARIO_IO_RUN_H
+#define VARIO_IO_RUN_H
+
+#include "base/status.h"
+#include "io/job.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct run run;
+
+/** Make output/name where it is absent, and lock it (fcntl lock on .lock, which names host and
+ * process). @return STATUS_INPUT when another live process holds the lock, or the path is no
+ * directory or not writable, naming which */
+status run_open(run **r, const job *j);
+void run_close(run **r);
+const char *run_path(const run *r);
+
+/** Remove checkpoints, metrics and events of an earlier run (--fresh). Refused (STATUS_INPUT)
+ * unless `force`: the message says how many checkpoints would be lost and how to force it. */
+status run_clear(run *r, bool force);
+
+/** Write job.yaml (resolved) under another name and rename it. */
+status run_write_job(run *r, const job *j);
+
+/** One row of metrics.csv; NAN prints as an empty field. */
+typedef struct {
+    uint64_t step;   /**< finished steps */
+    uint64_t tokens; /**< seen since step 0 */
+    double seconds;  /**< since step 0, of training, over all legs */
+    double train_loss, valid_loss, valid_loss_averaged, lr, grad_norm, grad_clip_fraction,
+        update_clip_fraction, sigma_mean, hessian_min, hessian_mean, hessian_bias,
+        tokens_per_second, model_flops_utilization;
+    uint64_t bytes_sent; /**< by all ranks in the last step */
+    double comm_fraction;
+} metrics;
+
+/** Open metrics.csv for appending; rows after `steps` (of a leg that went further than its last
+ * checkpoint) are removed first, rewriting the file under another name.
+ * @param seconds  out: `seconds` of the last row kept, 0 for none */
+status run_metrics_open(run *r, uint64_t steps, double *seconds);
+status run_metrics_append(run *r, const metrics *row);
+
+/** Append one JSON object to events.jsonl: {"time": ..., "event": event, KEY: VALUE, ...}.
+ * @param details  JSON members without braces, may be "" ("\"step\": 12") */
+status run_event(run *r, const char *event, const char *details);
+
+/** Refuse (STATUS_INPUT, naming both figures) when the file system of the run has fewer free bytes
+ * than `bytes`. */
+status run_check_space(const run *r, uint64_t bytes);
+
+#endif

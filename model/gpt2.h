@@ -1,0 +1,83 @@
+/** GPT-2: parameter order, forward and backward. The model never sees ranks: it asks for a unit's
+ * weights when it needs them and hands over a unit's gradient when that is whole. */
+#ifndef VARIO_MODEL_GPT2_H
+#define VARIO_MODEL_GPT2_H
+
+#include "base/memory.h"
+#include "base/parameters.h"
+#include "kernels/noise.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    size_t n_layer, n_head, n_embd, block_size, vocab_size;
+    bool bias;
+    double dropout; /**< probability of dropping, 0 for none */
+} gpt2_config;
+
+/** Units: 0 is the embeddings (wte, wpe), 1 + l is block l, 1 + n_layer is the final norm. */
+status gpt2_parameters(parameters *p, const gpt2_config *config);
+
+/** Where weights come from and gradients go. The buffers have the layouts that gpt2_open was given:
+ * weights in layout_open(precision), gradients in layout_open(DTYPE_F32).
+ *
+ * Order of calls in a forward pass: weights(0), weights(1) release(1), ..., weights(L)
+ * release(L), weights(L + 1). In a backward pass, after that: gradients_done(L + 1),
+ * release(L + 1), then for l = L ... 1: weights(l), gradients(l), gradients_done(l), release(l),
+ * then gradients_done(0), release(0). gradients(0) and gradients(L + 1) are asked for before
+ * weights(L). Passes without a backward release L + 1 and 0 at the end. A pointer from weights
+ * stays valid until its release; one from gradients until gradients_done.
+ */
+typedef struct {
+    void *context;
+    const void *(*weights)(void *context, size_t unit);
+    void (*release)(void *context, size_t unit);
+    float *(*gradients)(void *context, size_t unit); /**< contents undefined: written, not added */
+    void (*gradients_done)(void *context, size_t unit);
+    void (*poll)(void *context); /**< called where kernels end; may be NULL */
+} model_hooks;
+
+typedef enum { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute_kind;
+
+typedef struct {
+    size_t sequences, length; /**< of a micro-batch */
+    dtype precision;
+    recompute_kind recompute;
+    bool training; /**< false: forward only, no memory for a backward pass */
+} gpt2_shape;
+
+typedef struct gpt2 gpt2;
+
+/** Bytes of activations that gpt2_open will allocate, to the byte. */
+size_t gpt2_activation_bytes(const gpt2_config *config, const gpt2_shape *shape);
+
+/** Allocate; not collective. @return STATUS_OK or STATUS_NOMEM (*model is then NULL). */
+status gpt2_open(gpt2 **model, const gpt2_config *config, const gpt2_shape *shape);
+void gpt2_close(gpt2 **model);
+
+/** Forward and backward of one micro-batch.
+ *
+ * @param tokens   [sequences * length] each below vocab_size
+ * @param targets  [sequences * length]
+ * @param key      dropout noise: stream STREAM_DROPOUT, sample w, step t; unused without dropout
+ * @return the mean loss in nats a token; gradients are those of the mean
+ */
+double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
+                     const uint16_t *targets, noise_key key);
+
+/** Per-token losses, no dropout: losses [sequences * length] in nats. */
+void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
+                 const uint16_t *targets, float *losses);
+
+/** Logits of one position of the first sequence: logits [vocab_size] fp32. Tokens after
+ * `position` are ignored (the attention is causal). */
+void gpt2_logits(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens, size_t position,
+                 float *logits);
+
+/** Floating-point operations of one training token: 6 N_mm + 12 L C T / 2 (causal half), N_mm the
+ * parameters of the matrix products, tied output included, embeddings look-ups not. */
+double gpt2_flops_per_token(const gpt2_config *config, size_t length);
+
+#endif

@@ -1,0 +1,119 @@
+/** Optimizer arithmetic on slices: parts of one tensor, contiguous, fp32. No MPI, no allocation,
+ * no I/O. Every function is element-wise and threaded with OpenMP; its bits do not depend on the
+ * number of threads nor on where a slice begins. */
+#ifndef VARIO_OPTIMIZER_OPTIMIZER_H
+#define VARIO_OPTIMIZER_OPTIMIZER_H
+
+#include "base/parameters.h"
+#include "kernels/noise.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { OPTIMIZER_IVON, OPTIMIZER_ADAMW, OPTIMIZER_SGD } optimizer_kind;
+typedef enum { HESSIAN_PRICE, HESSIAN_GRADSQ } hessian_kind;
+
+/** IVON (Shen et al., ICML 2024), see docs/numerics.md for the formulas. */
+typedef struct {
+    double lambda; /**< effective sample size */
+    double delta;  /**< weight decay of this tensor: 0 for 1-D tensors */
+    double h0;     /**< initial Hessian */
+    double beta1, beta2;
+    double xi;        /**< element-wise update clip; infinity for none */
+    double alpha;     /**< learning rate of this step, lr (h0 + job's delta) when rescaled */
+    uint64_t updates; /**< n: updates made, this one included */
+    bool debias;      /**< divide the momentum by 1 - beta1^n */
+    hessian_kind hessian;
+} ivon_step;
+
+typedef struct {
+    double beta1, beta2, epsilon;
+    double decay; /**< of this tensor: 0 for 1-D tensors */
+    double lr;
+    uint64_t updates; /**< n, this one included */
+} adamw_step;
+
+typedef struct {
+    double momentum, decay, lr;
+} sgd_step;
+
+/** sigma = 1 / sqrt(lambda (h + delta)). [count] each; destination first; may not alias. */
+void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_t count);
+
+/** theta = m + sigma * epsilon(key, index + i), in type (bf16: rounded stochastically with the
+ * element's own bits: (bits(theta) + ((r & 0x1ff) << 7) + 64) >> 16).
+ * @param theta  [count] of type: float or bf16
+ * @param sigma  [count]; NULL means no noise: theta = m, rounded to nearest even
+ * @param index  logical index of the first element
+ */
+void sample_weights(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
+                    uint64_t index, size_t count);
+
+/** Initial weights: mean + deviation * epsilon (stream 1), or the constant mean. */
+void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
+                     size_t count);
+
+/** Add one work item's gradient piece to the owner's sums.
+ *
+ * g_sum += scale * piece; for HESSIAN_PRICE also f_sum += epsilon(key, index + i) * (scale *
+ * piece), for HESSIAN_GRADSQ f_sum += (scale * piece)^2.
+ *
+ * @param g_sum  [count]
+ * @param f_sum  [count], or NULL for optimizers without a Hessian sum
+ * @param piece  [count] of type
+ * @param scale  norm clipping factor of the item
+ */
+void accumulate_piece(float *g_sum, float *f_sum, const void *piece, dtype type, float scale,
+                      hessian_kind hessian, noise_key key, uint64_t index, size_t count);
+
+/** Update (m, h, momentum) in place from the sums of a step.
+ *
+ * gbar = g_scale * g_sum; f = f_scale * f_sum, divided by sigma (formed from the old h) for
+ * HESSIAN_PRICE, times lambda for HESSIAN_GRADSQ.
+ *
+ * @param clipped   += how many elements the update clip cut
+ * @param rescued   += how many elements of h + delta had to be kept positive
+ */
+void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
+                 double g_scale, double f_scale, const ivon_step *step, size_t count,
+                 uint64_t *clipped, uint64_t *rescued);
+
+void adamw_update(float *m, float *exp_avg, float *exp_avg_sq, const float *g_sum, double g_scale,
+                  const adamw_step *step, size_t count);
+
+void sgd_update(float *m, float *velocity, const float *g_sum, double g_scale, const sgd_step *step,
+                size_t count);
+
+/** Double sums of (scale * g)^2 over blocks of PARAMETER_BLOCK elements: block b covers elements
+ * 256 b .. of values; the last may be short. Sums inside a block run in element order.
+ * @param sums  [ceil(count / 256)] out
+ */
+void squared_blocks(double *sums, const float *values, double scale, size_t count);
+
+/* Schedules: lr at step t = 0, 1, ... (see docs/jobs.md). */
+typedef enum {
+    SCHEDULE_CONSTANT,
+    SCHEDULE_LINEAR,
+    SCHEDULE_COSINE,
+    SCHEDULE_WSD,          /**< warmup-stable-decay: linear decay over the last `decay` steps */
+    SCHEDULE_INVERSE_SQRT, /**< peak * sqrt(max(warmup,1) / max(t + 1, warmup, 1)) */
+    SCHEDULE_STEPS,        /**< times `factor` at each of `milestones` */
+} schedule_kind;
+
+enum { SCHEDULE_MILESTONES = 16 };
+
+typedef struct {
+    schedule_kind kind;
+    double peak, final;
+    uint64_t warmup;
+    uint64_t decay;
+    double factor;
+    size_t milestone_count;
+    uint64_t milestones[SCHEDULE_MILESTONES];
+} schedule;
+
+/** Learning rate of step t of a run of `steps` steps. */
+double schedule_at(const schedule *s, uint64_t t, uint64_t steps);
+
+#endif

@@ -1,0 +1,117 @@
+/* The only place, beside io/, where MPI_COMM_WORLD is named. Messages are bytes: MPI has no bf16.
+ */
+#define _GNU_SOURCE
+#include "runtime/comm.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <omp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const bytes_names[BYTES_KINDS] = {"weights", "gradients", "parameters", "norms",
+                                              "control"};
+
+status comm_open(comm *c)
+{
+    *c = (comm){.size = 1};
+    int provided = 0;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
+    MPI_Comm_dup(MPI_COMM_WORLD, &c->world);
+    MPI_Comm_dup(MPI_COMM_WORLD, &c->checkpoint);
+    MPI_Comm_rank(c->world, &c->rank);
+    MPI_Comm_size(c->world, &c->size);
+    if (provided < MPI_THREAD_MULTIPLE)
+        return fail(STATUS_PEER, "MPI: thread support MPI_THREAD_MULTIPLE expected, level %d found",
+                    provided);
+    return STATUS_OK;
+}
+
+void comm_close(comm *c)
+{
+    MPI_Comm_free(&c->checkpoint);
+    MPI_Comm_free(&c->world);
+    MPI_Finalize();
+}
+
+void comm_sum_ordered(comm *c, double *values, size_t count)
+{
+    if (c->size == 1 || count == 0) return;
+    double *all = malloc((size_t)c->size * count * sizeof *all);
+    if (!all) MPI_Abort(c->world, status_exit_code(STATUS_NOMEM));
+    double start = MPI_Wtime();
+    MPI_Allgather(values, (int)count, MPI_DOUBLE, all, (int)count, MPI_DOUBLE, c->world);
+    c->waited_seconds += MPI_Wtime() - start;
+    c->sent[BYTES_CONTROL] += (uint64_t)(c->size - 1) * count * sizeof *values;
+    for (size_t i = 0; i < count; i++) {
+        values[i] = 0.0;
+        for (size_t r = 0; r < (size_t)c->size; r++) values[i] += all[r * count + i];
+    }
+    free(all);
+}
+
+void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,
+               MPI_Request *request)
+{
+    assert(bytes <= INT_MAX);
+    MPI_Isend(data, (int)bytes, MPI_BYTE, to, tag, c->world, request);
+    c->sent[kind] += bytes;
+}
+
+void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Request *request)
+{
+    assert(bytes <= INT_MAX);
+    MPI_Irecv(data, (int)bytes, MPI_BYTE, from, tag, c->world, request);
+}
+
+void comm_wait(comm *c, MPI_Request *requests, size_t count)
+{
+    if (count == 0) return;
+    double start = MPI_Wtime();
+    MPI_Waitall((int)count, requests, MPI_STATUSES_IGNORE);
+    c->waited_seconds += MPI_Wtime() - start;
+}
+
+void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind)
+{
+    if (c->size == 1) return;
+    int *counts = malloc(2 * (size_t)c->size * sizeof *counts);
+    if (!counts) MPI_Abort(c->world, status_exit_code(STATUS_NOMEM));
+    int *displacements = counts + c->size;
+    MPI_Datatype element;
+    MPI_Type_contiguous((int)element_bytes, MPI_BYTE, &element);
+    MPI_Type_commit(&element);
+    for (int r = 0; r < c->size; r++) {
+        assert(first[r + 1] <= INT_MAX);
+        counts[r] = (int)(first[r + 1] - first[r]);
+        displacements[r] = (int)first[r];
+    }
+    double start = MPI_Wtime();
+    MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, counts, displacements, element,
+                   c->world);
+    c->waited_seconds += MPI_Wtime() - start;
+    c->sent[kind] += (uint64_t)(c->size - 1) * (uint64_t)counts[c->rank] * element_bytes;
+    MPI_Type_free(&element);
+    free(counts);
+}
+
+int comm_threads(comm *c, uint64_t wanted)
+{
+    if (wanted > 0) return (int)wanted;
+    const char *given = getenv("OMP_NUM_THREADS");
+    int own = given ? atoi(given) : 0;
+    MPI_Comm node;
+    MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    int ranks = 1;
+    MPI_Comm_size(node, &ranks);
+    cpu_set_t mine, all;
+    CPU_ZERO(&mine);
+    sched_getaffinity(0, sizeof mine, &mine);
+    MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, node);
+    MPI_Comm_free(&node);
+    if (own > 0) return own;
+    int share = CPU_COUNT(&all) / ranks;
+    if (share > CPU_COUNT(&mine)) share = CPU_COUNT(&mine);
+    return share < 1 ? 1 : share;
+}

@@ -1,0 +1,62 @@
+/** The ranks of a run, and every byte they send. */
+#ifndef VARIO_RUNTIME_COMM_H
+#define VARIO_RUNTIME_COMM_H
+
+#include "base/status.h"
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** What bytes are sent for. */
+typedef enum {
+    BYTES_WEIGHTS,    /**< sampled weights from owners to the ranks that compute (parameters) */
+    BYTES_GRADIENTS,  /**< gradient pieces, or sums of them (none, optimizer), to the owners */
+    BYTES_PARAMETERS, /**< means and deviations (or sums: none) from their owners to all */
+    BYTES_NORMS,      /**< block sums of the gradient's norm */
+    BYTES_CONTROL,    /**< losses, clipping factors, flags */
+    BYTES_KINDS
+} bytes_kind;
+
+extern const char *const bytes_names[BYTES_KINDS];
+
+/** Message tags of point-to-point traffic on `world`. */
+enum { TAG_WEIGHTS = 1, TAG_GRADIENTS = 2 };
+
+typedef struct {
+    MPI_Comm world;      /**< training */
+    MPI_Comm checkpoint; /**< the checkpoint writer's own */
+    int rank, size;
+    uint64_t sent[BYTES_KINDS]; /**< by this rank, to other ranks */
+    double waited_seconds;      /**< inside calls that wait for other ranks */
+} comm;
+
+/** Start MPI (threads may call it) and duplicate the world. Collective over the launch.
+ * @return STATUS_OK; STATUS_PEER without MPI_THREAD_MULTIPLE */
+status comm_open(comm *c);
+
+/** Free the communicators and finalize MPI; collective. */
+void comm_close(comm *c);
+
+/** Sum doubles over the ranks in rank order, the same bits on every rank; collective.
+ * @param values [count] in and out */
+void comm_sum_ordered(comm *c, double *values, size_t count);
+
+/** Send bytes to a rank; the request completes it. Counted under kind. */
+void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,
+               MPI_Request *request);
+void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Request *request);
+
+/** Wait for requests, and count the time. */
+void comm_wait(comm *c, MPI_Request *requests, size_t count);
+
+/** Gather pieces of an array in place: rank r's piece is [first[r], first[r + 1]) elements of
+ * element_bytes; collective. Counted as each rank sending its piece to the P - 1 others. */
+void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind);
+
+/** Threads for this rank: `wanted`, or when 0 OMP_NUM_THREADS, or this rank's share of the
+ * processors that the ranks of its node may run on. Collective. */
+int comm_threads(comm *c, uint64_t wanted);
+
+#endif

@@ -1,0 +1,86 @@
+/** Parameters and optimizer state of one rank, whole or owned as the stage says. */
+#ifndef VARIO_RUNTIME_STATE_H
+#define VARIO_RUNTIME_STATE_H
+
+#include "base/memory.h"
+#include "io/checkpoint.h"
+#include "io/job.h"
+#include "runtime/comm.h"
+#include "runtime/sharding.h"
+
+/** fp32 values, one an element: of the whole logical vector, or of what this rank owns. */
+typedef struct {
+    float *values; /**< NULL when the optimizer has no such array */
+    bool whole;
+} state_array;
+
+typedef struct {
+    const job *job;
+    const parameters *p;
+    const sharding *owned; /**< this rank's part */
+    sharding all;          /**< the same with one rank: whole tensors */
+    layout gradient;       /**< fp32, of gradient buffers and local sums */
+    arena arena;
+    state_array mean, sigma, momentum, second; /**< second: IVON's h, AdamW's exp_avg_sq */
+    state_array g_sum, f_sum;                  /**< the step's sums, of all ranks */
+    float *local_g, *local_f; /**< this rank's sums (none, optimizer), in the gradient layout */
+    size_t *gradient_start;   /**< [unit_count] float of local_g where each unit begins */
+    double *block_sums;       /**< of all units, for the gradient's norm */
+    size_t *unit_blocks;      /**< [unit_count + 1] first entry of each unit in block_sums */
+    slice *checkpoint_slices; /**< [owned->owned_count] owned, as the checkpoint's arrays are
+                                 addressed */
+    uint64_t updates;
+} state;
+
+/** What a step's update did. */
+typedef struct {
+    double grad_norm;
+    size_t bad_unit; /**< first unit whose gradient is not finite; unit_count when all are */
+    double clip_factor;
+    uint64_t clipped, rescued; /**< elements, of this rank's part */
+} state_report;
+
+/** Posterior statistics over all parameters. */
+typedef struct {
+    double sigma_mean, hessian_min, hessian_mean, hessian_bias;
+} state_statistics;
+
+/** Bytes of the state arena, to the byte. */
+size_t state_bytes(const job *j, const sharding *owned);
+
+/** Allocate and set to the initial weights; collective only through comm-free arithmetic. */
+status state_open(state *s, const job *j, const sharding *owned);
+void state_close(state *s);
+
+/** Pointer to a slice's elements: of `owned` or of `all`. */
+float *state_at(const state *s, state_array array, const slice *part);
+
+/** The slices this rank updates: its own, or everything where all is kept whole (none). */
+const sharding *state_updated(const state *s);
+
+/** Set all sums to +0. */
+void state_clear_sums(state *s);
+
+/** Norm of the mean gradient and where it is bad, from the sums; collective. */
+void state_norm(state *s, comm *c, uint64_t items, state_report *report);
+
+/** Update from the sums, then share what all ranks keep; collective.
+ * @param items  work items of the step: G K
+ * @param t      step, for the schedule
+ * @param statistics  out, may be NULL: the posterior before this update and the bias of h */
+void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *report,
+                  state_statistics *statistics);
+
+/** Recompute sigma from h and share mean and sigma after a checkpoint was read; collective. */
+void state_share(state *s, comm *c);
+
+/** Arrays as a checkpoint holds them; mean's values are in a scratch copy (see state_mean_out).
+ * @return how many */
+size_t state_checkpoint_arrays(const state *s, checkpoint_array arrays[CHECKPOINT_ARRAYS]);
+
+/** Copy the owned part of mean into the checkpoint's array, and back. The scratch is g_sum, free
+ * between steps. */
+void state_mean_out(state *s);
+void state_mean_in(state *s);
+
+#endif

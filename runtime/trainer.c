@@ -1,0 +1,147 @@
+/* Opening and closing a rank's part of a run, and what it weighs. */
+#include "io/agree.h"
+#include "kernels/kernels.h"
+#include "runtime/trainer_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t trainer_items(const job *j)
+{
+    return j->batch.microbatches * j->optimizer.mc_samples;
+}
+
+/* Clipping an item needs its whole gradient's norm, so its pieces wait for the round's end. */
+bool trainer_holds_round(const job *j)
+{
+    return j->clip.scope == SCOPE_MICROBATCH && isfinite(j->clip.norm);
+}
+
+bool trainer_sums_locally(const job *j)
+{
+    return j->parallel.shard <= SHARD_OPTIMIZER;
+}
+
+static gpt2_shape shape_of(const job *j, dtype precision, bool training)
+{
+    return (gpt2_shape){.sequences = j->batch.sequences,
+                        .length = j->batch.length,
+                        .precision = precision,
+                        .recompute = j->recompute,
+                        .training = training};
+}
+
+static status gradient_bytes(const job *j, const parameters *p, size_t *bytes)
+{
+    layout l = {0};
+    slots s = {0};
+    status result = layout_open(&l, p, DTYPE_F32);
+    if (!result) result = slots_open(&s, p, trainer_sums_locally(j) && trainer_holds_round(j));
+    if (!result) *bytes = slots_bytes(&s, p, l.unit_bytes);
+    slots_close(&s);
+    layout_close(&l);
+    return result;
+}
+
+static size_t array_count(const job *j)
+{
+    return j->optimizer.kind == OPTIMIZER_SGD ? 2 : 3;
+}
+
+status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory)
+{
+    gpt2_shape shape = shape_of(j, precision, true);
+    *memory = (trainer_memory){.state = state_bytes(j, owned),
+                               .activations = gpt2_activation_bytes(&j->model.gpt2, &shape),
+                               .staging = array_count(j) * owned->elements * sizeof(float)};
+    status result = weights_bytes(j, owned, precision, &memory->weights);
+    if (!result) result = gradient_bytes(j, owned->p, &memory->gradients);
+    if (!result)
+        result = pieces_bytes(owned, j->parallel.wire,
+                              trainer_holds_round(j) && !trainer_sums_locally(j), &memory->pieces);
+    return result;
+}
+
+static status open_gradients(trainer *r)
+{
+    size_t bytes = 0;
+    status result = gradient_bytes(r->job, &r->p, &bytes);
+    if (!result) result = arena_open(&r->gradients_arena, "gradients", bytes);
+    if (!result)
+        result = slots_open(&r->gradients, &r->p,
+                            trainer_sums_locally(r->job) && trainer_holds_round(r->job));
+    if (!result)
+        slots_take(&r->gradients, &r->p, r->state.gradient.unit_bytes, &r->gradients_arena);
+    return result;
+}
+
+static size_t largest_tensor(const parameters *p)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < p->tensor_count; i++)
+        if (p->tensors[i].count > most) most = p->tensors[i].count;
+    return most;
+}
+
+static status open_small(trainer *r)
+{
+    size_t n = r->job->batch.sequences * r->job->batch.length;
+    size_t ranks = (size_t)r->c->size;
+    r->norm_blocks = calloc(largest_tensor(&r->p) / PARAMETER_BLOCK + 1, sizeof *r->norm_blocks);
+    r->keys = calloc(ranks, sizeof *r->keys);
+    r->facts = calloc(ranks, sizeof *r->facts);
+    r->inputs = calloc(n, sizeof *r->inputs);
+    r->targets = calloc(n, sizeof *r->targets);
+    r->losses = calloc(n, sizeof *r->losses);
+    if (r->norm_blocks && r->keys && r->facts && r->inputs && r->targets && r->losses)
+        return STATUS_OK;
+    return fail(STATUS_NOMEM, "memory for a micro-batch of %zu tokens", n);
+}
+
+static status open_here(trainer *r)
+{
+    const job *j = r->job;
+    gpt2_shape shape = shape_of(j, r->precision, r->training);
+    status result = gpt2_parameters(&r->p, &j->model.gpt2);
+    if (!result) result = sharding_open(&r->owned, &r->p, (size_t)r->c->size, (size_t)r->c->rank);
+    if (!result) result = state_open(&r->state, j, &r->owned);
+    if (!result) result = weights_open(&r->weights, r->c, &r->state, r->precision);
+    if (!result) result = gpt2_open(&r->model, &j->model.gpt2, &shape);
+    if (!result) result = open_small(r);
+    if (result || !r->training) return result;
+    result = open_gradients(r);
+    if (!result)
+        result =
+            pieces_open(&r->pieces, r->c, &r->owned, &r->state.gradient, j->parallel.wire,
+                        trainer_holds_round(j) && !trainer_sums_locally(j), trainer_consume, r);
+    return result;
+}
+
+status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training)
+{
+    *r = (trainer){.job = j, .c = c, .precision = precision, .training = training};
+    r->hooks = trainer_hooks(r);
+    status result = agree(c->world, open_here(r));
+    if (result) trainer_close(r);
+    return result;
+}
+
+void trainer_close(trainer *r)
+{
+    if (r->pieces.owned) pieces_close(&r->pieces);
+    slots_close(&r->gradients);
+    arena_close(&r->gradients_arena);
+    gpt2_close(&r->model);
+    if (r->weights.c) weights_close(&r->weights);
+    state_close(&r->state);
+    sharding_close(&r->owned);
+    parameters_close(&r->p);
+    free(r->norm_blocks);
+    free(r->keys);
+    free(r->facts);
+    free(r->inputs);
+    free(r->targets);
+    free(r->losses);
+    *r = (trainer){0};
+}

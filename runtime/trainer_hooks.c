@@ -1,0 +1,156 @@
+/* What the model's hooks do: weights come, gradients go, sums are made in the order of work items.
+ */
+#include "runtime/trainer_parts.h"
+
+#include <math.h>
+
+static const void *hook_weights(void *context, size_t u)
+{
+    trainer *r = context;
+    return weights_get(&r->weights, u);
+}
+
+static void hook_release(void *context, size_t u)
+{
+    (void)context;
+    (void)u;
+}
+
+static void hook_poll(void *context)
+{
+    trainer *r = context;
+    if (r->training) pieces_poll(&r->pieces);
+}
+
+static float *hook_gradients(void *context, size_t u)
+{
+    trainer *r = context;
+    size_t *occupant = &r->gradients.occupant[r->gradients.of_unit[u]];
+    if (*occupant != r->p.unit_count && !trainer_sums_locally(r->job))
+        pieces_wait(&r->pieces, *occupant);
+    *occupant = u;
+    return (float *)(void *)slots_at(&r->gradients, u);
+}
+
+noise_key trainer_item_key(const trainer *r, size_t from)
+{
+    return (noise_key){.seed = r->job->seed,
+                       .stream = STREAM_WEIGHTS,
+                       .sample = (uint32_t)(r->first_item + from),
+                       .step = (uint32_t)r->t};
+}
+
+float trainer_clip_factor(const trainer *r, size_t from)
+{
+    if (!trainer_holds_round(r->job)) return 1.0F;
+    double norm = sqrt(r->facts[from].norm_squared);
+    return norm > r->job->clip.norm ? (float)(r->job->clip.norm / norm) : 1.0F;
+}
+
+/* Add the pieces of a round, in the order of work items, to the owner's sums. */
+static void consume_round(trainer *r, size_t u)
+{
+    state *s = &r->state;
+    for (size_t i = r->owned.unit_slices[u]; i < r->owned.unit_slices[u + 1]; i++) {
+        const slice *part = &r->owned.owned[i];
+        const tensor *t = &r->p.tensors[part->tensor];
+        dtype type = t->dimensions == 2 ? r->job->parallel.wire : DTYPE_F32;
+        float *f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL;
+        for (size_t from = 0; from < r->senders; from++)
+            accumulate_piece(state_at(s, s->g_sum, part), f_sum,
+                             pieces_slice(&r->pieces, part, from), type,
+                             trainer_clip_factor(r, from), r->job->optimizer.hessian,
+                             trainer_item_key(r, from), slice_index(&r->p, part), part->count);
+    }
+}
+
+/* Add every rank's sum, in the order of ranks. */
+static void consume_sums(trainer *r, size_t u)
+{
+    state *s = &r->state;
+    state_array sum = r->exchanging_hessian ? s->f_sum : s->g_sum;
+    for (size_t i = r->owned.unit_slices[u]; i < r->owned.unit_slices[u + 1]; i++) {
+        const slice *part = &r->owned.owned[i];
+        const tensor *t = &r->p.tensors[part->tensor];
+        dtype type = t->dimensions == 2 ? r->job->parallel.wire : DTYPE_F32;
+        for (size_t from = 0; from < r->senders; from++)
+            accumulate_piece(state_at(s, sum, part), NULL, pieces_slice(&r->pieces, part, from),
+                             type, 1.0F, r->job->optimizer.hessian, (noise_key){0}, 0, part->count);
+    }
+}
+
+void trainer_consume(void *context, size_t u)
+{
+    trainer *r = context;
+    if (trainer_sums_locally(r->job))
+        consume_sums(r, u);
+    else
+        consume_round(r, u);
+}
+
+/* Add this rank's own item to its local sums (none, optimizer). */
+void trainer_sum_locally(trainer *r, size_t u)
+{
+    state *s = &r->state;
+    size_t me = (size_t)r->c->rank;
+    const char *source = slots_at(&r->gradients, u);
+    for (size_t i = r->p.units[u].first; i < r->p.units[u].first + r->p.units[u].tensors; i++) {
+        const tensor *t = &r->p.tensors[i];
+        size_t offset = s->gradient.tensor_offset[i];
+        size_t local = s->gradient_start[u] + offset / sizeof(float);
+        accumulate_piece(s->local_g + local, s->local_f ? s->local_f + local : NULL,
+                         source + offset, DTYPE_F32, trainer_clip_factor(r, me),
+                         r->job->optimizer.hessian, trainer_item_key(r, me), t->index, t->count);
+    }
+}
+
+static void add_norm(trainer *r, size_t u, const float *source)
+{
+    double sum = 0.0;
+    for (size_t i = r->p.units[u].first; i < r->p.units[u].first + r->p.units[u].tensors; i++) {
+        size_t count = r->p.tensors[i].count;
+        squared_blocks(r->norm_blocks, source + r->state.gradient.tensor_offset[i] / sizeof(float),
+                       1.0, count);
+        for (size_t b = 0; b < (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK; b++)
+            sum += r->norm_blocks[b];
+    }
+    if (!isfinite(sum) && (double)u < r->bad_unit) r->bad_unit = (double)u;
+    r->norm_squared += sum;
+}
+
+static void hook_gradients_done(void *context, size_t u)
+{
+    trainer *r = context;
+    bool works = (size_t)r->c->rank < r->senders;
+    const float *source = works ? (const float *)(void *)slots_at(&r->gradients, u) : NULL;
+    if (works && trainer_holds_round(r->job)) add_norm(r, u, source);
+    if (!trainer_sums_locally(r->job))
+        pieces_start(&r->pieces, u, source, r->senders);
+    else if (works && !trainer_holds_round(r->job))
+        trainer_sum_locally(r, u);
+}
+
+/* What a rank without work does in a round: enter everything in the same order. */
+void trainer_idle_pass(trainer *r, bool backward)
+{
+    const model_hooks *h = &r->hooks;
+    size_t last = r->p.unit_count - 1;
+    for (size_t u = 0; u <= last; u++) h->weights(r, u);
+    if (!backward) return;
+    h->gradients_done(r, last);
+    for (size_t u = last - 1; u >= 1; u--) {
+        h->weights(r, u);
+        h->gradients_done(r, u);
+    }
+    h->gradients_done(r, 0);
+}
+
+model_hooks trainer_hooks(trainer *r)
+{
+    return (model_hooks){.context = r,
+                         .weights = hook_weights,
+                         .release = hook_release,
+                         .gradients = hook_gradients,
+                         .gradients_done = hook_gradients_done,
+                         .poll = hook_poll};
+}

@@ -1,0 +1,29 @@
+/** What the files of the trainer share. */
+#ifndef VARIO_RUNTIME_TRAINER_PARTS_H
+#define VARIO_RUNTIME_TRAINER_PARTS_H
+
+#include "runtime/trainer.h"
+
+/** Clipping an item needs its whole gradient's norm, so its pieces wait for the round's end. */
+bool trainer_holds_round(const job *j);
+
+/** Ranks add up their own items and exchange sums once a step (none, optimizer). */
+bool trainer_sums_locally(const job *j);
+
+/** Noise of the item that a rank computes in the round in progress. */
+noise_key trainer_item_key(const trainer *r, size_t from);
+
+/** Factor of that item's gradient: 1 where norms are not clipped by item. */
+float trainer_clip_factor(const trainer *r, size_t from);
+
+/** Set the model's hooks, and what adds up pieces. */
+model_hooks trainer_hooks(trainer *r);
+void trainer_consume(void *context, size_t unit_number);
+
+/** Add this rank's own item to its local sums. */
+void trainer_sum_locally(trainer *r, size_t unit_number);
+
+/** A pass of a rank without work: it enters everything in the same order. */
+void trainer_idle_pass(trainer *r, bool backward);
+
+#endif

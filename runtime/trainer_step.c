@@ -1,0 +1,149 @@
+/* One step: rounds of work items, then the update. */
+#include "io/agree.h"
+#include "runtime/guard.h"
+#include "runtime/trainer_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+static status read_item(trainer *r, const tokens *data, uint64_t w)
+{
+    uint64_t j = w / r->job->optimizer.mc_samples;
+    size_t T = r->job->batch.length;
+    for (size_t s = 0; s < r->job->batch.sequences; s++) {
+        uint64_t q = (r->t * r->job->batch.microbatches + j) * r->job->batch.sequences + s;
+        status result = tokens_item(data, r->job->seed, q, r->job->data.shift, r->inputs + s * T,
+                                    r->targets + s * T);
+        if (result) {
+            memset(r->inputs, 0, r->job->batch.sequences * T * sizeof *r->inputs);
+            memset(r->targets, 0, r->job->batch.sequences * T * sizeof *r->targets);
+            return result;
+        }
+    }
+    return STATUS_OK;
+}
+
+static void share_facts(trainer *r, round_facts mine)
+{
+    double start = MPI_Wtime();
+    MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, r->facts, (int)sizeof mine, MPI_BYTE,
+                  r->c->world);
+    r->c->waited_seconds += MPI_Wtime() - start;
+    r->c->sent[BYTES_CONTROL] += (uint64_t)(r->c->size - 1) * sizeof mine;
+}
+
+static void end_round(trainer *r)
+{
+    weights_end(&r->weights);
+    bool works = (size_t)r->c->rank < r->senders;
+    for (size_t u = r->p.unit_count; u-- > 0;) {
+        if (!trainer_sums_locally(r->job))
+            pieces_finish(&r->pieces, u);
+        else if (works && trainer_holds_round(r->job))
+            trainer_sum_locally(r, u);
+    }
+}
+
+/* One round: work items first .. first + senders - 1, one a rank. */
+static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, bool failed)
+{
+    size_t ranks = (size_t)r->c->size, me = (size_t)r->c->rank;
+    r->first_item = first;
+    r->senders = items - first < ranks ? (size_t)(items - first) : ranks;
+    r->norm_squared = 0.0;
+    r->bad_unit = (double)r->p.unit_count;
+    for (size_t from = 0; from < r->senders; from++) r->keys[from] = trainer_item_key(r, from);
+    weights_begin(&r->weights, &(weights_round){.active = r->senders,
+                                                .keys = r->keys,
+                                                .sampled = r->state.sigma.values != NULL,
+                                                .backward = true});
+    round_facts mine = {.written = written, .failed = failed};
+    if (me < r->senders) {
+        noise_key key = trainer_item_key(r, me);
+        key.stream = STREAM_DROPOUT;
+        mine.loss = gpt2_backward(r->model, &r->hooks, r->inputs, r->targets, key);
+    } else {
+        trainer_idle_pass(r, true);
+    }
+    mine.norm_squared = r->norm_squared;
+    mine.bad_unit = r->bad_unit;
+    mine.stop = guard_stop();
+    share_facts(r, mine);
+    end_round(r);
+}
+
+/* A rank that could not read its tokens goes through the round with others, so none waits in vain.
+ */
+static bool any_failed(const trainer *r)
+{
+    for (size_t from = 0; from < (size_t)r->c->size; from++)
+        if (r->facts[from].failed != 0.0) return true;
+    return false;
+}
+
+/* What the round's facts mean for the step; in the order of work items. */
+static void note_round(trainer *r, step_result *result)
+{
+    for (size_t from = 0; from < (size_t)r->c->size; from++) {
+        const round_facts *facts = &r->facts[from];
+        if (facts->stop != 0.0) result->stopped = true;
+        if (facts->written == 0.0) result->written = false;
+        if (from >= r->senders) continue;
+        result->loss += facts->loss;
+        if (trainer_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
+        if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
+        result->skipped = true;
+        size_t bad = (size_t)facts->bad_unit;
+        if (bad < result->bad_unit) result->bad_unit = bad;
+    }
+}
+
+static void exchange_sums(trainer *r)
+{
+    state *s = &r->state;
+    r->senders = (size_t)r->c->size;
+    for (int f = 0; f <= (s->local_f ? 1 : 0); f++) {
+        const float *local = f ? s->local_f : s->local_g;
+        r->exchanging_hessian = f;
+        for (size_t u = 0; u < r->p.unit_count; u++)
+            pieces_start(&r->pieces, u, local + s->gradient_start[u], r->senders);
+        for (size_t u = 0; u < r->p.unit_count; u++) pieces_finish(&r->pieces, u);
+    }
+}
+
+static void finish_step(trainer *r, step_result *result, state_statistics *statistics)
+{
+    uint64_t items = trainer_items(r->job);
+    if (trainer_sums_locally(r->job)) exchange_sums(r);
+    state_norm(&r->state, r->c, items, &result->report);
+    if (!isfinite(result->report.grad_norm)) {
+        result->skipped = true;
+        result->bad_unit = result->report.bad_unit;
+        return;
+    }
+    if (result->report.clip_factor < 1.0) result->gradient_clip_fraction = 1.0;
+    state_update(&r->state, r->c, items, r->t, &result->report, statistics);
+    weights_changed(&r->weights);
+}
+
+status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, step_result *result,
+                    state_statistics *statistics)
+{
+    uint64_t items = trainer_items(r->job);
+    *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
+    r->t = t;
+    r->gradient_clipped = 0;
+    state_clear_sums(&r->state);
+    for (uint64_t first = 0; first < items; first += (uint64_t)r->c->size) {
+        uint64_t w = first + (uint64_t)r->c->rank;
+        status read = w < items ? read_item(r, data, w) : STATUS_OK;
+        run_round(r, first, items, written, read != STATUS_OK);
+        note_round(r, result);
+        if (any_failed(r)) return agree(r->c->world, read);
+        if (result->stopped) return STATUS_OK;
+    }
+    result->loss /= (double)items;
+    result->gradient_clip_fraction = (double)r->gradient_clipped / (double)items;
+    if (!result->skipped) finish_step(r, result, statistics);
+    return STATUS_OK;
+}

@@ -1,0 +1,242 @@
+/* One kernel samples, sample_weights, whoever draws: so the bits are the same in every stage. */
+#include "runtime/weights.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_fetched(const job *j)
+{
+    return j->parallel.shard == SHARD_PARAMETERS;
+}
+
+/* A piece is placed at its address modulo 64 in the unit's buffer, so that its tensors are aligned
+ * there as they are here. */
+static size_t piece_lead(size_t begin)
+{
+    return begin % MEMORY_ALIGNMENT;
+}
+
+/* Bytes of one outgoing buffer: the largest piece that this rank owns, for every rank. */
+static size_t outgoing_piece(const sharding *owned, const layout *compute)
+{
+    size_t most = 0;
+    for (size_t u = 0; u < owned->p->unit_count; u++) {
+        size_t begin, end;
+        sharding_bytes(owned, compute, u, owned->rank, &begin, &end);
+        size_t bytes = memory_round(end - begin + piece_lead(begin));
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+static size_t arena_bytes(const job *j, const sharding *owned, const layout *compute,
+                          const slots *theta)
+{
+    size_t bytes = slots_bytes(theta, owned->p, compute->unit_bytes);
+    if (is_fetched(j)) bytes += 2 * owned->ranks * outgoing_piece(owned, compute);
+    return bytes;
+}
+
+status weights_bytes(const job *j, const sharding *owned, dtype precision, size_t *bytes)
+{
+    layout compute = {0};
+    slots theta = {0};
+    status result = layout_open(&compute, owned->p, precision);
+    if (!result) result = slots_open(&theta, owned->p, !is_fetched(j));
+    if (!result) *bytes = arena_bytes(j, owned, &compute, &theta);
+    slots_close(&theta);
+    layout_close(&compute);
+    return result;
+}
+
+status weights_open(weights *w, comm *c, const state *s, dtype precision)
+{
+    const parameters *p = s->p;
+    size_t ranks = (size_t)c->size;
+    *w = (weights){.c = c, .s = s, .fetched = is_fetched(s->job)};
+    status result = layout_open(&w->compute, p, precision);
+    if (!result) result = slots_open(&w->theta, p, !w->fetched);
+    if (!result)
+        result =
+            arena_open(&w->arena, "weights", arena_bytes(s->job, s->owned, &w->compute, &w->theta));
+    w->ready = calloc(p->unit_count, sizeof *w->ready);
+    bool enough = w->ready;
+    for (int i = 0; i < 2; i++) {
+        w->sends[i] = calloc(ranks, sizeof(MPI_Request));
+        w->receives[i] = calloc(ranks, sizeof(MPI_Request));
+        enough = enough && w->sends[i] && w->receives[i];
+    }
+    if (!result && !enough) result = fail(STATUS_NOMEM, "memory for %zu requests", 4 * ranks);
+    if (result) {
+        weights_close(w);
+        return result;
+    }
+    slots_take(&w->theta, p, w->compute.unit_bytes, &w->arena);
+    if (w->fetched)
+        for (int i = 0; i < 2; i++)
+            w->outgoing[i] = arena_take(&w->arena, ranks * outgoing_piece(s->owned, &w->compute));
+    return STATUS_OK;
+}
+
+void weights_close(weights *w)
+{
+    for (int i = 0; i < 2; i++) {
+        free(w->sends[i]);
+        free(w->receives[i]);
+    }
+    free(w->ready);
+    slots_close(&w->theta);
+    arena_close(&w->arena);
+    layout_close(&w->compute);
+    *w = (weights){0};
+}
+
+void weights_changed(weights *w)
+{
+    w->valid = false;
+}
+
+void weights_begin(weights *w, const weights_round *round)
+{
+    bool sampled = round->sampled && (size_t)w->c->rank < round->active;
+    noise_key key = sampled ? round->keys[w->c->rank] : (noise_key){0};
+    bool same = w->valid && sampled == w->sampled && key.seed == w->key.seed &&
+                key.stream == w->key.stream && key.sample == w->key.sample &&
+                key.step == w->key.step;
+    if (!same) memset(w->ready, 0, w->s->p->unit_count * sizeof *w->ready);
+    w->valid = true;
+    w->sampled = sampled;
+    w->key = key;
+    w->round = *round;
+    w->posted = w->done = 0;
+}
+
+static void sample_slice(const weights *w, const slice *part, noise_key key, void *theta)
+{
+    const state *s = w->s;
+    const tensor *t = &s->p->tensors[part->tensor];
+    const float *sigma = w->round.sampled ? state_at(s, s->sigma, part) : NULL;
+    dtype type = t->dimensions == 2 ? w->compute.matrix_type : DTYPE_F32;
+    sample_weights(theta, type, state_at(s, s->mean, part), sigma, key, slice_index(s->p, part),
+                   part->count);
+}
+
+static bool working(const weights *w)
+{
+    return (size_t)w->c->rank < w->round.active;
+}
+
+static const void *sample_unit(weights *w, size_t u)
+{
+    char *theta = slots_at(&w->theta, u);
+    if (w->ready[u] || !working(w)) return theta;
+    const sharding *all = &w->s->all;
+    noise_key key = w->round.sampled ? w->round.keys[w->c->rank] : (noise_key){0};
+    for (size_t i = all->unit_slices[u]; i < all->unit_slices[u + 1]; i++)
+        sample_slice(w, &all->owned[i], key, theta + w->compute.tensor_offset[i]);
+    w->ready[u] = true;
+    return theta;
+}
+
+/* Fetches of a pass: 0 .. units - 1, then with a backward the blocks again from the last. */
+static size_t fetch_count(const parameters *p, bool backward)
+{
+    return p->unit_count + (backward ? p->unit_count - 2 : 0);
+}
+
+static size_t fetch_unit(const parameters *p, size_t f)
+{
+    return f < p->unit_count ? f : 2 * p->unit_count - 2 - f;
+}
+
+/* Sample this rank's piece of a unit for one rank into a buffer where the piece begins. */
+static void sample_piece(const weights *w, size_t u, size_t to, char *piece)
+{
+    const sharding *owned = w->s->owned;
+    noise_key key = w->round.sampled ? w->round.keys[to] : (noise_key){0};
+    for (size_t i = owned->unit_slices[u]; i < owned->unit_slices[u + 1]; i++)
+        sample_slice(w, &owned->owned[i], key,
+                     piece + slice_piece_offset(owned, &w->compute, &owned->owned[i]));
+}
+
+static void post_sends(weights *w, size_t u, size_t turn)
+{
+    const sharding *owned = w->s->owned;
+    size_t begin, end, stride = outgoing_piece(owned, &w->compute), me = (size_t)w->c->rank;
+    comm_wait(w->c, w->sends[turn], w->send_count[turn]);
+    w->send_count[turn] = 0;
+    sharding_bytes(owned, &w->compute, u, me, &begin, &end);
+    if (begin == end) return;
+    for (size_t to = 0; to < w->round.active; to++) {
+        if (to == me) {
+            sample_piece(w, u, to, slots_at(&w->theta, u) + begin);
+            continue;
+        }
+        char *piece = w->outgoing[turn] + to * stride + piece_lead(begin);
+        sample_piece(w, u, to, piece);
+        comm_send(w->c, piece, end - begin, (int)to, TAG_WEIGHTS, BYTES_WEIGHTS,
+                  &w->sends[turn][w->send_count[turn]++]);
+    }
+}
+
+static void post_receives(weights *w, size_t u, size_t turn)
+{
+    assert(w->receive_count[turn] == 0);
+    if (!working(w)) return;
+    for (size_t from = 0; from < (size_t)w->c->size; from++) {
+        size_t begin, end;
+        sharding_bytes(w->s->owned, &w->compute, u, from, &begin, &end);
+        if (from == (size_t)w->c->rank || begin == end) continue;
+        comm_receive(w->c, slots_at(&w->theta, u) + begin, end - begin, (int)from, TAG_WEIGHTS,
+                     &w->receives[turn][w->receive_count[turn]++]);
+    }
+}
+
+static void post(weights *w)
+{
+    size_t u = fetch_unit(w->s->p, w->posted), turn = w->posted % 2;
+    post_receives(w, u, turn);
+    post_sends(w, u, turn);
+    w->posted++;
+}
+
+/* Fetch f + 1 is posted before fetch f is waited for: its slot is free, since the hooks release a
+ * block before they ask for the next but one. */
+static const void *fetch(weights *w, size_t u)
+{
+    const parameters *p = w->s->p;
+    size_t count = fetch_count(p, w->round.backward);
+    assert(w->done < count && fetch_unit(p, w->done) == u);
+    while (w->posted < count && w->posted <= w->done + 1) post(w);
+    size_t turn = w->done++ % 2;
+    comm_wait(w->c, w->receives[turn], w->receive_count[turn]);
+    w->receive_count[turn] = 0;
+    return slots_at(&w->theta, u);
+}
+
+const void *weights_get(weights *w, size_t unit_number)
+{
+    return w->fetched ? fetch(w, unit_number) : sample_unit(w, unit_number);
+}
+
+void weights_end(weights *w)
+{
+    for (int i = 0; i < 2; i++) {
+        comm_wait(w->c, w->sends[i], w->send_count[i]);
+        w->send_count[i] = 0;
+    }
+}
+
+uint64_t weights_sent(const job *j, const sharding *owned, const layout *compute, size_t active,
+                      bool backward)
+{
+    if (!is_fetched(j)) return 0;
+    uint64_t bytes = 0, others = active - (owned->rank < active ? 1 : 0);
+    for (size_t f = 0; f < fetch_count(owned->p, backward); f++) {
+        size_t begin, end;
+        sharding_bytes(owned, compute, fetch_unit(owned->p, f), owned->rank, &begin, &end);
+        bytes += others * (end - begin);
+    }
+    return bytes;
+}

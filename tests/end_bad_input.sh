@@ -223,20 +223,23 @@ checkpoints()
         file=runs/whole/step-00000005/$of.safetensors
         header=$(od -An -tu8 -N8 "$file" | tr -d ' ')
         bytes=$(stat -c %s "$file")
-        [ "$header" -gt 100 ] && [ "$bytes" -gt "$header" ] || { echo "what is $file?"; exit 1; }
+        if [ "$header" -lt 100 ] || [ "$bytes" -lt "$header" ]; then
+            echo "what is $file?"
+            exit 1
+        fi
         for at in 0 4 8 $((8 + header / 2)) $((8 + header)) $((8 + header + 4)) \
             $((8 + header + 256 * 32 * 4)) $((bytes - 1)); do
-            damage "$of cut to $at bytes" "$of.safetensors" $of.safetensors cut_to "$at"
+            damage "$of cut to $at bytes" "$of.safetensors" "$of".safetensors cut_to "$at"
         done
-        damage "$of with a byte too many" "$of.safetensors" $of.safetensors extend
-        damage "$of with another header length" "$of.safetensors" $of.safetensors flip_at 0
-        damage "$of with a huge header" "$of.safetensors" $of.safetensors flip_at 7
-        damage "$of with another header" "$of.safetensors" $of.safetensors flip_at 30
+        damage "$of with a byte too many" "$of.safetensors" "$of".safetensors extend
+        damage "$of with another header length" "$of.safetensors" "$of".safetensors flip_at 0
+        damage "$of with a huge header" "$of.safetensors" "$of".safetensors flip_at 7
+        damage "$of with another header" "$of.safetensors" "$of".safetensors flip_at 30
         damage "$of with another first value" "$of.safetensors.*$tensor|$tensor.*$of.safetensors" \
-            $of.safetensors flip_at $((8 + header + 1))
+            "$of".safetensors flip_at $((8 + header + 1))
         damage "$of with another last value" "$of.safetensors.*ln_f|ln_f.*$of.safetensors" \
-            $of.safetensors flip_at $((bytes - 1))
-        damage "$of gone" "$of.safetensors" $of.safetensors remove
+            "$of".safetensors flip_at $((bytes - 1))
+        damage "$of gone" "$of.safetensors" "$of".safetensors remove
     done
     bytes=$(stat -c %s runs/whole/step-00000005/state.json)
     for at in 0 1 $((bytes / 2)) $((bytes - 3)); do
@@ -303,7 +306,7 @@ cases()
     sed -i "s|^output: .*|output: runs|; s|$work/data|data|g" base.yaml
     launch 2 train base.yaml --set name=whole --set steps=5 --set eval.every=0
     check "a run to damage" exits 0
-    [ "$code" -eq 0 ] && [ -d runs/whole/step-00000005 ] || { finish; return; }
+    if [ ! -d runs/whole/step-00000005 ]; then finish; return; fi
     command_lines
     job_files
     token_files

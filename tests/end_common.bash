@@ -24,7 +24,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/vario-end.XXXXXX")
 clean_up() { rm -rf "$work"; }
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
-cd "$work"
+cd "$work" || exit 1
 
 # check NAME COMMAND...: count one test.
 check()
@@ -155,6 +155,9 @@ column()
     awk -F, -v wanted="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == wanted) at = i; next }
                             at { print $at }' "$work/runs/$1/metrics.csv"
 }
+
+# logged NAME: how many lines metrics.csv has by now.
+logged() { { cat "$work/runs/$1/metrics.csv" 2>/dev/null || true; } | wc -l; }
 
 # near A B TOLERANCE: relative.
 near()

@@ -120,7 +120,7 @@ user_seconds()
 }
 work_of()
 {
-    user_seconds timeout "$patience" mpirun -n "$1" "$program" train ivon.yaml --set name=work-$1 \
+    user_seconds timeout "$patience" mpirun -n "$1" "$program" train ivon.yaml --set "name=work-$1" \
         --set model.n_embd=128 --set model.n_layer=4 --set batch.sequences=8 \
         --set batch.microbatches=8 --set steps=8 --set eval.batches=1
 }

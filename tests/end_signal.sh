@@ -9,7 +9,7 @@ make_data
 write_job job.yaml straight
 steps=300
 ! $is_short || steps=60
-sets=(--set steps=$steps --set checkpoint.every=1000 --set eval.every=100)
+sets=(--set "steps=$steps" --set checkpoint.every=1000 --set eval.every=100)
 launch 2 train job.yaml "${sets[@]}"
 check "the straight run" exits 0
 expected=$(bits straight)
@@ -42,7 +42,7 @@ signalled()
     timeout --kill-after=10 "$patience" mpirun -n "$2" "$program" train job.yaml "${sets[@]}" \
         --set "name=$name" >last.out 2>last.err </dev/null &
     process=$!
-    until [ "$(cat "runs/$name/metrics.csv" 2>/dev/null | wc -l)" -ge 3 ] || [ $left -eq 0 ]; do
+    until [ "$(logged "$name")" -ge 3 ] || [ $left -eq 0 ]; do
         sleep 0.02
         left=$((left - 1))
     done
@@ -66,7 +66,7 @@ fi
 timeout --kill-after=10 "$patience" "$program" train job.yaml "${sets[@]}" --set name=term \
     >last.out 2>last.err </dev/null &
 process=$!
-until [ "$(cat runs/term/metrics.csv 2>/dev/null | wc -l)" -ge 3 ] || ! running $process; do
+until [ "$(logged term)" -ge 3 ] || ! running $process; do
     sleep 0.02
 done
 kill -TERM "$(pgrep -P $process | head -n 1)"
@@ -85,7 +85,7 @@ check "far from the end of the allocation" exits 0
 check "slurm has the bits of the straight run" same "$(bits slurm)" "$expected"
 steps=1000000
 export SLURM_JOB_END_TIME=$(($(date +%s) + 104))
-launch 2 train job.yaml --set steps=$steps --set name=later --set checkpoint.margin_seconds=99 \
+launch 2 train job.yaml --set "steps=$steps" --set name=later --set checkpoint.margin_seconds=99 \
     --set checkpoint.every=100000 --set log.every=1000
 check "the end of the allocation comes near during the run" stopped later
 export SLURM_JOB_END_TIME=soon

@@ -127,6 +127,22 @@ status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool tra
     return result;
 }
 
+/* Momentum, the last array, is not read. */
+status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
+{
+    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    char found[2 * JOB_TEXT];
+    state *s = &r->state;
+    state_checkpoint_arrays(s, arrays);
+    size_t count = r->job->optimizer.kind == OPTIMIZER_IVON ? 2 : 1;
+    status result = checkpoint_read(r->c->world, path, &r->p, arrays, count, s->checkpoint_slices,
+                                    s->owned->owned_count, facts, found, sizeof found);
+    if (result) return result;
+    state_mean_in(s);
+    state_share(s, r->c);
+    return STATUS_OK;
+}
+
 void trainer_close(trainer *r)
 {
     if (r->pieces.owned) pieces_close(&r->pieces);

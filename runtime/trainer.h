@@ -68,6 +68,9 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, traine
 status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training);
 void trainer_close(trainer *r);
 
+/** Read mean and posterior of a run's (or a checkpoint's) directory, for evaluation; collective. */
+status trainer_read(trainer *r, const char *path, checkpoint_facts *facts);
+
 /** Run step t; collective.
  * @param written     this rank's checkpoint writer is done (or there is none)
  * @param statistics  out, may be NULL

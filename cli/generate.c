@@ -1,0 +1,132 @@
+/* vario generate: bytes that follow a prompt, from the mean or from posterior samples. */
+#include "cli/session.h"
+#include "cli/verbs.h"
+#include "io/agree.h"
+#include "io/checkpoint.h"
+#include "runtime/sampling.h"
+#include "runtime/trainer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *prompt;
+    uint64_t count, top_k, seed, samples;
+    double temperature, top_p;
+    bool json, quiet;
+} arguments;
+
+/* Logits of the position after `length` tokens: the mean of probabilities over samples would need
+ * them all at once, so each token is drawn with one posterior sample, its number mod `samples`. */
+static void next_logits(trainer *r, const arguments *a, size_t length, uint64_t drawn,
+                        float *logits)
+{
+    noise_key keys[r->c->size];
+    for (int i = 0; i < r->c->size; i++)
+        keys[i] = (noise_key){.seed = r->job->seed,
+                              .stream = STREAM_POSTERIOR,
+                              .sample = (uint32_t)(a->samples ? drawn % a->samples : 0)};
+    weights_begin(
+        &r->weights,
+        &(weights_round){.active = (size_t)r->c->size, .keys = keys, .sampled = a->samples > 0});
+    gpt2_logits(r->model, &r->hooks, r->inputs, length - 1, logits);
+    weights_end(&r->weights);
+}
+
+static double uniform(uint64_t seed, uint64_t drawn)
+{
+    uint32_t out[4];
+    uint32_t counter[4] = {(uint32_t)drawn, (uint32_t)STREAM_TEXT << 24, 0, 0};
+    noise_words(out, seed, counter);
+    return ((double)out[0] + 0.5) / 4294967296.0;
+}
+
+static status write_text(trainer *r, const arguments *a)
+{
+    size_t window = r->job->batch.length, length = strlen(a->prompt);
+    size_t vocabulary = r->job->model.gpt2.vocab_size;
+    const unsigned char *prompt = (const unsigned char *)a->prompt;
+    if (length > window) prompt += length - window;
+    if (length > window) length = window;
+    for (size_t i = 0; i < length; i++) r->inputs[i] = prompt[i];
+    float *logits = malloc(vocabulary * sizeof *logits);
+    status result = logits ? STATUS_OK : fail(STATUS_NOMEM, "memory for %zu logits", vocabulary);
+    result = agree(r->c->world, result);
+    bool speaks = r->c->rank == 0;
+    if (!result && speaks) fputs(a->prompt, stdout);
+    for (uint64_t drawn = 0; !result && drawn < a->count; drawn++) {
+        next_logits(r, a, length, drawn, logits);
+        size_t token = sample_token(logits, vocabulary, a->temperature, a->top_k, a->top_p,
+                                    uniform(a->seed, drawn));
+        if (speaks) putchar((int)(token & 0xff));
+        if (speaks) fflush(stdout);
+        if (length == window) memmove(r->inputs, r->inputs + 1, --length * sizeof *r->inputs);
+        r->inputs[length++] = (uint16_t)token;
+    }
+    if (!result && speaks) putchar('\n');
+    free(logits);
+    return result;
+}
+
+static status run(session *s, const arguments *a, const char *path)
+{
+    job j;
+    status result = session_read_run(s, &j, path);
+    if (result) return result;
+    if (j.model.gpt2.vocab_size > 256)
+        return fail(
+            STATUS_INPUT,
+            "%s: a byte-level model (vocab_size at most 256) expected, vocab_size %zu found", path,
+            j.model.gpt2.vocab_size);
+    if (!*a->prompt)
+        return fail(STATUS_INPUT, "vario generate: --prompt: at least one character expected");
+    if (a->samples > 0 && j.optimizer.kind != OPTIMIZER_IVON)
+        return fail(STATUS_INPUT,
+                    "vario generate: --samples %" PRIu64
+                    ": a posterior (optimizer.kind ivon) expected, %s was trained without one",
+                    a->samples, path);
+    j.batch.sequences = 1;
+    j.batch.length = j.model.gpt2.block_size;
+    session_compute(s, j.parallel.threads);
+    trainer r = {0};
+    checkpoint_facts facts;
+    dtype precision = j.precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j.precision;
+    result = trainer_open(&r, &j, &s->c, precision, false);
+    if (!result) result = trainer_read(&r, path, &facts);
+    if (!result) result = write_text(&r, a);
+    trainer_close(&r);
+    return result;
+}
+
+int generate_main(int argc, char **argv)
+{
+    arguments a = {.prompt = "\n", .count = 200, .temperature = 1.0, .top_p = 1.0};
+    const option options[] = {
+        {"--prompt", OPTION_TEXT, &a.prompt, "TEXT", "what the text begins with"},
+        {"--tokens", OPTION_COUNT, &a.count, "N", "how many to draw (200)"},
+        {"--temperature", OPTION_NUMBER, &a.temperature, "T",
+         "divides the logits (1); 0 takes the likeliest"},
+        {"--top-k", OPTION_COUNT, &a.top_k, "K", "only the K likeliest (0: all)"},
+        {"--top-p", OPTION_NUMBER, &a.top_p, "P", "only the likeliest that make up P (1)"},
+        {"--seed", OPTION_COUNT, &a.seed, "N", "the same seed draws the same text (0)"},
+        {"--samples", OPTION_COUNT, &a.samples, "S",
+         "draw each token with one of S posterior samples, in turn (0: the mean)"},
+        {"--quiet", OPTION_FLAG, &a.quiet, NULL, "only errors and the result"},
+    };
+    const option_table table = {"generate",
+                                "RUN --prompt TEXT",
+                                "Write text with a run's newest checkpoint.",
+                                options,
+                                sizeof options / sizeof options[0],
+                                1,
+                                1};
+    const char *rest[1];
+    size_t count;
+    bool helped;
+    session s;
+    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
+    if (!result && !helped) result = run(&s, &a, rest[0]);
+    return session_close(&s, result);
+}

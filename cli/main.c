@@ -1,0 +1,57 @@
+/* vario VERB ...: find the verb and run it. */
+#include "cli/options.h"
+#include "cli/verbs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} verbs[] = {
+    {"train", train_main, "train a job file, or go on with its run"},
+    {"eval", eval_main, "validation loss of a run, at the mean and averaged over samples"},
+    {"generate", generate_main, "write text with a run's model"},
+    {"prepare", prepare_main, "make token files of text files"},
+    {"plan", plan_main, "memory and bytes of a job on a number of ranks"},
+    {"schema", schema_main, "print every key of a job file"},
+    {"bench", bench_main, "measure this machine's ceilings and vario against them"},
+};
+
+enum { VERBS = sizeof verbs / sizeof verbs[0] };
+
+static bool first_of_launch(void)
+{
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (!rank) rank = getenv("PMIX_RANK");
+    return !rank || strcmp(rank, "0") == 0;
+}
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "usage: vario VERB ...   (vario VERB --help says what it takes)\n\n");
+    for (size_t i = 0; i < VERBS; i++) fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+}
+
+int main(int argc, char **argv)
+{
+    const char *verb = argc > 1 ? argv[1] : "";
+    for (size_t i = 0; i < VERBS; i++)
+        if (strcmp(verb, verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
+    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
+        if (first_of_launch()) print_usage(stdout);
+        return 0;
+    }
+    if (strcmp(verb, "--version") == 0) {
+        if (first_of_launch()) printf("vario %s\n", VARIO_VERSION);
+        return 0;
+    }
+    if (first_of_launch())
+        fprintf(stderr,
+                "vario: verb '%s' found, one of train, eval, generate, prepare, plan, "
+                "schema, bench expected\n",
+                verb);
+    return 2;
+}

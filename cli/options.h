@@ -1,0 +1,43 @@
+/** Arguments of a verb: one table a verb, which parsing and --help read. */
+#ifndef VARIO_CLI_OPTIONS_H
+#define VARIO_CLI_OPTIONS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_NUMBER, OPTION_LIST } option_type;
+
+/** Values of a repeated option. */
+typedef struct {
+    const char *values[64];
+    size_t count;
+} option_list;
+
+typedef struct {
+    const char *name; /**< "--set" */
+    option_type type;
+    void *target;      /**< bool, const char *, uint64_t, double or option_list */
+    const char *value; /**< how the value is called in the help, NULL for flags */
+    const char *help;
+} option;
+
+typedef struct {
+    const char *verb, *usage, *summary;
+    const option *options;
+    size_t count;
+    size_t least, most; /**< positional arguments */
+} option_table;
+
+/** Parse; positional arguments go to `rest` [table->most].
+ * @param helped  out: --help was given and has been printed (by rank 0 of the launch only)
+ * @return STATUS_OK or STATUS_INPUT */
+status options_parse(const option_table *table, int argc, char **argv, const char **rest,
+                     size_t *rest_count, bool *helped);
+
+/** Print a pending failure as "vario: sentence" when `speaks`, and give the exit code. */
+int options_exit(status result, bool speaks);
+
+#endif

@@ -1,0 +1,71 @@
+/* MPI is started before arguments are looked at, so that one rank alone speaks of them. */
+#include "cli/session.h"
+
+#include "io/agree.h"
+#include "kernels/kernels.h"
+#include "runtime/guard.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+status session_open(session *s, const option_table *table, int argc, char **argv, const char **rest,
+                    size_t *rest_count, bool *helped)
+{
+    *s = (session){.threads = 1};
+    status result = comm_open(&s->c);
+    if (!result) result = options_parse(table, argc, argv, rest, rest_count, helped);
+    if (!result && !*helped) result = guard_launch(s->c.size);
+    return agree(s->c.world, result);
+}
+
+void session_compute(session *s, uint64_t threads)
+{
+    s->threads = comm_threads(&s->c, threads);
+    omp_set_dynamic(0);
+    omp_set_num_threads(s->threads);
+    int native = kernels_open();
+    MPI_Allreduce(MPI_IN_PLACE, &native, 1, MPI_INT, MPI_MIN, s->c.world);
+    s->bf16 = native;
+}
+
+status session_read_job(session *s, job *j, const char *path, const option_list *overrides)
+{
+    status result = STATUS_OK;
+    memset(j, 0, sizeof *j);
+    if (s->c.rank == 0)
+        result = job_read(j, path, overrides ? overrides->values : NULL,
+                          overrides ? overrides->count : 0);
+    result = agree(s->c.world, result);
+    if (!result) MPI_Bcast(j, (int)sizeof *j, MPI_BYTE, 0, s->c.world);
+    return result;
+}
+
+static status find_job(char *found, size_t size, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return fail(STATUS_INPUT, "%s: a run directory expected, none found", path);
+    snprintf(found, size, "%s/job.yaml", path);
+    if (stat(found, &info) == 0) return STATUS_OK;
+    snprintf(found, size, "%s/../job.yaml", path);
+    if (stat(found, &info) == 0) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: job.yaml of a run expected, none found", path);
+}
+
+status session_read_run(session *s, job *j, const char *path)
+{
+    char found[2 * JOB_TEXT];
+    status result = s->c.rank == 0 ? find_job(found, sizeof found, path) : STATUS_OK;
+    result = agree(s->c.world, result);
+    return result ? result : session_read_job(s, j, found, NULL);
+}
+
+int session_close(session *s, status result)
+{
+    int code = options_exit(result, s->c.rank == 0);
+    kernels_close();
+    comm_close(&s->c);
+    return code;
+}

@@ -1,0 +1,91 @@
+/* vario train: a job file, trained or gone on with. */
+#include "runtime/train.h"
+
+#include "cli/session.h"
+#include "cli/verbs.h"
+#include "io/agree.h"
+#include "io/tokens.h"
+#include "kernels/kernels.h"
+#include "runtime/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+typedef struct {
+    option_list overrides;
+    bool dry_run;
+    train_options train;
+} arguments;
+
+static status check_work(const session *s, const job *j)
+{
+    uint64_t items = trainer_items(j);
+    if ((uint64_t)s->c.size <= items) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "launch: %d ranks found, at most %" PRIu64 " expected: a step has %" PRIu64
+                " work items (batch.microbatches x "
+                "optimizer.mc_samples)",
+                s->c.size, items, items);
+}
+
+/* Validate, print the resolved job, the plan and every warning; train nothing. */
+static status dry_run(const session *s, const job *j, dtype precision)
+{
+    tokens *data = NULL;
+    status result = tokens_open(&data, j->data.train, j->batch.length, j->model.gpt2.vocab_size);
+    if (result) return result;
+    result = job_write(j, stdout);
+    printf("\n");
+    if (!result) result = plan_print(stdout, j, (size_t)s->c.size, precision, false);
+    char lines[8][STATUS_MESSAGE_SIZE];
+    size_t count = job_warnings(j, tokens_count(data), lines, 8);
+    if (count) printf("\n");
+    for (size_t i = 0; i < count; i++) printf("warning: %s\n", lines[i]);
+    tokens_close(&data);
+    return result;
+}
+
+static status run(session *s, arguments *a, const char *path)
+{
+    job j;
+    status result = session_read_job(s, &j, path, &a->overrides);
+    if (!result) result = agree(s->c.world, check_work(s, &j));
+    if (result) return result;
+    session_compute(s, j.parallel.threads);
+    a->train.bf16 = s->bf16;
+    a->train.threads = s->threads;
+    dtype precision = j.precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j.precision;
+    if (a->dry_run)
+        return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, precision) : STATUS_OK);
+    return train_run(&j, &s->c, &a->train);
+}
+
+int train_main(int argc, char **argv)
+{
+    arguments a = {0};
+    const option options[] = {
+        {"--set", OPTION_LIST, &a.overrides, "KEY=VALUE",
+         "override a key of the job, as often as you like"},
+        {"--dry-run", OPTION_FLAG, &a.dry_run, NULL,
+         "validate, print the resolved job, the plan and warnings; train nothing"},
+        {"--fresh", OPTION_FLAG, &a.train.fresh, NULL,
+         "start over; refused while the run has checkpoints, unless --force"},
+        {"--force", OPTION_FLAG, &a.train.force, NULL, "with --fresh: delete the run's results"},
+        {"--json", OPTION_FLAG, &a.train.json, NULL, "print the result as JSON"},
+        {"--quiet", OPTION_FLAG, &a.train.quiet, NULL, "only errors and the result"},
+    };
+    const option_table table = {"train",
+                                "JOB.yaml [--set KEY=VALUE]... [--dry-run] [--fresh]",
+                                "Train a job, or go on from its newest checkpoint.",
+                                options,
+                                sizeof options / sizeof options[0],
+                                1,
+                                1};
+    const char *rest[1];
+    size_t count;
+    bool helped;
+    session s;
+    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
+    if (!result && !helped) result = run(&s, &a, rest[0]);
+    return session_close(&s, result);
+}

@@ -1,0 +1,14 @@
+/** The verbs of the command line: each parses, opens, runs and closes, and returns the exit code.
+ * argv[0] is the verb. */
+#ifndef VARIO_CLI_VERBS_H
+#define VARIO_CLI_VERBS_H
+
+int train_main(int argc, char **argv);
+int eval_main(int argc, char **argv);
+int generate_main(int argc, char **argv);
+int prepare_main(int argc, char **argv);
+int plan_main(int argc, char **argv);
+int schema_main(int argc, char **argv);
+int bench_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,22 @@
+/** What a job takes on a number of ranks: memory a rank and bytes a step, by the same arithmetic
+ * that opens the arenas and posts the messages. */
+#ifndef VARIO_RUNTIME_PLAN_H
+#define VARIO_RUNTIME_PLAN_H
+
+#include "runtime/trainer.h"
+
+#include <stdio.h>
+
+typedef struct {
+    trainer_memory memory;      /**< bytes of this rank's arenas */
+    uint64_t sent[BYTES_KINDS]; /**< bytes that this rank sends in one step (not skipped, without
+                                     evaluation, checkpoint or logging) */
+} plan;
+
+/** Plan one rank; not collective. @return STATUS_OK or STATUS_NOMEM */
+status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype precision);
+
+/** Print a table over the stages, for rank 0 (which has the largest part) and for all ranks. */
+status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool json);
+
+#endif

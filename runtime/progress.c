@@ -1,0 +1,75 @@
+/* The bar redraws its line with a carriage return; a log gets a line every ten seconds at most. */
+#include "runtime/progress.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps)
+{
+    *p = (progress){.shown = shown,
+                    .terminal = isatty(STDOUT_FILENO) == 1,
+                    .steps = steps,
+                    .started = now_seconds(),
+                    .first = first,
+                    .loss = NAN};
+}
+
+static void print_left(double seconds)
+{
+    long s = lround(seconds);
+    if (s >= 3600)
+        printf("%ldh%02ldm left", s / 3600, s / 60 % 60);
+    else
+        printf("%ldm%02lds left", s / 60, s % 60);
+}
+
+static void print_bar(const progress *p, uint64_t step)
+{
+    enum { WIDTH = 30 };
+    int filled = (int)(step * WIDTH / p->steps);
+    printf("\r\033[K[");
+    for (int i = 0; i < WIDTH; i++) putchar(i < filled ? '#' : '.');
+    printf("] ");
+}
+
+void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second, bool always)
+{
+    if (isfinite(loss)) p->loss = isnan(p->loss) ? loss : 0.95 * p->loss + 0.05 * loss;
+    double now = now_seconds(), interval = p->terminal ? 0.2 : 10.0;
+    if (!p->shown || (!always && now - p->last < interval)) return;
+    p->last = now;
+    if (p->terminal) print_bar(p, step);
+    printf("step %llu/%llu  loss %.4f  %.0f tokens/s  ", (unsigned long long)step,
+           (unsigned long long)p->steps, p->loss, tokens_per_second);
+    print_left((now - p->started) / (double)(step - p->first) * (double)(p->steps - step));
+    if (!p->terminal) putchar('\n');
+    fflush(stdout);
+}
+
+void progress_say(progress *p, const char *format, ...)
+{
+    if (!p->shown) return;
+    if (p->terminal) printf("\r\033[K");
+    va_list arguments;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+    fflush(stdout);
+}
+
+void progress_close(progress *p)
+{
+    if (p->shown && p->terminal && p->last > 0.0) putchar('\n');
+    fflush(stdout);
+}

@@ -1,0 +1,28 @@
+/** What a person sees while a run goes on: a bar on a terminal, plain lines in a log. */
+#ifndef VARIO_RUNTIME_PROGRESS_H
+#define VARIO_RUNTIME_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    bool shown, terminal;
+    uint64_t steps;
+    double last; /**< seconds of the last print */
+    double started;
+    uint64_t first; /**< step this leg began with */
+    double loss;    /**< smoothed */
+} progress;
+
+/** @param shown  false prints nothing (other ranks, --quiet) */
+void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps);
+
+/** After each step. @param always  print even if the last line was just now */
+void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second, bool always);
+
+/** A line of its own, above the bar. */
+void progress_say(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void progress_close(progress *p);
+
+#endif

@@ -1,0 +1,154 @@
+/* vario plan against what the arenas hold and the counters count, to the byte. */
+#include "io/agree.h"
+#include "kernels/kernels.h"
+#include "mpi_fixture.h"
+#include "runtime/plan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+MPI_SUITE(plan);
+
+enum { TOKENS = 20000 };
+
+/* A job small enough for a step in milliseconds, with tensors that no chunk boundary meets. */
+static job small_job(void)
+{
+    return (job){
+        .name = "plan",
+        .seed = 7,
+        .model = {.gpt2 = {.n_layer = 3,
+                           .n_head = 2,
+                           .n_embd = 20,
+                           .block_size = 16,
+                           .vocab_size = 97,
+                           .bias = true},
+                  .init = "scratch"},
+        .batch = {.sequences = 2, .length = 16, .microbatches = 5},
+        .steps = 2,
+        .optimizer = {.kind = OPTIMIZER_IVON,
+                      .ess = 1e6,
+                      .hessian_init = 1e-3,
+                      .beta1 = 0.9,
+                      .beta2 = 0.999,
+                      .weight_decay = 1e-4,
+                      .mc_samples = 1,
+                      .epsilon = 1e-8,
+                      .momentum = 0.9,
+                      .rescale_lr = true,
+                      .debias = true},
+        .schedule = {.kind = SCHEDULE_CONSTANT, .peak = 0.1},
+        .clip = {.norm = INFINITY, .update = INFINITY},
+        .parallel = {.shard = SHARD_GRADIENTS, .threads = 1},
+    };
+}
+
+static tokens *open_tokens(const job *j, char *path)
+{
+    if (world.rank == 0) {
+        FILE *file = fopen(path, "wb");
+        for (unsigned i = 0; i < TOKENS; i++) {
+            uint16_t token = (uint16_t)(i * i % 97);
+            fwrite(&token, sizeof token, 1, file);
+        }
+        fclose(file);
+    }
+    MPI_Barrier(world.world);
+    tokens *data = NULL;
+    status result =
+        agree(world.world, tokens_open(&data, path, j->batch.length, j->model.gpt2.vocab_size));
+    cr_assert_eq(result, STATUS_OK, "%s", status_message());
+    return data;
+}
+
+static void check(const job *j, dtype precision)
+{
+    char path[] = "/tmp/vario-test-plan.bin";
+    tokens *data = open_tokens(j, path);
+    plan expected;
+    trainer r;
+    step_result step;
+    cr_assert_eq(plan_make(&expected, j, (size_t)world.size, (size_t)world.rank, precision),
+                 STATUS_OK);
+    cr_assert_eq(trainer_open(&r, j, &world, precision, true), STATUS_OK, "%s", status_message());
+    cr_expect_eq(expected.memory.state, r.state.arena.used);
+    cr_expect_eq(expected.memory.weights, r.weights.arena.used);
+    cr_expect_eq(expected.memory.gradients, r.gradients_arena.used);
+    cr_expect_eq(expected.memory.pieces, r.pieces.arena.used);
+    cr_expect_eq(expected.memory.state, r.state.arena.capacity);
+    cr_expect_eq(expected.memory.weights, r.weights.arena.capacity);
+    cr_expect_eq(expected.memory.pieces, r.pieces.arena.capacity);
+    for (uint64_t t = 0; t < 2; t++) {
+        memset(world.sent, 0, sizeof world.sent);
+        cr_assert_eq(trainer_step(&r, data, t, true, &step, NULL), STATUS_OK);
+        cr_expect_not(step.skipped);
+        for (int kind = 0; kind < BYTES_KINDS; kind++)
+            cr_expect_eq(world.sent[kind], expected.sent[kind], "%s: %llu sent, %llu planned",
+                         bytes_names[kind], (unsigned long long)world.sent[kind],
+                         (unsigned long long)expected.sent[kind]);
+    }
+    trainer_close(&r);
+    tokens_close(&data);
+    MPI_Barrier(world.world);
+    if (world.rank == 0) unlink(path);
+}
+
+static void check_stages(job j)
+{
+    kernels_open();
+    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+        j.parallel.shard = (shard_stage)stage;
+        check(&j, DTYPE_F32);
+        check(&j, DTYPE_BF16);
+    }
+    kernels_close();
+}
+
+Test(plan, ivon)
+{
+    check_stages(small_job());
+}
+
+Test(plan, adamw)
+{
+    job j = small_job();
+    j.optimizer.kind = OPTIMIZER_ADAMW;
+    check_stages(j);
+}
+
+Test(plan, wire_bf16_and_norms_by_microbatch)
+{
+    job j = small_job();
+    j.parallel.wire = DTYPE_BF16;
+    j.clip.norm = 1.0;
+    j.clip.scope = SCOPE_MICROBATCH;
+    check_stages(j);
+}
+
+Test(plan, two_samples_an_item)
+{
+    job j = small_job();
+    j.optimizer.mc_samples = 2;
+    check_stages(j);
+}
+
+/* IVON's gradient bytes are AdamW's where pieces travel every round, and all bytes are with
+ * sharded parameters. */
+Test(plan, ivon_sends_what_adamw_sends)
+{
+    job ivon = small_job(), adamw = ivon;
+    adamw.optimizer.kind = OPTIMIZER_ADAMW;
+    plan a, b;
+    size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
+    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16), STATUS_OK);
+    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16), STATUS_OK);
+    cr_expect_eq(a.sent[BYTES_GRADIENTS], b.sent[BYTES_GRADIENTS]);
+    if (ranks > 1) cr_expect_gt(a.sent[BYTES_GRADIENTS], 0);
+    ivon.parallel.shard = adamw.parallel.shard = SHARD_PARAMETERS;
+    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16), STATUS_OK);
+    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16), STATUS_OK);
+    for (int kind = 0; kind < BYTES_KINDS; kind++) cr_expect_eq(a.sent[kind], b.sent[kind]);
+    if (ranks > 1) cr_expect_gt(a.sent[BYTES_WEIGHTS], 0);
+}

@@ -66,7 +66,7 @@ goes_on()
     check "$1 ends with its last step" same "$(basename "$(last_checkpoint "$1")")" \
         "$(printf 'step-%08d' $((from + 20)))"
 }
-complains() { grep -qi "^vario: .*\(step-\|checkpoint\|safetensors\)" last.err; }
+complains() { cat last.out last.err | grep -qi "\(vario\|warning\): .*\(step-\|checkpoint\|safetensors\)"; }
 whole() { [ -s "$(last_checkpoint "$1")/state.json" ]; }
 no_leftovers()
 {

@@ -6,17 +6,13 @@
 
 #include <string.h>
 
-typedef float lanes __attribute__((vector_size(TILE_LANES * sizeof(float)), aligned(4), may_alias));
+typedef float lanes __attribute__((vector_size(TILE_LANES * sizeof(float))));
+typedef float unaligned_lanes
+    __attribute__((vector_size(TILE_LANES * sizeof(float)), aligned(4), may_alias));
 
-static inline lanes load(const float *p)
-{
-    return *(const lanes *)(const void *)p;
-}
-
-static inline void store(float *p, lanes x)
-{
-    *(lanes *)(void *)p = x;
-}
+/* Macros, since a function that returns vectors has another calling convention in each clone. */
+#define LOAD(p) ((lanes) * (const unaligned_lanes *)(const void *)(p))
+#define STORE(p, x) (*(unaligned_lanes *)(void *)(p) = (unaligned_lanes)(x))
 
 CLONES static void four_by_four(float *out, size_t ldc, const float *a, size_t row, size_t column,
                                 const float *b, size_t ldb, size_t k, bool accumulate)
@@ -25,7 +21,7 @@ CLONES static void four_by_four(float *out, size_t ldc, const float *a, size_t r
     lanes c20 = {0}, c21 = {0}, c22 = {0}, c23 = {0}, c30 = {0}, c31 = {0}, c32 = {0}, c33 = {0};
     for (size_t l = 0; l < k; l++) {
         const float *bl = b + l * ldb, *al = a + l * column;
-        lanes b0 = load(bl), b1 = load(bl + 16), b2 = load(bl + 32), b3 = load(bl + 48);
+        lanes b0 = LOAD(bl), b1 = LOAD(bl + 16), b2 = LOAD(bl + 32), b3 = LOAD(bl + 48);
         float a0 = al[0], a1 = al[row], a2 = al[2 * row], a3 = al[3 * row];
         c00 += a0 * b0, c01 += a0 * b1, c02 += a0 * b2, c03 += a0 * b3;
         c10 += a1 * b0, c11 += a1 * b1, c12 += a1 * b2, c13 += a1 * b3;
@@ -37,7 +33,8 @@ CLONES static void four_by_four(float *out, size_t ldc, const float *a, size_t r
     for (size_t i = 0; i < 4; i++)
         for (size_t j = 0; j < 4; j++) {
             float *o = out + i * ldc + j * TILE_LANES;
-            store(o, accumulate ? load(o) + c[i][j] : c[i][j]);
+            lanes before = accumulate ? LOAD(o) : (lanes){0};
+            STORE(o, before + c[i][j]);
         }
 }
 
@@ -46,7 +43,7 @@ CLONES static void four_by_one(float *out, size_t ldc, const float *a, size_t ro
 {
     lanes c0 = {0}, c1 = {0}, c2 = {0}, c3 = {0};
     for (size_t l = 0; l < k; l++) {
-        lanes b0 = load(b + l * ldb);
+        lanes b0 = LOAD(b + l * ldb);
         const float *al = a + l * column;
         c0 += al[0] * b0;
         c1 += al[row] * b0;
@@ -56,7 +53,8 @@ CLONES static void four_by_one(float *out, size_t ldc, const float *a, size_t ro
     const lanes c[4] = {c0, c1, c2, c3};
     for (size_t i = 0; i < 4; i++) {
         float *o = out + i * ldc;
-        store(o, accumulate ? load(o) + c[i] : c[i]);
+        lanes before = accumulate ? LOAD(o) : (lanes){0};
+        STORE(o, before + c[i]);
     }
 }
 

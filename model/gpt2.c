@@ -1,0 +1,353 @@
+/* The whole model: embeddings, blocks, the tied output layer in chunks of rows. */
+#include "model/gpt2.h"
+
+#include "kernels/kernels.h"
+#include "model/gpt2_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOGITS_BYTES = 64 << 20 /* of one chunk, about */ };
+
+static size_t tensor_number(const gpt2 *g, size_t unit_number, size_t which, bool bias)
+{
+    size_t first = g->p.units[unit_number].first;
+    return g->config.bias ? first + 2 * which + bias : first + which;
+}
+
+const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which)
+{
+    return (const char *)buffer +
+           g->weights_layout.tensor_offset[tensor_number(g, unit_number, which, false)];
+}
+
+const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which)
+{
+    if (!g->config.bias) return NULL;
+    size_t i = tensor_number(g, unit_number, which, true);
+    return (const float *)(const void *)((const char *)buffer + g->weights_layout.tensor_offset[i]);
+}
+
+static float *gradient_at(const gpt2 *g, float *buffer, size_t tensor_at)
+{
+    return buffer + g->gradients_layout.tensor_offset[tensor_at] / sizeof(float);
+}
+
+float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which)
+{
+    return gradient_at(g, buffer, tensor_number(g, unit_number, which, false));
+}
+
+float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which)
+{
+    return g->config.bias ? gradient_at(g, buffer, tensor_number(g, unit_number, which, true))
+                          : NULL;
+}
+
+size_t gpt2_rows(const gpt2 *g)
+{
+    return g->shape.sequences * g->shape.length;
+}
+
+void gpt2_poll(const gpt2 *g, const model_hooks *hooks)
+{
+    (void)g;
+    if (hooks->poll) hooks->poll(hooks->context);
+}
+
+uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site)
+{
+    uint64_t stream = (uint64_t)gpt2_rows(g) * g->config.n_embd;
+    uint64_t attention = (uint64_t)gpt2_rows(g) * g->config.n_head * g->shape.length;
+    uint64_t start = stream + block * (attention + 2 * stream);
+    switch (site) {
+    case SITE_ATTENTION: return start;
+    case SITE_ATTENTION_PROJECTION: return start + attention;
+    case SITE_MLP_PROJECTION: break;
+    }
+    return start + attention + stream;
+}
+
+typedef void *take_function(arena *a, size_t bytes);
+
+static void *count_bytes(arena *a, size_t bytes)
+{
+    a->used += memory_round(bytes);
+    return NULL;
+}
+
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static void place_block(gpt2 *g, block_saved *s, take_function *take)
+{
+    arena *a = &g->arena;
+    size_t N = gpt2_rows(g), C = g->config.n_embd;
+    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    float **rows[] = {&s->mean1, &s->rstd1, &s->mean2, &s->rstd2};
+    for (int i = 0; i < 4; i++) *rows[i] = take(a, N * sizeof(float));
+    s->lse = take(a, N * g->config.n_head * sizeof(float));
+    s->ln1 = take(a, N * C * element);
+    s->qkv = take(a, N * 3 * C * element);
+    s->att = take(a, N * C * element);
+    s->ln2 = take(a, N * C * element);
+    s->fc = take(a, N * 4 * C * element);
+    s->gelu = take(a, N * 4 * C * element);
+    if (g->shape.training) s->mid = take(a, N * C * sizeof(float));
+}
+
+static void place_blocks(gpt2 *g, take_function *take)
+{
+    bool all = g->shape.training && g->shape.recompute == RECOMPUTE_NONE;
+    size_t bytes = gpt2_rows(g) * g->config.n_embd * sizeof(float);
+    for (size_t l = 0; l < g->config.n_layer; l++) {
+        if (l == 0 || all)
+            place_block(g, &g->blocks[l], take);
+        else
+            g->blocks[l] = g->blocks[0];
+    }
+    for (size_t l = 0; l < g->config.n_layer; l++) {
+        g->blocks[l].in = g->shape.training ? take(&g->arena, bytes) : g->residual;
+        if (!g->shape.training) g->blocks[l].mid = g->residual;
+    }
+}
+
+static void place_backward(gpt2 *g, take_function *take)
+{
+    arena *a = &g->arena;
+    size_t N = gpt2_rows(g), C = g->config.n_embd;
+    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    g->d_residual = take(a, N * C * sizeof(float));
+    g->dc = take(a, N * C * element);
+    g->da = take(a, N * C * element);
+    g->d3 = take(a, N * 3 * C * element);
+    g->d4 = take(a, N * 4 * C * element);
+    g->d_logits = take(a, g->chunk * g->config.vocab_size * element);
+}
+
+static size_t chunk_rows(const gpt2 *g)
+{
+    size_t rows = LOGITS_BYTES / sizeof(float) / g->config.vocab_size / 64 * 64;
+    if (rows < 64) rows = 64;
+    return rows < gpt2_rows(g) ? rows : gpt2_rows(g);
+}
+
+/* Hand out all buffers; with count_bytes only adds up what they take. */
+static void place(gpt2 *g, take_function *take)
+{
+    arena *a = &g->arena;
+    size_t N = gpt2_rows(g), C = g->config.n_embd;
+    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    size_t work = largest(attention_work_floats(g->shape.length, C, g->config.n_head),
+                          largest(layernorm_work_floats(C), bias_work_floats(4 * C)));
+    g->chunk = chunk_rows(g);
+    g->residual = take(a, N * C * sizeof(float));
+    place_blocks(g, take);
+    g->projected = take(a, N * C * element);
+    g->final = take(a, N * C * element);
+    g->final_mean = take(a, N * sizeof(float));
+    g->final_rstd = take(a, N * sizeof(float));
+    g->losses = take(a, N * sizeof(float));
+    g->logits = take(a, g->chunk * g->config.vocab_size * sizeof(float));
+    g->work = take(a, work * sizeof(float));
+    if (g->shape.training) place_backward(g, take);
+}
+
+size_t gpt2_activation_bytes(const gpt2_config *config, const gpt2_shape *shape)
+{
+    gpt2 g = {.config = *config, .shape = *shape};
+    block_saved *blocks = calloc(config->n_layer, sizeof *blocks);
+    if (!blocks) return 0;
+    g.blocks = blocks;
+    place(&g, count_bytes);
+    free(blocks);
+    return g.arena.used;
+}
+
+status gpt2_open(gpt2 **model, const gpt2_config *config, const gpt2_shape *shape)
+{
+    *model = NULL;
+    gpt2 *g = calloc(1, sizeof *g);
+    if (!g) return fail(STATUS_NOMEM, "memory for a model");
+    *g = (gpt2){.config = *config, .shape = *shape};
+    g->blocks = calloc(config->n_layer, sizeof *g->blocks);
+    status result = g->blocks ? STATUS_OK : fail(STATUS_NOMEM, "memory for a model");
+    if (!result) result = gpt2_parameters(&g->p, config);
+    if (!result) result = layout_open(&g->weights_layout, &g->p, shape->precision);
+    if (!result) result = layout_open(&g->gradients_layout, &g->p, DTYPE_F32);
+    if (!result)
+        result = arena_open(&g->arena, "activations", gpt2_activation_bytes(config, shape));
+    if (result) {
+        gpt2_close(&g);
+        return result;
+    }
+    place(g, arena_take);
+    *model = g;
+    return STATUS_OK;
+}
+
+void gpt2_close(gpt2 **model)
+{
+    gpt2 *g = *model;
+    if (!g) return;
+    arena_close(&g->arena);
+    layout_close(&g->weights_layout);
+    layout_close(&g->gradients_layout);
+    parameters_close(&g->p);
+    free(g->blocks);
+    free(g);
+    *model = NULL;
+}
+
+static const void *embeddings(const gpt2 *g, const void *buffer, size_t which)
+{
+    return (const char *)buffer + g->weights_layout.tensor_offset[which];
+}
+
+/* Embeddings to the final norm's output; the weights of the embeddings and of the final norm stay
+ * acquired. */
+static const void *forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens, double drop,
+                           noise_key key)
+{
+    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
+    size_t L = g->config.n_layer;
+    const void *first = hooks->weights(hooks->context, 0);
+    float *stream = g->blocks[0].in;
+    embedding_forward(stream, embeddings(g, first, 0), embeddings(g, first, 1), g->shape.precision,
+                      tokens, B, T, C);
+    dropout_apply(stream, N * C, drop, key, 0);
+    for (size_t l = 0; l < L; l++) {
+        const void *weights = hooks->weights(hooks->context, 1 + l);
+        gpt2_block_forward(g, hooks, l, weights, l + 1 < L ? g->blocks[l + 1].in : g->residual,
+                           drop, key);
+        hooks->release(hooks->context, 1 + l);
+    }
+    const void *last = hooks->weights(hooks->context, L + 1);
+    g->last = last;
+    layernorm_forward(g->final, g->shape.precision, g->final_mean, g->final_rstd, g->residual,
+                      gpt2_weight(g, last, L + 1, 0), gpt2_bias(g, last, L + 1, 0), N, C);
+    return first;
+}
+
+static const void *act_row(const gpt2 *g, const void *values, size_t row, size_t columns)
+{
+    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    return (const char *)values + row * columns * element;
+}
+
+static void *act_row_out(const gpt2 *g, void *values, size_t row, size_t columns)
+{
+    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    return (char *)values + row * columns * element;
+}
+
+/* Logits of rows [at, at + rows). */
+static void output(gpt2 *g, const void *first, size_t at, size_t rows)
+{
+    size_t C = g->config.n_embd, V = g->config.vocab_size;
+    gemm(rows, V, C, act_row(g, g->final, at, C), C, false, embeddings(g, first, 0), C, true,
+         g->logits, V, g->shape.precision, DTYPE_F32, NULL, false);
+}
+
+/* The output layer and its gradient: dc = d final, d wte = sum over chunks of dlogits^T final. */
+static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
+                            const uint16_t *targets)
+{
+    dtype type = g->shape.precision;
+    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
+    for (size_t at = 0; at < N; at += g->chunk) {
+        size_t rows = N - at < g->chunk ? N - at : g->chunk;
+        output(g, first, at, rows);
+        gpt2_poll(g, hooks);
+        cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
+                      1.0 / (double)N);
+        gemm(rows, C, V, g->d_logits, V, false, embeddings(g, first, 0), C, false,
+             act_row_out(g, g->dc, at, C), C, type, type, NULL, false);
+        gpt2_poll(g, hooks);
+        gemm(V, C, rows, g->d_logits, V, true, act_row(g, g->final, at, C), C, false, d_wte, C,
+             type, DTYPE_F32, NULL, at > 0);
+        gpt2_poll(g, hooks);
+    }
+}
+
+static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, float *gradients)
+{
+    size_t N = gpt2_rows(g), C = g->config.n_embd, L = g->config.n_layer;
+    memset(g->d_residual, 0, N * C * sizeof *g->d_residual);
+    layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, L + 1, 0),
+                       gpt2_bias_grad(g, gradients, L + 1, 0), g->dc, g->shape.precision,
+                       g->residual, gpt2_weight(g, last, L + 1, 0), g->final_mean, g->final_rstd,
+                       g->work, N, C);
+    hooks->gradients_done(hooks->context, L + 1);
+    hooks->release(hooks->context, L + 1);
+}
+
+static void blocks_backward(gpt2 *g, const model_hooks *hooks, double drop, noise_key key)
+{
+    for (size_t l = g->config.n_layer; l-- > 0;) {
+        const void *weights = hooks->weights(hooks->context, 1 + l);
+        float *gradients = hooks->gradients(hooks->context, 1 + l);
+        if (g->shape.recompute == RECOMPUTE_BLOCK)
+            gpt2_block_forward(g, hooks, l, weights, g->residual, drop, key);
+        gpt2_block_backward(g, hooks, l, weights, gradients, drop, key);
+        hooks->gradients_done(hooks->context, 1 + l);
+        hooks->release(hooks->context, 1 + l);
+    }
+}
+
+double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
+                     const uint16_t *targets, noise_key key)
+{
+    gpt2 *g = model;
+    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
+    double drop = g->config.dropout;
+    const void *first = forward(g, hooks, tokens, drop, key);
+    float *d_first = hooks->gradients(hooks->context, 0);
+    float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
+    const void *last = g->last;
+    output_backward(g, hooks, first, gradient_at(g, d_first, 0), targets);
+    final_backward(g, hooks, last, d_last);
+    blocks_backward(g, hooks, drop, key);
+    dropout_apply(g->d_residual, N * C, drop, key, 0);
+    embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,
+                       tokens, B, T, C, g->config.vocab_size, g->config.block_size);
+    hooks->gradients_done(hooks->context, 0);
+    hooks->release(hooks->context, 0);
+    double sum = 0.0;
+    for (size_t n = 0; n < N; n++) sum += (double)g->losses[n];
+    return sum / (double)N;
+}
+
+static void release_ends(gpt2 *g, const model_hooks *hooks)
+{
+    hooks->release(hooks->context, g->config.n_layer + 1);
+    hooks->release(hooks->context, 0);
+}
+
+void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
+                 const uint16_t *targets, float *losses)
+{
+    gpt2 *g = model;
+    size_t N = gpt2_rows(g), V = g->config.vocab_size;
+    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0});
+    for (size_t at = 0; at < N; at += g->chunk) {
+        size_t rows = N - at < g->chunk ? N - at : g->chunk;
+        output(g, first, at, rows);
+        cross_entropy(losses + at, NULL, 0, g->shape.precision, g->logits, V, targets + at, rows, V,
+                      1.0);
+        gpt2_poll(g, hooks);
+    }
+    release_ends(g, hooks);
+}
+
+void gpt2_logits(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens, size_t position,
+                 float *logits)
+{
+    gpt2 *g = model;
+    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0});
+    output(g, first, position, 1);
+    memcpy(logits, g->logits, g->config.vocab_size * sizeof *logits);
+    release_ends(g, hooks);
+}

@@ -1,0 +1,95 @@
+/* One block, forward and backward side by side. */
+#include "kernels/kernels.h"
+#include "model/gpt2_internal.h"
+
+#include <string.h>
+
+/* out(N, O) = in(N, I) W + bias */
+static void linear(gpt2 *g, const model_hooks *hooks, void *out, const void *in,
+                   const void *weights, size_t l, size_t which, size_t I, size_t O)
+{
+    dtype type = g->shape.precision;
+    gemm(gpt2_rows(g), O, I, in, I, false, gpt2_weight(g, weights, 1 + l, which), O, false, out, O,
+         type, type, gpt2_bias(g, weights, 1 + l, which), false);
+    gpt2_poll(g, hooks);
+}
+
+/* d_in(N, I) = d_out(N, O) W^T; dW = in^T d_out; dbias = column sums of d_out. */
+static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, const void *d_out,
+                            const void *in, const void *weights, float *gradients, size_t l,
+                            size_t which, size_t I, size_t O)
+{
+    dtype type = g->shape.precision;
+    size_t N = gpt2_rows(g);
+    float *d_bias = gpt2_bias_grad(g, gradients, 1 + l, which);
+    gemm(I, O, N, in, I, true, d_out, O, false, gpt2_weight_grad(g, gradients, 1 + l, which), O,
+         type, DTYPE_F32, NULL, false);
+    gpt2_poll(g, hooks);
+    if (d_bias) bias_backward(d_bias, d_out, type, g->work, N, O);
+    gemm(N, I, O, d_out, O, false, gpt2_weight(g, weights, 1 + l, which), O, true, d_in, I, type,
+         type, NULL, false);
+    gpt2_poll(g, hooks);
+}
+
+static void copy(float *out, const float *in, size_t count)
+{
+    if (out != in) convert(out, DTYPE_F32, in, DTYPE_F32, count);
+}
+
+void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
+                        float *out, double drop, noise_key key)
+{
+    block_saved *s = &g->blocks[l];
+    dtype type = g->shape.precision;
+    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
+    layernorm_forward(s->ln1, type, s->mean1, s->rstd1, s->in, gpt2_weight(g, weights, 1 + l, LN_1),
+                      gpt2_bias(g, weights, 1 + l, LN_1), N, C);
+    linear(g, hooks, s->qkv, s->ln1, weights, l, ATTN, C, 3 * C);
+    attention_forward(s->att, s->lse, s->qkv, type, B, T, C, g->config.n_head, drop, key,
+                      gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
+    gpt2_poll(g, hooks);
+    linear(g, hooks, g->projected, s->att, weights, l, ATTN_PROJ, C, C);
+    copy(s->mid, s->in, N * C);
+    residual_add(s->mid, g->projected, type, N * C, drop, key,
+                 gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
+    layernorm_forward(s->ln2, type, s->mean2, s->rstd2, s->mid,
+                      gpt2_weight(g, weights, 1 + l, LN_2), gpt2_bias(g, weights, 1 + l, LN_2), N,
+                      C);
+    linear(g, hooks, s->fc, s->ln2, weights, l, FC, C, 4 * C);
+    gelu_forward(s->gelu, s->fc, type, N * 4 * C);
+    linear(g, hooks, g->projected, s->gelu, weights, l, FC_PROJ, 4 * C, C);
+    copy(out, s->mid, N * C);
+    residual_add(out, g->projected, type, N * C, drop, key,
+                 gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
+}
+
+static void norm_backward(gpt2 *g, const void *weights, float *gradients, size_t l, size_t which,
+                          const float *in, const float *mean, const float *rstd)
+{
+    layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, 1 + l, which),
+                       gpt2_bias_grad(g, gradients, 1 + l, which), g->dc, g->shape.precision, in,
+                       gpt2_weight(g, weights, 1 + l, which), mean, rstd, g->work, gpt2_rows(g),
+                       g->config.n_embd);
+}
+
+void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
+                         float *gradients, double drop, noise_key key)
+{
+    const block_saved *s = &g->blocks[l];
+    dtype type = g->shape.precision;
+    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
+    residual_grad(g->dc, type, g->d_residual, N * C, drop, key,
+                  gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
+    linear_backward(g, hooks, g->d4, g->dc, s->gelu, weights, gradients, l, FC_PROJ, 4 * C, C);
+    gelu_backward(g->d4, g->d4, s->fc, type, N * 4 * C);
+    linear_backward(g, hooks, g->dc, g->d4, s->ln2, weights, gradients, l, FC, C, 4 * C);
+    norm_backward(g, weights, gradients, l, LN_2, s->mid, s->mean2, s->rstd2);
+    residual_grad(g->dc, type, g->d_residual, N * C, drop, key,
+                  gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
+    linear_backward(g, hooks, g->da, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C, C);
+    attention_backward(g->d3, g->da, s->qkv, s->att, s->lse, type, B, T, C, g->config.n_head, drop,
+                       key, gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
+    gpt2_poll(g, hooks);
+    linear_backward(g, hooks, g->dc, g->d3, s->ln1, weights, gradients, l, ATTN, C, 3 * C);
+    norm_backward(g, weights, gradients, l, LN_1, s->in, s->mean1, s->rstd1);
+}

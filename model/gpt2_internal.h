@@ -1,0 +1,62 @@
+/** Buffers and weight look-ups that the files of the model share. */
+#ifndef VARIO_MODEL_GPT2_INTERNAL_H
+#define VARIO_MODEL_GPT2_INTERNAL_H
+
+#include "model/gpt2.h"
+
+/** What a block keeps for its backward pass; "act" is in the compute type. */
+typedef struct {
+    float *in, *mid; /**< (N, C) residual before attention and before the MLP */
+    float *mean1, *rstd1, *mean2, *rstd2; /**< [N] */
+    float *lse;                           /**< (B, NH, T) */
+    void *ln1, *qkv, *att, *ln2, *fc,
+        *gelu; /**< act (N, C), (N, 3C), (N, C), (N, C), (N, 4C) x 2 */
+} block_saved;
+
+struct gpt2 {
+    gpt2_config config;
+    gpt2_shape shape;
+    parameters p;
+    layout weights_layout, gradients_layout;
+    arena arena;
+    block_saved *blocks; /**< [n_layer]; without a backward, or recomputing, they share buffers */
+    float *residual;     /**< (N, C) */
+    float *d_residual;   /**< (N, C) gradient of the residual stream */
+    void *projected;     /**< act (N, C) */
+    void *dc, *da;       /**< act (N, C) */
+    void *d3, *d4;       /**< act (N, 3C), (N, 4C) */
+    void *final;         /**< act (N, C): the final norm's output */
+    float *final_mean, *final_rstd, *losses; /**< [N] */
+    size_t chunk;                            /**< rows of the output layer at once */
+    float *logits;                           /**< (chunk, V) */
+    void *d_logits;                          /**< act (chunk, V) */
+    float *work;
+    const void *last; /**< the final norm's weights, during a pass */
+};
+
+/** Tensors of a block, and of the final norm (0). */
+enum { LN_1, ATTN, ATTN_PROJ, LN_2, FC, FC_PROJ };
+
+/** A weight or a bias (NULL without biases) in a unit's buffer. */
+const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
+const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
+float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
+float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
+
+size_t gpt2_rows(const gpt2 *g); /**< N */
+void gpt2_poll(const gpt2 *g, const model_hooks *hooks);
+
+/** Dropout's elements are numbered site after site: the embeddings, then for each block its
+ * attention, its attention's projection, its MLP's projection. */
+typedef enum { SITE_ATTENTION, SITE_ATTENTION_PROJECTION, SITE_MLP_PROJECTION } dropout_site;
+uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site);
+
+/** Block l: blocks[l].in to `out` (N, C). @param drop  0 without dropout */
+void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
+                        float *out, double drop, noise_key key);
+
+/** From d_residual of the block's output to that of its input, and its gradients. */
+void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
+                         float *gradients, double drop, noise_key key);
+
+#endif

@@ -1,0 +1,43 @@
+/* vario prepare: text files to token files. */
+#include "cli/options.h"
+#include "cli/verbs.h"
+#include "io/tokens.h"
+
+#include <stdio.h>
+
+int prepare_main(int argc, char **argv)
+{
+    const char *out = NULL;
+    double valid = 0.1;
+    uint64_t shard_tokens = 100000000;
+    bool json = false, quiet = false, helped;
+    const option options[] = {
+        {"--out", OPTION_TEXT, &out, "DIR", "where train.bin, val.bin and meta.json go"},
+        {"--valid", OPTION_NUMBER, &valid, "F", "the last part F is for validation (0.1)"},
+        {"--shard-tokens", OPTION_COUNT, &shard_tokens, "N",
+         "at most N tokens a training file (100000000)"},
+        {"--json", OPTION_FLAG, &json, NULL, "print the result as JSON"},
+        {"--quiet", OPTION_FLAG, &quiet, NULL, "only errors and the result"},
+    };
+    const option_table table = {
+        "prepare", "TEXT... --out DIR [--valid 0.1]",  "Make byte-level token files of text files.",
+        options,   sizeof options / sizeof options[0], 1,
+        4096};
+    const char *rest[4096];
+    size_t count;
+    status result = options_parse(&table, argc, argv, rest, &count, &helped);
+    if (!result && helped) return 0;
+    if (!result && !out)
+        result = fail(STATUS_INPUT, "vario prepare: --out DIR expected, none found");
+    if (!result && (valid <= 0.0 || valid >= 1.0))
+        result =
+            fail(STATUS_INPUT, "vario prepare: --valid %g found, between 0 and 1 expected", valid);
+    if (!result && shard_tokens == 0)
+        result = fail(STATUS_INPUT, "vario prepare: --shard-tokens 0 found, at least 1 expected");
+    if (!result) result = tokens_prepare(rest, count, out, valid, shard_tokens);
+    if (!result && json)
+        printf("{\"out\": \"%s\", \"vocab_size\": 256}\n", out);
+    else if (!result && !quiet)
+        printf("%s: token files of %zu texts written\n", out, count);
+    return options_exit(result, true);
+}

@@ -1,0 +1,140 @@
+/* POSIX files. */
+#include "io/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+static status io_failed(const char *what, const char *path)
+{
+    return fail(STATUS_IO, "%s %s: %s", what, path, strerror(errno));
+}
+
+status file_sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return io_failed("open", path);
+    /* Some file systems cannot sync a directory and say EINVAL. */
+    status result = fsync(fd) != 0 && errno != EINVAL ? io_failed("fsync", path) : STATUS_OK;
+    close(fd);
+    return result;
+}
+
+static status sync_parent(const char *path)
+{
+    char parent[PATH_SIZE];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash) return file_sync_directory(".");
+    *slash = '\0';
+    return file_sync_directory(*parent ? parent : "/");
+}
+
+static status write_synced(const char *path, const char *text, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return io_failed("create", path);
+    status result = STATUS_OK;
+    for (size_t at = 0; !result && at < size;) {
+        ssize_t n = write(fd, text + at, size - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0)
+            result = io_failed("write", path);
+        else
+            at += (size_t)n;
+    }
+    if (!result && fsync(fd) != 0) result = io_failed("fsync", path);
+    if (close(fd) != 0 && !result) result = io_failed("close", path);
+    return result;
+}
+
+status file_write_atomic(const char *path, const char *text, size_t size)
+{
+    char temporary[PATH_SIZE];
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    status result = write_synced(temporary, text, size);
+    if (!result && rename(temporary, path) != 0) result = io_failed("rename", temporary);
+    if (result) {
+        unlink(temporary);
+        return result;
+    }
+    return sync_parent(path);
+}
+
+static status read_open(char **text, size_t *size, const char *path, size_t limit, FILE *file)
+{
+    struct stat info;
+    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode))
+        return fail(STATUS_INPUT, "%s: a regular file expected", path);
+    if ((size_t)info.st_size > limit)
+        return fail(STATUS_INPUT, "%s: %lld bytes found, at most %zu expected", path,
+                    (long long)info.st_size, limit);
+    *text = malloc((size_t)info.st_size + 1);
+    if (!*text) return fail(STATUS_NOMEM, "memory to read %s", path);
+    *size = fread(*text, 1, (size_t)info.st_size, file);
+    (*text)[*size] = '\0';
+    if (*size == (size_t)info.st_size) return STATUS_OK;
+    free(*text);
+    *text = NULL;
+    return fail(STATUS_IO, "read %s: %lld bytes expected, fewer found", path,
+                (long long)info.st_size);
+}
+
+status file_read_text(char **text, size_t *size, const char *path, size_t limit)
+{
+    *text = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    status result = read_open(text, size, path, limit, file);
+    fclose(file);
+    return result;
+}
+
+static status remove_entries(const char *path, DIR *directory)
+{
+    status result = STATUS_OK;
+    for (struct dirent *e = readdir(directory); e && !result; e = readdir(directory)) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        char child[PATH_SIZE];
+        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
+        result = file_remove_tree(child);
+    }
+    return result;
+}
+
+status file_remove_tree(const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0) return errno == ENOENT ? STATUS_OK : io_failed("stat", path);
+    if (!S_ISDIR(info.st_mode))
+        return unlink(path) == 0 || errno == ENOENT ? STATUS_OK : io_failed("remove", path);
+    DIR *directory = opendir(path);
+    if (!directory) return io_failed("open", path);
+    status result = remove_entries(path, directory);
+    closedir(directory);
+    if (!result && rmdir(path) != 0 && errno != ENOENT) result = io_failed("remove", path);
+    return result;
+}
+
+status file_make_directories(const char *path)
+{
+    char part[PATH_SIZE];
+    for (size_t i = 1; i <= strlen(path) && i < sizeof part; i++) {
+        if (path[i] != '/' && path[i] != '\0') continue;
+        snprintf(part, sizeof part, "%.*s", (int)i, path);
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return fail(STATUS_INPUT, "%s: cannot make the directory %s: %s", path, part,
+                        strerror(errno));
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return fail(STATUS_INPUT, "%s: a directory expected, something else found", path);
+    return STATUS_OK;
+}

@@ -1,0 +1,243 @@
+/* The run's directory. The lock is the kernel's: it ends with the process, however that ends. */
+#include "io/run.h"
+
+#include "io/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RUN_PATH = 2 * JOB_TEXT + 2, HISTORY_LIMIT = 1 << 30 };
+
+struct run {
+    char path[RUN_PATH];
+    int lock;
+    FILE *metrics;
+};
+
+static const char header[] =
+    "step,tokens,seconds,train_loss,valid_loss,valid_loss_averaged,lr,grad_norm,"
+    "grad_clip_fraction,update_clip_fraction,sigma_mean,hessian_min,hessian_mean,hessian_bias,"
+    "tokens_per_second,model_flops_utilization,bytes_sent,comm_fraction\n";
+
+static void join(char *out, size_t size, const run *r, const char *name)
+{
+    snprintf(out, size, "%s/%s", r->path, name);
+}
+
+static status take_lock(run *r)
+{
+    char path[RUN_PATH + 16], holder[300] = "";
+    join(path, sizeof path, r, ".lock");
+    r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (r->lock < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(r->lock, F_SETLK, &whole) != 0) {
+        ssize_t n = read(r->lock, holder, sizeof holder - 1);
+        holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
+        return fail(STATUS_INPUT, "%s: in use by another run (%s), expected to be free", r->path,
+                    holder);
+    }
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    int n = snprintf(holder, sizeof holder, "process %ld on %.200s\n", (long)getpid(), host);
+    if (ftruncate(r->lock, 0) != 0 || write(r->lock, holder, (size_t)n) != n)
+        return fail(STATUS_IO, "write %s: %s", path, strerror(errno));
+    return STATUS_OK;
+}
+
+status run_open(run **out, const job *j)
+{
+    *out = NULL;
+    run *r = calloc(1, sizeof *r);
+    if (!r) return fail(STATUS_NOMEM, "memory for a run");
+    r->lock = -1;
+    snprintf(r->path, sizeof r->path, "%s/%s", j->output, j->name);
+    status result = file_make_directories(r->path);
+    if (!result) result = take_lock(r);
+    if (result) run_close(&r);
+    *out = r;
+    return result;
+}
+
+void run_close(run **out)
+{
+    run *r = *out;
+    if (!r) return;
+    if (r->metrics) fclose(r->metrics);
+    if (r->lock >= 0) close(r->lock);
+    free(r);
+    *out = NULL;
+}
+
+const char *run_path(const run *r)
+{
+    return r->path;
+}
+
+static bool is_checkpoint(const char *name)
+{
+    return strncmp(name, "step-", 5) == 0;
+}
+
+static status each_checkpoint(const run *r, bool remove_them, size_t *count)
+{
+    *count = 0;
+    DIR *directory = opendir(r->path);
+    if (!directory) return fail(STATUS_IO, "open %s: %s", r->path, strerror(errno));
+    status result = STATUS_OK;
+    for (struct dirent *e = readdir(directory); e && !result; e = readdir(directory)) {
+        if (!is_checkpoint(e->d_name)) continue;
+        ++*count;
+        char path[RUN_PATH + 256];
+        join(path, sizeof path, r, e->d_name);
+        if (remove_them) result = file_remove_tree(path);
+    }
+    closedir(directory);
+    return result;
+}
+
+status run_clear(run *r, bool force)
+{
+    size_t count;
+    status result = each_checkpoint(r, false, &count);
+    if (result) return result;
+    if (count > 0 && !force)
+        return fail(STATUS_INPUT,
+                    "%s: --fresh would delete %zu checkpoints: expected --force beside it, or "
+                    "another name",
+                    r->path, count);
+    result = each_checkpoint(r, true, &count);
+    static const char *const names[] = {"metrics.csv", "events.jsonl", "job.yaml"};
+    for (size_t i = 0; !result && i < sizeof names / sizeof names[0]; i++) {
+        char path[RUN_PATH + 16];
+        join(path, sizeof path, r, names[i]);
+        result = file_remove_tree(path);
+    }
+    return result;
+}
+
+status run_write_job(run *r, const job *j)
+{
+    char path[RUN_PATH + 16], *text = NULL;
+    size_t size = 0;
+    join(path, sizeof path, r, "job.yaml");
+    FILE *memory = open_memstream(&text, &size);
+    if (!memory) return fail(STATUS_NOMEM, "memory to write %s", path);
+    status result = job_write(j, memory);
+    fclose(memory);
+    if (!result) result = file_write_atomic(path, text, size);
+    free(text);
+    return result;
+}
+
+/* Length of the part of the rows that a checkpoint of `steps` steps has seen. */
+static size_t rows_kept(const char *text, size_t size, uint64_t steps, double *seconds)
+{
+    const char *line = text, *end = text + size;
+    size_t kept = 0;
+    for (size_t row = 0; line < end; row++) {
+        const char *next = memchr(line, '\n', (size_t)(end - line));
+        if (!next) break; /* a torn last row */
+        unsigned long long step = 0, tokens = 0;
+        double at = 0.0;
+        if (row > 0) {
+            if (sscanf(line, "%llu,%llu,%lf", &step, &tokens, &at) != 3 || step > steps) break;
+            *seconds = at;
+        }
+        line = next + 1;
+        kept = (size_t)(line - text);
+    }
+    return kept;
+}
+
+status run_metrics_open(run *r, uint64_t steps, double *seconds)
+{
+    char path[RUN_PATH + 16], *text = NULL;
+    size_t size = 0, kept = 0;
+    status result = STATUS_OK;
+    *seconds = 0.0;
+    join(path, sizeof path, r, "metrics.csv");
+    if (steps > 0 && access(path, F_OK) == 0) {
+        result = file_read_text(&text, &size, path, HISTORY_LIMIT);
+        if (!result) kept = rows_kept(text, size, steps, seconds);
+    }
+    if (!result)
+        result = kept > 0 ? file_write_atomic(path, text, kept)
+                          : file_write_atomic(path, header, sizeof header - 1);
+    free(text);
+    if (result) return result;
+    r->metrics = fopen(path, "ab");
+    return r->metrics ? STATUS_OK : fail(STATUS_IO, "open %s: %s", path, strerror(errno));
+}
+
+static void print_field(FILE *out, double value)
+{
+    if (isnan(value))
+        fputc(',', out);
+    else
+        fprintf(out, ",%.9g", value);
+}
+
+status run_metrics_append(run *r, const metrics *m)
+{
+    FILE *out = r->metrics;
+    fprintf(out, "%" PRIu64 ",%" PRIu64, m->step, m->tokens);
+    const double fields[] = {m->seconds,
+                             m->train_loss,
+                             m->valid_loss,
+                             m->valid_loss_averaged,
+                             m->lr,
+                             m->grad_norm,
+                             m->grad_clip_fraction,
+                             m->update_clip_fraction,
+                             m->sigma_mean,
+                             m->hessian_min,
+                             m->hessian_mean,
+                             m->hessian_bias,
+                             m->tokens_per_second,
+                             m->model_flops_utilization};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) print_field(out, fields[i]);
+    fprintf(out, ",%" PRIu64, m->bytes_sent);
+    print_field(out, m->comm_fraction);
+    fputc('\n', out);
+    if (fflush(out) == 0 && !ferror(out)) return STATUS_OK;
+    return fail(STATUS_IO, "write %s/metrics.csv: %s", r->path, strerror(errno));
+}
+
+status run_event(run *r, const char *event, const char *details)
+{
+    char path[RUN_PATH + 16], when[32];
+    join(path, sizeof path, r, "events.jsonl");
+    FILE *out = fopen(path, "ab");
+    if (!out) return fail(STATUS_IO, "open %s: %s", path, strerror(errno));
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    fprintf(out, "{\"time\": \"%s\", \"event\": \"%s\"%s%s}\n", when, event, *details ? ", " : "",
+            details);
+    int failed = ferror(out);
+    if (fclose(out) != 0 || failed) return fail(STATUS_IO, "write %s: %s", path, strerror(errno));
+    return STATUS_OK;
+}
+
+status run_check_space(const run *r, uint64_t bytes)
+{
+    struct statvfs info;
+    if (statvfs(r->path, &info) != 0) return fail(STATUS_IO, "%s: %s", r->path, strerror(errno));
+    uint64_t there = (uint64_t)info.f_bavail * info.f_frsize;
+    if (there >= bytes) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: %" PRIu64 " bytes free found, %" PRIu64 " expected for two checkpoints",
+                r->path, there, bytes);
+}

@@ -31,7 +31,7 @@ typedef struct {
     struct {
         char train[JOB_TEXT],
             valid[JOB_TEXT]; /**< glob patterns; relative to the working directory */
-        bool shift;          /**< shift: epoch (true) or none */
+        int shift;           /**< 1: epoch, 0: none */
     } data;
     struct {
         uint64_t sequences, length,

@@ -1,0 +1,176 @@
+/* state.json ends with a checksum of the text before it. */
+#include "io/checkpoint_state.h"
+
+#include "io/file.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { STATE_LIMIT = 64 << 20, PATH_SIZE = 4096 };
+
+static const char ending[] = ",\n\"checksum\": \"";
+
+static void print_text(FILE *out, const char *text)
+{
+    json_t *value = json_string(text);
+    char *quoted = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    fputs(quoted ? quoted : "\"\"", out);
+    free(quoted);
+    json_decref(value);
+}
+
+static void print_job(FILE *out, const job *j)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+    if (memory) {
+        job_write(j, memory);
+        fclose(memory);
+    }
+    fprintf(out, ",\n\"job\": ");
+    print_text(out, text ? text : "");
+    free(text);
+}
+
+static void print_sums(FILE *out, const parameters *p, const checkpoint_array *arrays,
+                       size_t array_count, const uint64_t *sums)
+{
+    fprintf(out, ",\n\"checksums\": {");
+    for (size_t a = 0; a < array_count; a++)
+        for (size_t i = 0; i < p->tensor_count; i++)
+            fprintf(out, "%s\n \"%s %s%s\": \"%016" PRIx64 "\"", a + i ? "," : "", arrays[a].file,
+                    arrays[a].prefix, p->tensors[i].name, sums[a * p->tensor_count + i]);
+    fprintf(out, "}");
+}
+
+static void print_decay(FILE *out, const job *j, const parameters *p)
+{
+    fprintf(out, ",\n\"lambda\": %.17g,\n\"delta\": {",
+            j->optimizer.kind == OPTIMIZER_IVON ? j->optimizer.ess : 0.0);
+    for (size_t i = 0; i < p->tensor_count; i++)
+        fprintf(out, "%s\"%s\": %.17g", i ? ", " : "", p->tensors[i].name,
+                p->tensors[i].dimensions == 2 ? j->optimizer.weight_decay : 0.0);
+    fprintf(out, "}");
+}
+
+static status write_state(const char *directory, const job *j, const checkpoint_facts *f,
+                          const parameters *p, const checkpoint_array *arrays, size_t array_count,
+                          const uint64_t *sums)
+{
+    char path[PATH_SIZE], *text = NULL;
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/state.json", directory);
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
+    fprintf(out,
+            "{\"format\": 1,\n\"steps\": %" PRIu64 ",\n\"updates\": %" PRIu64
+            ",\n\"skipped_in_row\": %" PRIu64 ",\n\"seed\": %" PRIu64 ",\n\"item\": %" PRIu64
+            ",\n\"threads\": %" PRIu64 ",\n\"ranks\": %" PRIu64 ",\n\"instruction_set\": ",
+            f->steps, f->updates, f->skipped_in_row, f->seed, f->item, f->threads, f->ranks);
+    print_text(out, f->instruction_set);
+    fprintf(out, ",\n\"libraries\": ");
+    print_text(out, f->libraries);
+    print_decay(out, j, p);
+    print_job(out, j);
+    print_sums(out, p, arrays, array_count, sums);
+    fflush(out);
+    fprintf(out, "%s%016" PRIx64 "\"}\n", ending, (uint64_t)XXH3_64bits(text, size));
+    fclose(out);
+    status result = file_write_atomic(path, text, size);
+    free(text);
+    return result;
+}
+
+static status write_config(const char *directory, const job *j)
+{
+    char path[PATH_SIZE], text[1024];
+    const gpt2_config *c = &j->model.gpt2;
+    snprintf(path, sizeof path, "%s/config.json", directory);
+    int n = snprintf(text, sizeof text,
+                     "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], "
+                     "\"n_layer\": %zu, \"n_head\": %zu, \"n_embd\": %zu, \"n_positions\": %zu, "
+                     "\"n_ctx\": %zu, \"vocab_size\": %zu, \"activation_function\": \"gelu_new\", "
+                     "\"layer_norm_epsilon\": 1e-05, \"resid_pdrop\": %g, \"embd_pdrop\": %g, "
+                     "\"attn_pdrop\": %g, \"tie_word_embeddings\": true}\n",
+                     c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
+                     c->dropout, c->dropout, c->dropout);
+    return file_write_atomic(path, text, (size_t)n);
+}
+
+status checkpoint_state_write(const char *directory, const job *j, const checkpoint_facts *facts,
+                              const parameters *p, const checkpoint_array *arrays,
+                              size_t array_count, const uint64_t *sums)
+{
+    status result = write_config(directory, j);
+    return result ? result : write_state(directory, j, facts, p, arrays, array_count, sums);
+}
+
+/* The text's own checksum: altered or torn text does not match it. */
+static status verify(const char *path, const char *text, size_t size)
+{
+    size_t tail = sizeof ending - 1 + 16 + 3; /* the digits, quote, brace, newline */
+    uint64_t found = 0;
+    bool whole = size > tail && memcmp(text + size - tail, ending, sizeof ending - 1) == 0 &&
+                 strcmp(text + size - 3, "\"}\n") == 0 &&
+                 sscanf(text + size - 19, "%16" SCNx64, &found) == 1;
+    if (whole && XXH3_64bits(text, size - tail) == found) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: altered or truncated: its checksum does not match its text",
+                path);
+}
+
+static uint64_t count_of(json_t *root, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(root, key));
+}
+
+static void copy_text(char *out, size_t size, json_t *root, const char *key)
+{
+    const char *text = json_string_value(json_object_get(root, key));
+    snprintf(out, size, "%s", text ? text : "");
+}
+
+static status read_sums(const char *path, json_t *root, const parameters *p,
+                        const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
+{
+    json_t *table = json_object_get(root, "checksums");
+    for (size_t a = 0; a < array_count; a++)
+        for (size_t i = 0; i < p->tensor_count; i++) {
+            char key[256];
+            snprintf(key, sizeof key, "%s %s%s", arrays[a].file, arrays[a].prefix,
+                     p->tensors[i].name);
+            const char *text = json_string_value(json_object_get(table, key));
+            if (!text || sscanf(text, "%" SCNx64, &sums[a * p->tensor_count + i]) != 1)
+                return fail(STATUS_INPUT, "%s: a checksum of '%s' expected, none found", path, key);
+        }
+    return STATUS_OK;
+}
+
+status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,
+                             const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
+{
+    char path[PATH_SIZE], *text = NULL;
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/state.json", directory);
+    status result = file_read_text(&text, &size, path, STATE_LIMIT);
+    if (!result) result = verify(path, text, size);
+    json_t *root = result ? NULL : json_loads(text, 0, NULL);
+    free(text);
+    if (result) return result;
+    if (!root) return fail(STATUS_INPUT, "%s: JSON expected, something else found", path);
+    *facts = (checkpoint_facts){.steps = count_of(root, "steps"),
+                                .updates = count_of(root, "updates"),
+                                .skipped_in_row = count_of(root, "skipped_in_row"),
+                                .seed = count_of(root, "seed"),
+                                .item = count_of(root, "item"),
+                                .threads = count_of(root, "threads"),
+                                .ranks = count_of(root, "ranks")};
+    copy_text(facts->instruction_set, sizeof facts->instruction_set, root, "instruction_set");
+    copy_text(facts->libraries, sizeof facts->libraries, root, "libraries");
+    result = read_sums(path, root, p, arrays, array_count, sums);
+    json_decref(root);
+    return result;
+}

@@ -120,6 +120,7 @@ static void place_backward(gpt2 *g, take_function *take)
     size_t N = gpt2_rows(g), C = g->config.n_embd;
     size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
     g->d_residual = take(a, N * C * sizeof(float));
+    g->d_norm = take(a, N * C * sizeof(float));
     g->dc = take(a, N * C * element);
     g->da = take(a, N * C * element);
     g->d3 = take(a, N * 3 * C * element);
@@ -237,12 +238,6 @@ static const void *act_row(const gpt2 *g, const void *values, size_t row, size_t
     return (const char *)values + row * columns * element;
 }
 
-static void *act_row_out(const gpt2 *g, void *values, size_t row, size_t columns)
-{
-    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    return (char *)values + row * columns * element;
-}
-
 /* Logits of rows [at, at + rows). */
 static void output(gpt2 *g, const void *first, size_t at, size_t rows)
 {
@@ -251,7 +246,8 @@ static void output(gpt2 *g, const void *first, size_t at, size_t rows)
          g->logits, V, g->shape.precision, DTYPE_F32, NULL, false);
 }
 
-/* The output layer and its gradient: dc = d final, d wte = sum over chunks of dlogits^T final. */
+/* The output layer and its gradient: d_norm = d final, d wte = sum over chunks of dlogits^T final.
+ */
 static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
                             const uint16_t *targets)
 {
@@ -264,7 +260,7 @@ static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first
         cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
                       1.0 / (double)N);
         gemm(rows, C, V, g->d_logits, V, false, embeddings(g, first, 0), C, false,
-             act_row_out(g, g->dc, at, C), C, type, type, NULL, false);
+             g->d_norm + at * C, C, type, DTYPE_F32, NULL, false);
         gpt2_poll(g, hooks);
         gemm(V, C, rows, g->d_logits, V, true, act_row(g, g->final, at, C), C, false, d_wte, C,
              type, DTYPE_F32, NULL, at > 0);
@@ -277,9 +273,8 @@ static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, 
     size_t N = gpt2_rows(g), C = g->config.n_embd, L = g->config.n_layer;
     memset(g->d_residual, 0, N * C * sizeof *g->d_residual);
     layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, L + 1, 0),
-                       gpt2_bias_grad(g, gradients, L + 1, 0), g->dc, g->shape.precision,
-                       g->residual, gpt2_weight(g, last, L + 1, 0), g->final_mean, g->final_rstd,
-                       g->work, N, C);
+                       gpt2_bias_grad(g, gradients, L + 1, 0), g->d_norm, DTYPE_F32, g->residual,
+                       gpt2_weight(g, last, L + 1, 0), g->final_mean, g->final_rstd, g->work, N, C);
     hooks->gradients_done(hooks->context, L + 1);
     hooks->release(hooks->context, L + 1);
 }

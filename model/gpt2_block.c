@@ -15,9 +15,9 @@ static void linear(gpt2 *g, const model_hooks *hooks, void *out, const void *in,
 }
 
 /* d_in(N, I) = d_out(N, O) W^T; dW = in^T d_out; dbias = column sums of d_out. */
-static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, const void *d_out,
-                            const void *in, const void *weights, float *gradients, size_t l,
-                            size_t which, size_t I, size_t O)
+static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype d_in_type,
+                            const void *d_out, const void *in, const void *weights,
+                            float *gradients, size_t l, size_t which, size_t I, size_t O)
 {
     dtype type = g->shape.precision;
     size_t N = gpt2_rows(g);
@@ -27,7 +27,7 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, const
     gpt2_poll(g, hooks);
     if (d_bias) bias_backward(d_bias, d_out, type, g->work, N, O);
     gemm(N, I, O, d_out, O, false, gpt2_weight(g, weights, 1 + l, which), O, true, d_in, I, type,
-         type, NULL, false);
+         d_in_type, NULL, false);
     gpt2_poll(g, hooks);
 }
 
@@ -67,7 +67,7 @@ static void norm_backward(gpt2 *g, const void *weights, float *gradients, size_t
                           const float *in, const float *mean, const float *rstd)
 {
     layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, 1 + l, which),
-                       gpt2_bias_grad(g, gradients, 1 + l, which), g->dc, g->shape.precision, in,
+                       gpt2_bias_grad(g, gradients, 1 + l, which), g->d_norm, DTYPE_F32, in,
                        gpt2_weight(g, weights, 1 + l, which), mean, rstd, g->work, gpt2_rows(g),
                        g->config.n_embd);
 }
@@ -80,16 +80,19 @@ void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void
     size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
     residual_grad(g->dc, type, g->d_residual, N * C, drop, key,
                   gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
-    linear_backward(g, hooks, g->d4, g->dc, s->gelu, weights, gradients, l, FC_PROJ, 4 * C, C);
+    linear_backward(g, hooks, g->d4, type, g->dc, s->gelu, weights, gradients, l, FC_PROJ, 4 * C,
+                    C);
     gelu_backward(g->d4, g->d4, s->fc, type, N * 4 * C);
-    linear_backward(g, hooks, g->dc, g->d4, s->ln2, weights, gradients, l, FC, C, 4 * C);
+    linear_backward(g, hooks, g->d_norm, DTYPE_F32, g->d4, s->ln2, weights, gradients, l, FC, C,
+                    4 * C);
     norm_backward(g, weights, gradients, l, LN_2, s->mid, s->mean2, s->rstd2);
     residual_grad(g->dc, type, g->d_residual, N * C, drop, key,
                   gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
-    linear_backward(g, hooks, g->da, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C, C);
+    linear_backward(g, hooks, g->da, type, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C, C);
     attention_backward(g->d3, g->da, s->qkv, s->att, s->lse, type, B, T, C, g->config.n_head, drop,
                        key, gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
     gpt2_poll(g, hooks);
-    linear_backward(g, hooks, g->dc, g->d3, s->ln1, weights, gradients, l, ATTN, C, 3 * C);
+    linear_backward(g, hooks, g->d_norm, DTYPE_F32, g->d3, s->ln1, weights, gradients, l, ATTN, C,
+                    3 * C);
     norm_backward(g, weights, gradients, l, LN_1, s->in, s->mean1, s->rstd1);
 }

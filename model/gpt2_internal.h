@@ -23,6 +23,7 @@ struct gpt2 {
     float *residual;     /**< (N, C) */
     float *d_residual;   /**< (N, C) gradient of the residual stream */
     void *projected;     /**< act (N, C) */
+    float *d_norm;       /**< (N, C) gradient of a norm's output */
     void *dc, *da;       /**< act (N, C) */
     void *d3, *d4;       /**< act (N, 3C), (N, 4C) */
     void *final;         /**< act (N, C): the final norm's output */

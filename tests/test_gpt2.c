@@ -1,0 +1,278 @@
+/* The model against finite differences, its double-precision twin, and PyTorch's numbers. */
+#include "gpt2_reference.h"
+#include "kernels/kernels.h"
+#include "model/gpt2.h"
+#include "optimizer/optimizer.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+
+enum { B = 2, T = 12, N = B * T };
+
+static const gpt2_config small = {
+    .n_layer = 2, .n_head = 2, .n_embd = 16, .block_size = 16, .vocab_size = 97, .bias = true};
+
+/* A model whose weights and gradients are plain buffers. */
+typedef struct {
+    gpt2_config config;
+    parameters p;
+    layout weights_layout, gradients_layout;
+    gpt2 *model;
+    model_hooks hooks;
+    float *theta; /* [count] */
+    char **weights;
+    float **gradients;
+} fixture;
+
+static const void *give_weights(void *context, size_t u)
+{
+    return ((fixture *)context)->weights[u];
+}
+
+static float *give_gradients(void *context, size_t u)
+{
+    return ((fixture *)context)->gradients[u];
+}
+
+static void nothing(void *context, size_t u)
+{
+    (void)context;
+    (void)u;
+}
+
+static void load_weights(fixture *f)
+{
+    for (size_t i = 0; i < f->p.tensor_count; i++) {
+        const tensor *t = &f->p.tensors[i];
+        bool narrow = layout_element_bytes(&f->weights_layout, t) == sizeof(bf16);
+        convert(f->weights[t->unit] + f->weights_layout.tensor_offset[i],
+                narrow ? DTYPE_BF16 : DTYPE_F32, f->theta + t->index, DTYPE_F32, t->count);
+    }
+}
+
+static void open_fixture(fixture *f, gpt2_config config, dtype precision, recompute_kind recompute)
+{
+    gpt2_shape shape = {.sequences = B,
+                        .length = T,
+                        .precision = precision,
+                        .recompute = recompute,
+                        .training = true};
+    *f = (fixture){.config = config};
+    omp_set_num_threads(2);
+    kernels_open();
+    cr_assert_eq(gpt2_parameters(&f->p, &config), STATUS_OK);
+    cr_assert_eq(layout_open(&f->weights_layout, &f->p, precision), STATUS_OK);
+    cr_assert_eq(layout_open(&f->gradients_layout, &f->p, DTYPE_F32), STATUS_OK);
+    cr_assert_eq(gpt2_open(&f->model, &config, &shape), STATUS_OK);
+    f->theta = calloc(f->p.count, sizeof(float));
+    f->weights = calloc(f->p.unit_count, sizeof(char *));
+    f->gradients = calloc(f->p.unit_count, sizeof(float *));
+    for (size_t u = 0; u < f->p.unit_count; u++) {
+        f->weights[u] = aligned_alloc(64, f->weights_layout.unit_bytes[u]);
+        f->gradients[u] = aligned_alloc(64, f->gradients_layout.unit_bytes[u]);
+        memset(f->gradients[u], 0xff, f->gradients_layout.unit_bytes[u]); /* NaN unless written */
+    }
+    /* Larger than the initial weights, so that every gradient is well away from 0. */
+    for (size_t i = 0; i < f->p.tensor_count; i++) {
+        const tensor *t = &f->p.tensors[i];
+        initial_weights(f->theta + t->index, t->init_mean, 0.2, 3, t->index, t->count);
+    }
+    load_weights(f);
+    f->hooks = (model_hooks){f, give_weights, nothing, give_gradients, nothing, NULL};
+}
+
+static void close_fixture(fixture *f)
+{
+    for (size_t u = 0; u < f->p.unit_count; u++) {
+        free(f->weights[u]);
+        free(f->gradients[u]);
+    }
+    free(f->weights);
+    free(f->gradients);
+    free(f->theta);
+    gpt2_close(&f->model);
+    layout_close(&f->weights_layout);
+    layout_close(&f->gradients_layout);
+    parameters_close(&f->p);
+    kernels_close();
+}
+
+static const float *gradient_of(const fixture *f, size_t i)
+{
+    const tensor *t = &f->p.tensors[i];
+    return f->gradients[t->unit] + f->gradients_layout.tensor_offset[i] / sizeof(float);
+}
+
+static void make_tokens(uint16_t *tokens, uint16_t *targets, size_t vocab)
+{
+    for (size_t n = 0; n < N; n++) {
+        tokens[n] = (uint16_t)(n * n * 7 % vocab);
+        targets[n] = (uint16_t)((n * 31 + 5) % vocab);
+    }
+}
+
+static double relative(const float *found, const double *expected, size_t count)
+{
+    double error = 0.0, norm = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)found[i] - expected[i];
+        error += d * d;
+        norm += expected[i] * expected[i];
+    }
+    return sqrt(error / norm);
+}
+
+static double *widened(const fixture *f)
+{
+    double *theta = calloc(f->p.count, sizeof *theta);
+    for (size_t i = 0; i < f->p.count; i++) theta[i] = (double)f->theta[i];
+    return theta;
+}
+
+/* The reference's gradient of every tensor against central differences along random directions. */
+static void check_differences(gpt2_config config)
+{
+    fixture f;
+    uint16_t tokens[N], targets[N];
+    open_fixture(&f, config, DTYPE_F32, RECOMPUTE_NONE);
+    make_tokens(tokens, targets, config.vocab_size);
+    double *theta = widened(&f), *grad = calloc(f.p.count, sizeof *grad);
+    double *moved = calloc(f.p.count, sizeof *moved), step = 1e-5;
+    reference_gpt2(&f.p, &config, theta, tokens, targets, B, T, NULL, grad);
+    for (size_t i = 0; i < f.p.tensor_count; i++) {
+        const tensor *t = &f.p.tensors[i];
+        double direction[t->count], slope = 0.0, loss[2];
+        noise_normals_reference(direction, (noise_key){.seed = 9}, t->index, t->count);
+        for (size_t e = 0; e < t->count; e++) slope += direction[e] * grad[t->index + e];
+        for (int side = 0; side < 2; side++) {
+            memcpy(moved, theta, f.p.count * sizeof *moved);
+            for (size_t e = 0; e < t->count; e++)
+                moved[t->index + e] += (side ? -step : step) * direction[e];
+            loss[side] = reference_gpt2(&f.p, &config, moved, tokens, targets, B, T, NULL, NULL);
+        }
+        double difference = (loss[0] - loss[1]) / (2.0 * step);
+        cr_expect_lt(fabs(difference - slope), 1e-6 * fmax(fabs(slope), 1e-2),
+                     "%s: %.9g by differences, %.9g by gradient", t->name, difference, slope);
+    }
+    free(theta);
+    free(grad);
+    free(moved);
+    close_fixture(&f);
+}
+
+Test(gpt2, reference_gradients_are_finite_differences)
+{
+    gpt2_config plain = small;
+    plain.bias = false;
+    check_differences(small);
+    check_differences(plain);
+}
+
+/* fp32 differs from double by rounding: 1e-4. bf16 keeps 8 bits (2^-9 = 0.2% an operand), and a
+ * gradient passes through some ten roundings: 2e-2 of each tensor's norm. */
+static void check_model(gpt2_config config, dtype precision, recompute_kind recompute,
+                        double tolerance)
+{
+    fixture f;
+    uint16_t tokens[N], targets[N];
+    float losses[N], logits[97];
+    open_fixture(&f, config, precision, recompute);
+    make_tokens(tokens, targets, config.vocab_size);
+    if (precision == DTYPE_BF16) /* the reference sees the rounded weights */
+        for (size_t i = 0; i < f.p.tensor_count; i++)
+            for (size_t e = 0; f.p.tensors[i].dimensions == 2 && e < f.p.tensors[i].count; e++) {
+                float *x = &f.theta[f.p.tensors[i].index + e];
+                *x = bf16_to_float(bf16_from_float(*x));
+            }
+    double *theta = widened(&f), *grad = calloc(f.p.count, sizeof *grad);
+    double *expected = calloc(N * config.vocab_size, sizeof *expected);
+    double loss = reference_gpt2(&f.p, &config, theta, tokens, targets, B, T, expected, grad);
+    double found = gpt2_backward(f.model, &f.hooks, tokens, targets, (noise_key){0});
+    cr_expect_lt(fabs(found - loss), tolerance * loss, "loss %.9g, %.9g expected", found, loss);
+    for (size_t i = 0; i < f.p.tensor_count; i++) {
+        const tensor *t = &f.p.tensors[i];
+        double error = relative(gradient_of(&f, i), grad + t->index, t->count);
+        cr_expect_lt(error, tolerance, "%s: relative error %.3g", t->name, error);
+    }
+    gpt2_losses(f.model, &f.hooks, tokens, targets, losses);
+    double sum = 0.0;
+    for (size_t n = 0; n < N; n++) sum += (double)losses[n] / N;
+    cr_expect_lt(fabs(sum - loss), tolerance * loss);
+    gpt2_logits(f.model, &f.hooks, tokens, T - 1, logits);
+    double error = relative(logits, expected + (T - 1) * config.vocab_size, config.vocab_size);
+    cr_expect_lt(error, tolerance, "logits: relative error %.3g", error);
+    free(theta);
+    free(grad);
+    free(expected);
+    close_fixture(&f);
+}
+
+Test(gpt2, fp32_matches_reference)
+{
+    gpt2_config plain = small;
+    plain.bias = false;
+    check_model(small, DTYPE_F32, RECOMPUTE_NONE, 1e-4);
+    check_model(plain, DTYPE_F32, RECOMPUTE_NONE, 1e-4);
+    check_model(small, DTYPE_F32, RECOMPUTE_BLOCK, 1e-4);
+}
+
+Test(gpt2, bf16_matches_reference)
+{
+    check_model(small, DTYPE_BF16, RECOMPUTE_NONE, 2e-2);
+}
+
+/* Recomputing gives the bits of remembering, with dropout too. */
+Test(gpt2, recompute_gives_the_same_bits)
+{
+    gpt2_config config = small;
+    uint16_t tokens[N], targets[N];
+    fixture a, b;
+    config.dropout = 0.2;
+    make_tokens(tokens, targets, config.vocab_size);
+    open_fixture(&a, config, DTYPE_F32, RECOMPUTE_NONE);
+    open_fixture(&b, config, DTYPE_F32, RECOMPUTE_BLOCK);
+    noise_key key = {.seed = 5, .stream = STREAM_DROPOUT, .sample = 3, .step = 8};
+    double first = gpt2_backward(a.model, &a.hooks, tokens, targets, key);
+    double second = gpt2_backward(b.model, &b.hooks, tokens, targets, key);
+    cr_expect_eq(first, second);
+    for (size_t i = 0; i < a.p.tensor_count; i++)
+        cr_expect_arr_eq(gradient_of(&a, i), gradient_of(&b, i),
+                         a.p.tensors[i].count * sizeof(float), "%s", a.p.tensors[i].name);
+    close_fixture(&a);
+    close_fixture(&b);
+}
+
+/* With fixed noise the loss is a function of the weights: its slope along the gradient is the
+ * gradient's squared norm. */
+Test(gpt2, dropout_gradient_is_the_slope)
+{
+    gpt2_config config = small;
+    uint16_t tokens[N], targets[N];
+    fixture f;
+    config.dropout = 0.3;
+    make_tokens(tokens, targets, config.vocab_size);
+    open_fixture(&f, config, DTYPE_F32, RECOMPUTE_NONE);
+    noise_key key = {.seed = 5, .stream = STREAM_DROPOUT, .sample = 1, .step = 2};
+    gpt2_backward(f.model, &f.hooks, tokens, targets, key);
+    float *before = calloc(f.p.count, sizeof *before), *g = calloc(f.p.count, sizeof *g);
+    double norm = 0.0, loss[2];
+    memcpy(before, f.theta, f.p.count * sizeof *before);
+    for (size_t i = 0; i < f.p.tensor_count; i++) {
+        const tensor *t = &f.p.tensors[i];
+        memcpy(g + t->index, gradient_of(&f, i), t->count * sizeof *g);
+    }
+    for (size_t i = 0; i < f.p.count; i++) norm += (double)g[i] * (double)g[i];
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < f.p.count; i++)
+            f.theta[i] = before[i] + (side ? -2e-3F : 2e-3F) * g[i];
+        load_weights(&f);
+        loss[side] = gpt2_backward(f.model, &f.hooks, tokens, targets, key);
+    }
+    double slope = (loss[0] - loss[1]) / 4e-3;
+    cr_expect_lt(fabs(slope - norm), 1e-2 * norm, "slope %.6g, squared norm %.6g", slope, norm);
+    free(before);
+    free(g);
+    close_fixture(&f);
+}

@@ -276,3 +276,109 @@ Test(gpt2, dropout_gradient_is_the_slope)
     free(g);
     close_fixture(&f);
 }
+
+enum { STEPS = 10 };
+
+typedef struct {
+    float *theta, *logits, *gradients;
+    uint16_t tokens[STEPS][N], targets[STEPS][N];
+    double losses[STEPS];
+} torch_numbers;
+
+static void read_all(void *out, size_t size, size_t count, FILE *file)
+{
+    cr_assert_eq(fread(out, size, count, file), count, "gpt2.bin is too short");
+}
+
+static void read_fixture(torch_numbers *n, const parameters *p)
+{
+    int32_t header[7];
+    const int32_t expected[7] = {B, T, 2, 2, 16, 97, 16};
+    FILE *file = fopen(TEST_DATA "/gpt2.bin", "rb");
+    cr_assert(file, "tests/fixtures/gpt2.bin is missing");
+    read_all(header, sizeof *header, 7, file);
+    cr_assert_arr_eq(header, expected, sizeof header);
+    n->theta = calloc(p->count, sizeof(float));
+    n->gradients = calloc(p->count, sizeof(float));
+    n->logits = calloc((size_t)N * 97, sizeof(float));
+    read_all(n->theta, sizeof(float), p->count, file);
+    read_all(n->tokens, sizeof n->tokens[0], STEPS, file);
+    read_all(n->targets, sizeof n->targets[0], STEPS, file);
+    read_all(n->logits, sizeof(float), (size_t)N * 97, file);
+    read_all(n->gradients, sizeof(float), p->count, file);
+    read_all(n->losses, sizeof(double), STEPS, file);
+    fclose(file);
+}
+
+static double relative_floats(const float *found, const float *expected, size_t count)
+{
+    double error = 0.0, norm = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)found[i] - (double)expected[i];
+        error += d * d;
+        norm += (double)expected[i] * (double)expected[i];
+    }
+    return sqrt(error / norm);
+}
+
+static void adamw_all(fixture *f, float *first, float *second, uint64_t updates)
+{
+    for (size_t i = 0; i < f->p.tensor_count; i++) {
+        const tensor *t = &f->p.tensors[i];
+        adamw_step step = {.beta1 = 0.9,
+                           .beta2 = 0.95,
+                           .epsilon = 1e-8,
+                           .decay = t->dimensions == 2 ? 0.1 : 0.0,
+                           .lr = 1e-3,
+                           .updates = updates};
+        adamw_update(f->theta + t->index, first + t->index, second + t->index, gradient_of(f, i),
+                     1.0, &step, t->count);
+    }
+    load_weights(f);
+}
+
+/* PyTorch's logits, loss, gradients, and ten AdamW losses. Tolerances as above. */
+static void check_torch(dtype precision, double tolerance)
+{
+    fixture f;
+    torch_numbers n;
+    float logits[97];
+    open_fixture(&f, small, precision, RECOMPUTE_NONE);
+    read_fixture(&n, &f.p);
+    memcpy(f.theta, n.theta, f.p.count * sizeof *n.theta);
+    load_weights(&f);
+    for (size_t at = 0; at < T; at++) {
+        gpt2_logits(f.model, &f.hooks, n.tokens[0], at, logits);
+        double error = relative_floats(logits, n.logits + at * 97, 97);
+        cr_expect_lt(error, tolerance, "logits at %zu: relative error %.3g", at, error);
+    }
+    float *first = calloc(f.p.count, sizeof *first), *second = calloc(f.p.count, sizeof *second);
+    for (size_t t = 0; t < STEPS; t++) {
+        double loss = gpt2_backward(f.model, &f.hooks, n.tokens[t], n.targets[t], (noise_key){0});
+        cr_expect_lt(fabs(loss - n.losses[t]), tolerance * n.losses[t],
+                     "step %zu: loss %.9g, %.9g expected", t, loss, n.losses[t]);
+        for (size_t i = 0; t == 0 && i < f.p.tensor_count; i++) {
+            const tensor *part = &f.p.tensors[i];
+            double error =
+                relative_floats(gradient_of(&f, i), n.gradients + part->index, part->count);
+            cr_expect_lt(error, tolerance, "%s: relative error %.3g", part->name, error);
+        }
+        adamw_all(&f, first, second, t + 1);
+    }
+    free(first);
+    free(second);
+    free(n.theta);
+    free(n.logits);
+    free(n.gradients);
+    close_fixture(&f);
+}
+
+Test(gpt2, fp32_matches_pytorch)
+{
+    check_torch(DTYPE_F32, 1e-4);
+}
+
+Test(gpt2, bf16_matches_pytorch)
+{
+    check_torch(DTYPE_BF16, 2e-2);
+}

@@ -1,0 +1,130 @@
+/* The noise: published vectors, an independent implementation, moments and distribution. */
+#include "kernels/noise.h"
+
+#include <Random123/philox.h>
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+static const noise_key key = {
+    .seed = 0x123456789abcdef0ULL, .stream = STREAM_WEIGHTS, .sample = 3, .step = 77};
+
+/* Random123's known answers for philox4x32-10. */
+Test(noise, published_vectors)
+{
+    static const struct {
+        uint32_t counter[4];
+        uint64_t seed;
+        uint32_t expected[4];
+    } cases[] = {
+        {{0, 0, 0, 0}, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         0xffffffffffffffffULL,
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         0x299f31d0a4093822ULL,
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint32_t out[4];
+        noise_words(out, cases[i].seed, cases[i].counter);
+        cr_expect_arr_eq(out, cases[i].expected, sizeof out, "case %zu", i);
+    }
+}
+
+/* The recipe of docs/numerics.md, written again on Random123's own Philox. */
+static double redraw(noise_key k, uint64_t i, uint32_t *word)
+{
+    philox4x32_ctr_t counter = {
+        {(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32) | k.stream << 24, k.sample, k.step}};
+    philox4x32_key_t seed = {{(uint32_t)k.seed, (uint32_t)(k.seed >> 32)}};
+    philox4x32_ctr_t r = philox4x32(counter, seed);
+    size_t pair = i % 4 < 2 ? 0 : 2;
+    double u = ((double)(r.v[pair] >> 9) + 0.5) / 8388608.0,
+           v = (double)(r.v[pair + 1] >> 9) / 8388608.0;
+    *word = r.v[i % 4];
+    return sqrt(-2.0 * log(u)) * (i % 2 ? sin(2.0 * M_PI * v) : cos(2.0 * M_PI * v));
+}
+
+Test(noise, matches_an_independent_implementation)
+{
+    static const uint64_t starts[] = {0, 1, 2, 3, 255, 4294967295ULL * 4 - 100, 1ULL << 40};
+    for (size_t s = 0; s < sizeof starts / sizeof starts[0]; s++) {
+        float z[NOISE_BLOCK];
+        uint32_t words[NOISE_BLOCK];
+        noise_normals(z, words, key, starts[s], NOISE_BLOCK);
+        for (size_t i = 0; i < NOISE_BLOCK; i++) {
+            uint32_t word;
+            double expected = redraw(key, starts[s] + i, &word);
+            cr_expect_lt(fabs((double)z[i] - expected), 1e-6 * fmax(1.0, fabs(expected)));
+            cr_expect_eq(words[i], word);
+        }
+    }
+}
+
+Test(noise, bits_do_not_depend_on_who_asks)
+{
+    float whole[1024], part[NOISE_BLOCK];
+    for (size_t at = 0; at < 1024; at += NOISE_BLOCK)
+        noise_normals(whole + at, NULL, key, 1000 + at, NOISE_BLOCK);
+    for (size_t first = 0; first < 600; first += 7) {
+        size_t count = 1 + first % NOISE_BLOCK;
+        noise_normals(part, NULL, key, 1000 + first, count);
+        cr_expect_arr_eq(part, whole + first, count * sizeof *part, "from %zu", first);
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* 2^20 normals: moments within 5 standard errors, and Kolmogorov-Smirnov at the 0.1% level. */
+Test(noise, is_normal)
+{
+    enum { COUNT = 1 << 20 };
+    float *z = malloc(COUNT * sizeof *z);
+    double sums[4] = {0}, lag = 0.0, farthest = 0.0;
+    for (size_t at = 0; at < COUNT; at += NOISE_BLOCK)
+        noise_normals(z + at, NULL, key, at, NOISE_BLOCK);
+    for (size_t i = 0; i < COUNT; i++) {
+        double x = (double)z[i];
+        for (int k = 0; k < 4; k++) sums[k] += pow(x, k + 1) / COUNT;
+        if (i > 0) lag += x * (double)z[i - 1] / COUNT;
+    }
+    double error = 5.0 / sqrt(COUNT);
+    cr_expect_lt(fabs(sums[0]), error);
+    cr_expect_lt(fabs(sums[1] - 1.0), error * sqrt(2.0));
+    cr_expect_lt(fabs(sums[2]), error * sqrt(15.0));
+    cr_expect_lt(fabs(sums[3] - 3.0), error * sqrt(96.0));
+    cr_expect_lt(fabs(lag), error);
+    qsort(z, COUNT, sizeof *z, by_value);
+    for (size_t i = 0; i < COUNT; i++) {
+        double expected = 0.5 * erfc(-(double)z[i] / M_SQRT2);
+        farthest = fmax(farthest, fabs(expected - ((double)i + 0.5) / COUNT));
+    }
+    cr_expect_lt(farthest * sqrt(COUNT), 1.95, "Kolmogorov-Smirnov %.3f", farthest * sqrt(COUNT));
+    free(z);
+}
+
+/* Streams, samples, steps and seeds give unrelated noise. */
+Test(noise, keys_are_independent)
+{
+    noise_key others[4] = {key, key, key, key};
+    others[0].stream = STREAM_INITIAL;
+    others[1].sample++;
+    others[2].step++;
+    others[3].seed++;
+    for (int o = 0; o < 4; o++) {
+        double product = 0.0;
+        enum { BLOCKS = 256 };
+        for (size_t b = 0; b < BLOCKS; b++) {
+            float x[NOISE_BLOCK], y[NOISE_BLOCK];
+            noise_normals(x, NULL, key, b * NOISE_BLOCK, NOISE_BLOCK);
+            noise_normals(y, NULL, others[o], b * NOISE_BLOCK, NOISE_BLOCK);
+            for (size_t i = 0; i < NOISE_BLOCK; i++) product += (double)x[i] * (double)y[i];
+        }
+        cr_expect_lt(fabs(product) / sqrt(256.0 * NOISE_BLOCK), 5.0, "key %d", o);
+    }
+}

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOGITS_BYTES = 64 << 20 /* of one chunk, about */ };
+enum {
+    LOGITS_BYTES = 64 << 20, /* of one chunk, about */
+    CHUNK_STEP = 64,         /* its rows are a multiple of this */
+};
 
 static size_t tensor_number(const gpt2 *g, size_t unit_number, size_t which, bool bias)
 {
@@ -49,9 +52,8 @@ size_t gpt2_rows(const gpt2 *g)
     return g->shape.sequences * g->shape.length;
 }
 
-void gpt2_poll(const gpt2 *g, const model_hooks *hooks)
+void gpt2_poll(const model_hooks *hooks)
 {
-    (void)g;
     if (hooks->poll) hooks->poll(hooks->context);
 }
 
@@ -68,11 +70,19 @@ uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site)
     return start + attention + stream;
 }
 
-typedef void *take_function(arena *a, size_t bytes);
+typedef void *take_function(arena *a, size_t rows, size_t row_bytes);
 
-static void *count_bytes(arena *a, size_t bytes)
+static void *take_bytes(arena *a, size_t rows, size_t row_bytes)
 {
-    a->used += memory_round(bytes);
+    return arena_take(a, rows * row_bytes);
+}
+
+/* Only add up; a sum that overflows stays SIZE_MAX, which no arena can be opened with. */
+static void *count_bytes(arena *a, size_t rows, size_t row_bytes)
+{
+    size_t bytes;
+    bool fits = memory_product(&bytes, rows, row_bytes) && memory_round(bytes) >= bytes;
+    if (!fits || __builtin_add_overflow(a->used, memory_round(bytes), &a->used)) a->used = SIZE_MAX;
     return NULL;
 }
 
@@ -81,27 +91,30 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+static size_t act_bytes(const gpt2 *g)
+{
+    return g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+}
+
 static void place_block(gpt2 *g, block_saved *s, take_function *take)
 {
     arena *a = &g->arena;
-    size_t N = gpt2_rows(g), C = g->config.n_embd;
-    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    size_t N = gpt2_rows(g), C = g->config.n_embd, act = act_bytes(g);
     float **rows[] = {&s->mean1, &s->rstd1, &s->mean2, &s->rstd2};
-    for (int i = 0; i < 4; i++) *rows[i] = take(a, N * sizeof(float));
-    s->lse = take(a, N * g->config.n_head * sizeof(float));
-    s->ln1 = take(a, N * C * element);
-    s->qkv = take(a, N * 3 * C * element);
-    s->att = take(a, N * C * element);
-    s->ln2 = take(a, N * C * element);
-    s->fc = take(a, N * 4 * C * element);
-    s->gelu = take(a, N * 4 * C * element);
-    if (g->shape.training) s->mid = take(a, N * C * sizeof(float));
+    for (int i = 0; i < 4; i++) *rows[i] = take(a, N, sizeof(float));
+    s->lse = take(a, N, g->config.n_head * sizeof(float));
+    s->ln1 = take(a, N, C * act);
+    s->qkv = take(a, N, 3 * C * act);
+    s->att = take(a, N, C * act);
+    s->ln2 = take(a, N, C * act);
+    s->fc = take(a, N, 4 * C * act);
+    s->gelu = take(a, N, 4 * C * act);
+    if (g->shape.training) s->mid = take(a, N, C * sizeof(float));
 }
 
 static void place_blocks(gpt2 *g, take_function *take)
 {
     bool all = g->shape.training && g->shape.recompute == RECOMPUTE_NONE;
-    size_t bytes = gpt2_rows(g) * g->config.n_embd * sizeof(float);
     for (size_t l = 0; l < g->config.n_layer; l++) {
         if (l == 0 || all)
             place_block(g, &g->blocks[l], take);
@@ -109,7 +122,9 @@ static void place_blocks(gpt2 *g, take_function *take)
             g->blocks[l] = g->blocks[0];
     }
     for (size_t l = 0; l < g->config.n_layer; l++) {
-        g->blocks[l].in = g->shape.training ? take(&g->arena, bytes) : g->residual;
+        g->blocks[l].in = g->shape.training
+                              ? take(&g->arena, gpt2_rows(g), g->config.n_embd * sizeof(float))
+                              : g->residual;
         if (!g->shape.training) g->blocks[l].mid = g->residual;
     }
 }
@@ -117,22 +132,24 @@ static void place_blocks(gpt2 *g, take_function *take)
 static void place_backward(gpt2 *g, take_function *take)
 {
     arena *a = &g->arena;
-    size_t N = gpt2_rows(g), C = g->config.n_embd;
-    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    g->d_residual = take(a, N * C * sizeof(float));
-    g->d_norm = take(a, N * C * sizeof(float));
-    g->dc = take(a, N * C * element);
-    g->da = take(a, N * C * element);
-    g->d3 = take(a, N * 3 * C * element);
-    g->d4 = take(a, N * 4 * C * element);
-    g->d_logits = take(a, g->chunk * g->config.vocab_size * element);
+    size_t N = gpt2_rows(g), C = g->config.n_embd, act = act_bytes(g);
+    g->d_residual = take(a, N, C * sizeof(float));
+    g->d_norm = take(a, N, C * sizeof(float));
+    g->dc = take(a, N, C * act);
+    g->da = take(a, N, C * act);
+    g->d3 = take(a, N, 3 * C * act);
+    g->d4 = take(a, N, 4 * C * act);
+    g->d_logits = take(a, g->chunk, g->config.vocab_size * act);
 }
 
+/* Rows of the output layer at once: as few chunks as the limit allows, of about the same size. */
 static size_t chunk_rows(const gpt2 *g)
 {
-    size_t rows = LOGITS_BYTES / sizeof(float) / g->config.vocab_size / 64 * 64;
-    if (rows < 64) rows = 64;
-    return rows < gpt2_rows(g) ? rows : gpt2_rows(g);
+    size_t N = gpt2_rows(g), most = LOGITS_BYTES / sizeof(float) / g->config.vocab_size;
+    if (most < CHUNK_STEP) most = CHUNK_STEP;
+    size_t chunks = (N - 1) / (most / CHUNK_STEP * CHUNK_STEP) + 1;
+    size_t rows = ((N - 1) / chunks / CHUNK_STEP + 1) * CHUNK_STEP;
+    return rows < N ? rows : N;
 }
 
 /* Hand out all buffers; with count_bytes only adds up what they take. */
@@ -140,30 +157,30 @@ static void place(gpt2 *g, take_function *take)
 {
     arena *a = &g->arena;
     size_t N = gpt2_rows(g), C = g->config.n_embd;
-    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
     size_t work = largest(attention_work_floats(g->shape.length, C, g->config.n_head),
                           largest(layernorm_work_floats(C), bias_work_floats(4 * C)));
     g->chunk = chunk_rows(g);
-    g->residual = take(a, N * C * sizeof(float));
+    g->residual = take(a, N, C * sizeof(float));
     place_blocks(g, take);
-    g->projected = take(a, N * C * element);
-    g->final = take(a, N * C * element);
-    g->final_mean = take(a, N * sizeof(float));
-    g->final_rstd = take(a, N * sizeof(float));
-    g->losses = take(a, N * sizeof(float));
-    g->logits = take(a, g->chunk * g->config.vocab_size * sizeof(float));
-    g->work = take(a, work * sizeof(float));
+    g->projected = take(a, N, C * act_bytes(g));
+    g->final = take(a, N, C * act_bytes(g));
+    g->final_mean = take(a, N, sizeof(float));
+    g->final_rstd = take(a, N, sizeof(float));
+    g->losses = take(a, N, sizeof(float));
+    g->logits = take(a, g->chunk, g->config.vocab_size * sizeof(float));
+    g->work = take(a, work, sizeof(float));
     if (g->shape.training) place_backward(g, take);
 }
 
 size_t gpt2_activation_bytes(const gpt2_config *config, const gpt2_shape *shape)
 {
     gpt2 g = {.config = *config, .shape = *shape};
-    block_saved *blocks = calloc(config->n_layer, sizeof *blocks);
-    if (!blocks) return 0;
-    g.blocks = blocks;
+    size_t rows;
+    if (!memory_product(&rows, shape->sequences, shape->length)) return SIZE_MAX;
+    g.blocks = calloc(config->n_layer, sizeof *g.blocks);
+    if (!g.blocks) return SIZE_MAX;
     place(&g, count_bytes);
-    free(blocks);
+    free(g.blocks);
     return g.arena.used;
 }
 
@@ -184,7 +201,7 @@ status gpt2_open(gpt2 **model, const gpt2_config *config, const gpt2_shape *shap
         gpt2_close(&g);
         return result;
     }
-    place(g, arena_take);
+    place(g, take_bytes);
     *model = g;
     return STATUS_OK;
 }
@@ -207,9 +224,13 @@ static const void *embeddings(const gpt2 *g, const void *buffer, size_t which)
     return (const char *)buffer + g->weights_layout.tensor_offset[which];
 }
 
-/* Embeddings to the final norm's output; the weights of the embeddings and of the final norm stay
- * acquired. */
-static const void *forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens, double drop,
+/* Weights of the embeddings and of the final norm, which a pass holds to its end. */
+typedef struct {
+    const void *first, *last;
+} end_weights;
+
+/* Embeddings to the final norm's output. */
+static end_weights forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens, double drop,
                            noise_key key)
 {
     size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
@@ -226,16 +247,14 @@ static const void *forward(gpt2 *g, const model_hooks *hooks, const uint16_t *to
         hooks->release(hooks->context, 1 + l);
     }
     const void *last = hooks->weights(hooks->context, L + 1);
-    g->last = last;
     layernorm_forward(g->final, g->shape.precision, g->final_mean, g->final_rstd, g->residual,
                       gpt2_weight(g, last, L + 1, 0), gpt2_bias(g, last, L + 1, 0), N, C);
-    return first;
+    return (end_weights){first, last};
 }
 
 static const void *act_row(const gpt2 *g, const void *values, size_t row, size_t columns)
 {
-    size_t element = g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    return (const char *)values + row * columns * element;
+    return (const char *)values + row * columns * act_bytes(g);
 }
 
 /* Logits of rows [at, at + rows). */
@@ -256,15 +275,15 @@ static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first
     for (size_t at = 0; at < N; at += g->chunk) {
         size_t rows = N - at < g->chunk ? N - at : g->chunk;
         output(g, first, at, rows);
-        gpt2_poll(g, hooks);
+        gpt2_poll(hooks);
         cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
                       1.0 / (double)N);
         gemm(rows, C, V, g->d_logits, V, false, embeddings(g, first, 0), C, false,
              g->d_norm + at * C, C, type, DTYPE_F32, NULL, false);
-        gpt2_poll(g, hooks);
+        gpt2_poll(hooks);
         gemm(V, C, rows, g->d_logits, V, true, act_row(g, g->final, at, C), C, false, d_wte, C,
              type, DTYPE_F32, NULL, at > 0);
-        gpt2_poll(g, hooks);
+        gpt2_poll(hooks);
     }
 }
 
@@ -279,13 +298,15 @@ static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, 
     hooks->release(hooks->context, L + 1);
 }
 
+/* The blocks share what they save, so it is still there of the last one; what a block puts out is
+ * not needed again. */
 static void blocks_backward(gpt2 *g, const model_hooks *hooks, double drop, noise_key key)
 {
     for (size_t l = g->config.n_layer; l-- > 0;) {
         const void *weights = hooks->weights(hooks->context, 1 + l);
         float *gradients = hooks->gradients(hooks->context, 1 + l);
-        if (g->shape.recompute == RECOMPUTE_BLOCK)
-            gpt2_block_forward(g, hooks, l, weights, g->residual, drop, key);
+        if (g->shape.recompute == RECOMPUTE_BLOCK && l + 1 < g->config.n_layer)
+            gpt2_block_forward(g, hooks, l, weights, NULL, drop, key);
         gpt2_block_backward(g, hooks, l, weights, gradients, drop, key);
         hooks->gradients_done(hooks->context, 1 + l);
         hooks->release(hooks->context, 1 + l);
@@ -298,12 +319,11 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *toke
     gpt2 *g = model;
     size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
     double drop = g->config.dropout;
-    const void *first = forward(g, hooks, tokens, drop, key);
+    end_weights ends = forward(g, hooks, tokens, drop, key);
     float *d_first = hooks->gradients(hooks->context, 0);
     float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
-    const void *last = g->last;
-    output_backward(g, hooks, first, gradient_at(g, d_first, 0), targets);
-    final_backward(g, hooks, last, d_last);
+    output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), targets);
+    final_backward(g, hooks, ends.last, d_last);
     blocks_backward(g, hooks, drop, key);
     dropout_apply(g->d_residual, N * C, drop, key, 0);
     embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,
@@ -326,13 +346,13 @@ void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
 {
     gpt2 *g = model;
     size_t N = gpt2_rows(g), V = g->config.vocab_size;
-    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0});
+    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0}).first;
     for (size_t at = 0; at < N; at += g->chunk) {
         size_t rows = N - at < g->chunk ? N - at : g->chunk;
         output(g, first, at, rows);
         cross_entropy(losses + at, NULL, 0, g->shape.precision, g->logits, V, targets + at, rows, V,
                       1.0);
-        gpt2_poll(g, hooks);
+        gpt2_poll(hooks);
     }
     release_ends(g, hooks);
 }
@@ -341,7 +361,7 @@ void gpt2_logits(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens, 
                  float *logits)
 {
     gpt2 *g = model;
-    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0});
+    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0}).first;
     output(g, first, position, 1);
     memcpy(logits, g->logits, g->config.vocab_size * sizeof *logits);
     release_ends(g, hooks);

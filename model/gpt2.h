@@ -50,7 +50,8 @@ typedef struct {
 
 typedef struct gpt2 gpt2;
 
-/** Bytes of activations that gpt2_open will allocate, to the byte. */
+/** Bytes of activations that gpt2_open will allocate, to the byte; SIZE_MAX when no size_t holds
+ * them. */
 size_t gpt2_activation_bytes(const gpt2_config *config, const gpt2_shape *shape);
 
 /** Allocate; not collective. @return STATUS_OK or STATUS_NOMEM (*model is then NULL). */

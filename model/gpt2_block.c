@@ -11,7 +11,7 @@ static void linear(gpt2 *g, const model_hooks *hooks, void *out, const void *in,
     dtype type = g->shape.precision;
     gemm(gpt2_rows(g), O, I, in, I, false, gpt2_weight(g, weights, 1 + l, which), O, false, out, O,
          type, type, gpt2_bias(g, weights, 1 + l, which), false);
-    gpt2_poll(g, hooks);
+    gpt2_poll(hooks);
 }
 
 /* d_in(N, I) = d_out(N, O) W^T; dW = in^T d_out; dbias = column sums of d_out. */
@@ -24,11 +24,11 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype
     float *d_bias = gpt2_bias_grad(g, gradients, 1 + l, which);
     gemm(I, O, N, in, I, true, d_out, O, false, gpt2_weight_grad(g, gradients, 1 + l, which), O,
          type, DTYPE_F32, NULL, false);
-    gpt2_poll(g, hooks);
+    gpt2_poll(hooks);
     if (d_bias) bias_backward(d_bias, d_out, type, g->work, N, O);
     gemm(N, I, O, d_out, O, false, gpt2_weight(g, weights, 1 + l, which), O, true, d_in, I, type,
          d_in_type, NULL, false);
-    gpt2_poll(g, hooks);
+    gpt2_poll(hooks);
 }
 
 static void copy(float *out, const float *in, size_t count)
@@ -47,7 +47,7 @@ void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void 
     linear(g, hooks, s->qkv, s->ln1, weights, l, ATTN, C, 3 * C);
     attention_forward(s->att, s->lse, s->qkv, type, B, T, C, g->config.n_head, drop, key,
                       gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
-    gpt2_poll(g, hooks);
+    gpt2_poll(hooks);
     linear(g, hooks, g->projected, s->att, weights, l, ATTN_PROJ, C, C);
     copy(s->mid, s->in, N * C);
     residual_add(s->mid, g->projected, type, N * C, drop, key,
@@ -57,6 +57,7 @@ void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void 
                       C);
     linear(g, hooks, s->fc, s->ln2, weights, l, FC, C, 4 * C);
     gelu_forward(s->gelu, s->fc, type, N * 4 * C);
+    if (!out) return;
     linear(g, hooks, g->projected, s->gelu, weights, l, FC_PROJ, 4 * C, C);
     copy(out, s->mid, N * C);
     residual_add(out, g->projected, type, N * C, drop, key,
@@ -91,7 +92,7 @@ void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void
     linear_backward(g, hooks, g->da, type, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C, C);
     attention_backward(g->d3, g->da, s->qkv, s->att, s->lse, type, B, T, C, g->config.n_head, drop,
                        key, gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
-    gpt2_poll(g, hooks);
+    gpt2_poll(hooks);
     linear_backward(g, hooks, g->d_norm, DTYPE_F32, g->d3, s->ln1, weights, gradients, l, ATTN, C,
                     3 * C);
     norm_backward(g, weights, gradients, l, LN_1, s->in, s->mean1, s->rstd1);

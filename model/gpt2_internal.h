@@ -32,7 +32,6 @@ struct gpt2 {
     float *logits;                           /**< (chunk, V) */
     void *d_logits;                          /**< act (chunk, V) */
     float *work;
-    const void *last; /**< the final norm's weights, during a pass */
 };
 
 /** Tensors of a block, and of the final norm (0). */
@@ -45,14 +44,16 @@ float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t
 float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 
 size_t gpt2_rows(const gpt2 *g); /**< N */
-void gpt2_poll(const gpt2 *g, const model_hooks *hooks);
+void gpt2_poll(const model_hooks *hooks);
 
 /** Dropout's elements are numbered site after site: the embeddings, then for each block its
  * attention, its attention's projection, its MLP's projection. */
 typedef enum { SITE_ATTENTION, SITE_ATTENTION_PROJECTION, SITE_MLP_PROJECTION } dropout_site;
 uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site);
 
-/** Block l: blocks[l].in to `out` (N, C). @param drop  0 without dropout */
+/** Block l: blocks[l].in to `out`.
+ * @param out   (N, C); NULL to compute only what blocks[l] saves
+ * @param drop  0 without dropout */
 void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
                         float *out, double drop, noise_key key);
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,10 +16,19 @@ static double now_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* mpirun gives ranks a terminal of its own whatever it writes to, so under it only the environment
+ * says whether a person looks on. */
+static bool wants_bar(void)
+{
+    const char *told = getenv("VARIO_PROGRESS");
+    if (told) return strcmp(told, "bar") == 0;
+    return !getenv("OMPI_COMM_WORLD_SIZE") && isatty(STDOUT_FILENO) == 1;
+}
+
 void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps)
 {
     *p = (progress){.shown = shown,
-                    .terminal = isatty(STDOUT_FILENO) == 1,
+                    .terminal = wants_bar(),
                     .steps = steps,
                     .started = now_seconds(),
                     .first = first,

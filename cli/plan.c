@@ -31,11 +31,13 @@ int plan_main(int argc, char **argv)
     status result = options_parse(&table, argc, argv, rest, &count, &helped);
     if (!result && helped) return 0;
     if (!result) result = job_read(&j, rest[0], overrides.values, overrides.count);
-    if (!result && (ranks == 0 || ranks > trainer_items(&j)))
-        result = fail(STATUS_INPUT,
-                      "vario plan: --ranks %" PRIu64 ": 1 to %" PRIu64
-                      " expected (batch.microbatches x optimizer.mc_samples work items a step)",
-                      ranks, trainer_items(&j));
+    if (!result && (ranks == 0 || ranks > 1000000))
+        result =
+            fail(STATUS_INPUT, "vario plan: --ranks %" PRIu64 ": 1 to 1000000 expected", ranks);
+    if (!result && ranks > trainer_items(&j))
+        fprintf(stderr,
+                "note: a step has %" PRIu64 " work items: vario train takes no more ranks\n",
+                trainer_items(&j));
     if (!result) result = plan_print(stdout, &j, (size_t)ranks, j.precision, json);
     return options_exit(result, true);
 }

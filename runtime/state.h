@@ -71,7 +71,8 @@ void state_norm(state *s, comm *c, uint64_t items, state_report *report);
 void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *report,
                   state_statistics *statistics);
 
-/** Recompute sigma from h and share mean and sigma after a checkpoint was read; collective. */
+/** Compute sigma from h and share what all ranks keep, after opening and after a checkpoint was
+ * read; collective. */
 void state_share(state *s, comm *c);
 
 /** Arrays as a checkpoint holds them; mean's values are in a scratch copy (see state_mean_out).

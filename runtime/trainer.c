@@ -123,7 +123,10 @@ status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool tra
     *r = (trainer){.job = j, .c = c, .precision = precision, .training = training};
     r->hooks = trainer_hooks(r);
     status result = agree(c->world, open_here(r));
-    if (result) trainer_close(r);
+    if (result)
+        trainer_close(r);
+    else
+        state_share(&r->state, c); /* sigma of the initial Hessian */
     return result;
 }
 

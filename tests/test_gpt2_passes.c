@@ -1,0 +1,330 @@
+/* What a pass promises its caller: parameter order, the order of hooks, memory to the byte, bits
+ * that repeat, and dropout. */
+#include "gpt2_small.h"
+#include "model/gpt2_internal.h"
+
+#include <stdio.h>
+
+static const noise_key noise = {.seed = 5, .stream = STREAM_DROPOUT, .sample = 1, .step = 2};
+
+static gpt2_config dropping(double probability)
+{
+    gpt2_config config = small;
+    config.dropout = probability;
+    return config;
+}
+
+Test(gpt2_passes, parameters_are_hugging_faces)
+{
+    static const char *const names[] = {"wte.weight",
+                                        "wpe.weight",
+                                        "h.0.ln_1.weight",
+                                        "h.0.ln_1.bias",
+                                        "h.0.attn.c_attn.weight",
+                                        "h.0.attn.c_attn.bias",
+                                        "h.0.attn.c_proj.weight",
+                                        "h.0.attn.c_proj.bias",
+                                        "h.0.ln_2.weight",
+                                        "h.0.ln_2.bias",
+                                        "h.0.mlp.c_fc.weight",
+                                        "h.0.mlp.c_fc.bias",
+                                        "h.0.mlp.c_proj.weight",
+                                        "h.0.mlp.c_proj.bias",
+                                        "h.1.ln_1.weight"};
+    gpt2_config config = {.n_layer = 12,
+                          .n_head = 12,
+                          .n_embd = 768,
+                          .block_size = 1024,
+                          .vocab_size = 50257,
+                          .bias = true};
+    parameters p;
+    cr_assert_eq(gpt2_parameters(&p, &config), STATUS_OK);
+    cr_expect_eq(p.count, 124439808, "%zu parameters", p.count); /* OpenAI's smallest GPT-2 */
+    cr_expect_eq(p.tensor_count, 2 + 12 * 12 + 2);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        cr_expect_str_eq(p.tensors[i].name, names[i]);
+    cr_expect_str_eq(p.tensors[p.tensor_count - 1].name, "ln_f.bias");
+    size_t next = 0;
+    for (size_t i = 0; i < p.tensor_count; i++) {
+        const tensor *t = &p.tensors[i];
+        double deviation = strstr(t->name, "c_proj.weight") ? 0.02 / sqrt(24.0) : 0.02;
+        cr_expect_eq(t->index, next, "%s begins at %zu", t->name, t->index);
+        cr_expect_eq(t->count, t->shape[0] * t->shape[1], "%s", t->name);
+        cr_expect_eq(t->init_deviation, t->dimensions == 2 ? deviation : 0.0, "%s", t->name);
+        cr_expect_eq(t->init_mean, strstr(t->name, "ln_") && !strstr(t->name, "bias") ? 1.0 : 0.0,
+                     "%s", t->name);
+        next += t->count;
+    }
+    cr_expect_eq(next, p.count);
+    parameters_close(&p);
+    config.bias = false;
+    cr_assert_eq(gpt2_parameters(&p, &config), STATUS_OK);
+    for (size_t i = 0; i < p.tensor_count; i++) cr_expect(!strstr(p.tensors[i].name, "bias"));
+    parameters_close(&p);
+}
+
+/* 6 operations a parameter of the products (12 C^2 a block, and the tied output), and 6 L C T for
+ * the causal half of the scores. */
+Test(gpt2_passes, flops_are_those_of_the_products)
+{
+    gpt2_config config = {.n_layer = 12, .n_head = 12, .n_embd = 768, .vocab_size = 50304};
+    double expected = 6.0 * (12.0 * 12.0 * 768.0 * 768.0 + 50304.0 * 768.0) + 6.0 * 12 * 768 * 1024;
+    cr_expect_float_eq(gpt2_flops_per_token(&config, 1024), expected, 1.0);
+}
+
+Test(gpt2_passes, activation_bytes_are_the_arenas)
+{
+    for (int variant = 0; variant < 8; variant++) {
+        gpt2_shape shape = {.sequences = 3,
+                            .length = 7,
+                            .precision = variant & 1 ? DTYPE_BF16 : DTYPE_F32,
+                            .recompute = variant & 2 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE,
+                            .training = variant & 4};
+        gpt2 *model;
+        cr_assert_eq(gpt2_open(&model, &small, &shape), STATUS_OK);
+        cr_expect_eq(model->arena.capacity, gpt2_activation_bytes(&small, &shape));
+        cr_expect_eq(model->arena.used, model->arena.capacity, "variant %d", variant);
+        gpt2_close(&model);
+        cr_expect_null(model);
+    }
+}
+
+/* Logits of all tokens would take 824 MB here; a chunk of them takes 64 MiB, and half of that its
+ * gradient. */
+Test(gpt2_passes, logits_are_never_whole)
+{
+    gpt2_config config = {
+        .n_layer = 1, .n_head = 1, .n_embd = 8, .block_size = 1024, .vocab_size = 50304};
+    gpt2_shape shape = {.sequences = 4, .length = 1024, .precision = DTYPE_BF16, .training = true};
+    size_t bytes = gpt2_activation_bytes(&config, &shape);
+    cr_expect_lt(bytes, (size_t)120 << 20, "%zu bytes", bytes);
+}
+
+Test(gpt2_passes, sizes_that_overflow_are_refused)
+{
+    /* The last one times 16 is 16 in 64 bits. */
+    static const size_t sequences[] = {SIZE_MAX / 2, (size_t)1 << 55, ((size_t)1 << 60) + 1};
+    for (size_t i = 0; i < sizeof sequences / sizeof sequences[0]; i++) {
+        gpt2_shape shape = {.sequences = sequences[i], .length = 16, .training = true};
+        gpt2 *model;
+        cr_expect_eq(gpt2_activation_bytes(&small, &shape), SIZE_MAX);
+        cr_expect_eq(gpt2_open(&model, &small, &shape), STATUS_NOMEM);
+        cr_expect_null(model);
+        status_clear();
+    }
+}
+
+/* Hooks that write down their calls, and whose weights are NaN unless they are held: a model that
+ * reads what it has released, or never asked for, gives NaN. */
+typedef struct {
+    fixture *f;
+    char calls[512];
+    char **held;
+    size_t polls;
+} recorder;
+
+static void record(recorder *r, const char *call, size_t u)
+{
+    size_t used = strlen(r->calls);
+    snprintf(r->calls + used, sizeof r->calls - used, "%s%zu ", call, u);
+}
+
+static const void *recorded_weights(void *context, size_t u)
+{
+    recorder *r = context;
+    record(r, "w", u);
+    memcpy(r->held[u], r->f->weights[u], r->f->weights_layout.unit_bytes[u]);
+    return r->held[u];
+}
+
+static void recorded_release(void *context, size_t u)
+{
+    recorder *r = context;
+    record(r, "r", u);
+    memset(r->held[u], 0xff, r->f->weights_layout.unit_bytes[u]);
+}
+
+static float *recorded_gradients(void *context, size_t u)
+{
+    recorder *r = context;
+    record(r, "g", u);
+    return r->f->gradients[u];
+}
+
+static void recorded_done(void *context, size_t u)
+{
+    recorder *r = context;
+    const float *values = r->f->gradients[u];
+    record(r, "d", u);
+    for (size_t i = r->f->p.units[u].first, n = r->f->p.units[u].tensors; n > 0; i++, n--)
+        for (size_t e = 0; e < r->f->p.tensors[i].count; e++)
+            cr_assert(isfinite(values[r->f->gradients_layout.tensor_offset[i] / sizeof(float) + e]),
+                      "%s", r->f->p.tensors[i].name);
+    memset(r->f->gradients[u], 0xff, r->f->gradients_layout.unit_bytes[u]);
+}
+
+static void recorded_poll(void *context)
+{
+    ((recorder *)context)->polls++;
+}
+
+static void check_calls(recompute_kind recompute, dtype precision)
+{
+    fixture f;
+    uint16_t tokens[N], targets[N];
+    float losses[N], logits[97];
+    open_fixture(&f, dropping(0.1), precision, recompute);
+    make_tokens(tokens, targets, f.config.vocab_size);
+    recorder r = {.f = &f, .held = calloc(f.p.unit_count, sizeof(char *))};
+    for (size_t u = 0; u < f.p.unit_count; u++) {
+        r.held[u] = aligned_alloc(64, f.weights_layout.unit_bytes[u]);
+        memset(r.held[u], 0xff, f.weights_layout.unit_bytes[u]);
+    }
+    model_hooks hooks = {
+        &r, recorded_weights, recorded_release, recorded_gradients, recorded_done, recorded_poll};
+    double loss = gpt2_backward(f.model, &hooks, tokens, targets, noise);
+    cr_expect(isfinite(loss));
+    cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 g0 g3 d3 r3 w2 g2 d2 r2 w1 g1 d1 r1 d0 r0 ");
+    cr_expect_gt(r.polls, 0);
+    r.calls[0] = '\0';
+    gpt2_losses(f.model, &hooks, tokens, targets, losses);
+    cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
+    for (size_t n = 0; n < N; n++) cr_expect(isfinite(losses[n]));
+    r.calls[0] = '\0';
+    gpt2_logits(f.model, &hooks, tokens, T - 1, logits);
+    cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
+    for (size_t v = 0; v < f.config.vocab_size; v++) cr_expect(isfinite(logits[v]));
+    for (size_t u = 0; u < f.p.unit_count; u++) free(r.held[u]);
+    free(r.held);
+    close_fixture(&f);
+}
+
+Test(gpt2_passes, hooks_are_called_in_order)
+{
+    check_calls(RECOMPUTE_NONE, DTYPE_F32);
+    check_calls(RECOMPUTE_BLOCK, DTYPE_F32);
+    check_calls(RECOMPUTE_BLOCK, DTYPE_BF16);
+}
+
+static void expect_same_gradients(const fixture *a, const fixture *b)
+{
+    for (size_t i = 0; i < a->p.tensor_count; i++)
+        cr_expect_arr_eq(gradient_of(a, i), gradient_of(b, i),
+                         a->p.tensors[i].count * sizeof(float), "%s", a->p.tensors[i].name);
+}
+
+/* Recomputing gives the bits of remembering, with dropout too; three blocks, so that one is
+ * neither first nor last. */
+static void check_recompute(gpt2_config config, dtype precision)
+{
+    uint16_t tokens[N], targets[N];
+    fixture a, b;
+    config.n_layer = 3;
+    make_tokens(tokens, targets, config.vocab_size);
+    open_fixture(&a, config, precision, RECOMPUTE_NONE);
+    open_fixture(&b, config, precision, RECOMPUTE_BLOCK);
+    double first = gpt2_backward(a.model, &a.hooks, tokens, targets, noise);
+    double second = gpt2_backward(b.model, &b.hooks, tokens, targets, noise);
+    cr_expect_eq(first, second);
+    expect_same_gradients(&a, &b);
+    close_fixture(&a);
+    close_fixture(&b);
+}
+
+Test(gpt2_passes, recompute_gives_the_same_bits)
+{
+    check_recompute(small, DTYPE_F32);
+    check_recompute(small, DTYPE_BF16);
+    check_recompute(dropping(0.2), DTYPE_F32);
+    check_recompute(dropping(0.2), DTYPE_BF16);
+}
+
+/* The same key gives the same bits, whatever ran before; another key gives another loss;
+ * evaluation knows no dropout. */
+Test(gpt2_passes, dropout_repeats)
+{
+    fixture a, b, plain;
+    uint16_t tokens[N], targets[N];
+    float dropped[N], expected[N];
+    noise_key other = noise;
+    other.sample++;
+    open_fixture(&a, dropping(0.3), DTYPE_F32, RECOMPUTE_NONE);
+    open_fixture(&b, dropping(0.3), DTYPE_F32, RECOMPUTE_NONE);
+    open_fixture(&plain, small, DTYPE_F32, RECOMPUTE_NONE);
+    make_tokens(tokens, targets, small.vocab_size);
+    double first = gpt2_backward(a.model, &a.hooks, tokens, targets, noise);
+    double elsewhere = gpt2_backward(b.model, &b.hooks, tokens, targets, other);
+    gpt2_losses(b.model, &b.hooks, tokens, targets, dropped);
+    double again = gpt2_backward(b.model, &b.hooks, tokens, targets, noise);
+    cr_expect(isfinite(first));
+    cr_expect_eq(first, again);
+    cr_expect_neq(first, elsewhere);
+    expect_same_gradients(&a, &b);
+    gpt2_losses(plain.model, &plain.hooks, tokens, targets, expected);
+    cr_expect_arr_eq(dropped, expected, sizeof expected);
+    cr_expect_neq(first, gpt2_backward(plain.model, &plain.hooks, tokens, targets, noise));
+    close_fixture(&a);
+    close_fixture(&b);
+    close_fixture(&plain);
+}
+
+/* No two of dropout's places share an element of the stream. */
+Test(gpt2_passes, dropout_places_are_disjoint)
+{
+    gpt2_config config = dropping(0.1);
+    gpt2_shape shape = {.sequences = B, .length = T, .training = true};
+    gpt2 *model;
+    cr_assert_eq(gpt2_open(&model, &config, &shape), STATUS_OK);
+    uint64_t stream = N * config.n_embd, scores = N * T * config.n_head, next = stream;
+    for (size_t l = 0; l < config.n_layer; l++) {
+        cr_expect_eq(gpt2_dropout_index(model, l, SITE_ATTENTION), next);
+        next += scores;
+        cr_expect_eq(gpt2_dropout_index(model, l, SITE_ATTENTION_PROJECTION), next);
+        next += stream;
+        cr_expect_eq(gpt2_dropout_index(model, l, SITE_MLP_PROJECTION), next);
+        next += stream;
+    }
+    gpt2_close(&model);
+}
+
+/* The loss after a move of `step` along `direction` of tensor i, with the same noise. */
+static double moved_loss(fixture *f, size_t i, const float *direction, float step,
+                         const uint16_t *tokens, const uint16_t *targets)
+{
+    const tensor *t = &f->p.tensors[i];
+    float *values = f->theta + t->index, before[t->count];
+    memcpy(before, values, sizeof before);
+    for (size_t e = 0; e < t->count; e++) values[e] += step * direction[e];
+    load_weights(f);
+    double loss = gpt2_backward(f->model, &f->hooks, tokens, targets, noise);
+    memcpy(values, before, sizeof before);
+    return loss;
+}
+
+/* With fixed noise the loss is a smooth function of the weights. A move of length 5e-3 along a
+ * tensor's own gradient changes an fp32 loss by some 1e-3, known to 1e-6 or so, and the third
+ * derivative adds about as much: 1e-2. */
+Test(gpt2_passes, dropout_gradient_is_the_slope)
+{
+    fixture f;
+    uint16_t tokens[N], targets[N];
+    open_fixture(&f, dropping(0.3), DTYPE_F32, RECOMPUTE_NONE);
+    make_tokens(tokens, targets, f.config.vocab_size);
+    for (size_t i = 0; i < f.p.tensor_count; i++) {
+        size_t count = f.p.tensors[i].count;
+        float direction[count], length = 5e-3F;
+        double norm = 0.0;
+        load_weights(&f);
+        gpt2_backward(f.model, &f.hooks, tokens, targets, noise);
+        memcpy(direction, gradient_of(&f, i), sizeof direction);
+        for (size_t e = 0; e < count; e++) norm += (double)direction[e] * (double)direction[e];
+        norm = sqrt(norm);
+        for (size_t e = 0; e < count; e++) direction[e] /= (float)norm;
+        double up = moved_loss(&f, i, direction, length, tokens, targets);
+        double down = moved_loss(&f, i, direction, -length, tokens, targets);
+        double slope = (up - down) / (2.0 * (double)length);
+        cr_expect_lt(fabs(slope - norm), 1e-2 * norm, "%s: slope %.6g, gradient %.6g",
+                     f.p.tensors[i].name, slope, norm);
+    }
+    close_fixture(&f);
+}

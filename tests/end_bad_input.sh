@@ -23,7 +23,8 @@ without_chatter()
 {
     grep -v -e '^-*$' -e '^Primary job  *terminated' -e '^a non-zero exit code' \
         -e '^mpirun detected that' -e '^ *Process name: ' -e '^ *Exit code: ' \
-        -e 'more processes exited with non-zero status' "$1" || true
+        -e 'more processes exited with non-zero status' \
+        -e '^the job to be terminated\.' "$1" || true
 }
 
 one_sentence()
@@ -40,10 +41,14 @@ go() { if [ "$size" -eq 1 ]; then one "$@"; else launch "$size" "$@"; fi; }
 
 # refuse NAME PATTERN ARGUMENT...: exit code $wrong, one sentence that matches.
 wrong=2
+number=0
+every=1 # which of them are tried
 refuse()
 {
     local name=$1 pattern=$2
     shift 2
+    number=$((number + 1))
+    [ $((number % every)) -eq 0 ] || return 0
     go "$@"
     check "$size ranks: $name" one_sentence $wrong "$pattern"
 }
@@ -99,7 +104,7 @@ job_files()
     bad "beta2 of 1" "beta2" 's/beta2: 0.999/beta2: 1.0/'
     bad "an ess that is no number" "ess.*nan" 's/ess: 1.0e+6/ess: .nan/'
     bad "unknown schedule" "schedule.kind|kind.*sine" 's/kind: cosine/kind: sine/'
-    bad "an infinite peak" "peak" 's/peak: 20.0/peak: .inf/'
+    bad "an infinite peak" "peak" 's/peak: 2.0/peak: .inf/'
     bad "negative clip" "norm.*-1" 's/norm: 1.0/norm: -1.0/'
     bad "unknown clip scope" "scope.*layer" 's/scope: microbatch/scope: layer/'
     bad "unknown precision" "precision.*fp16" '$a\precision: fp16'
@@ -139,7 +144,6 @@ command_lines()
         generate runs/whole --prompt x --temperature -1
     refuse "generate with --top-p 2" "top-p.*2" generate runs/whole --prompt x --top-p 2
     local size=1 # plan and prepare are not launched
-    refuse "plan for more ranks than work" "ranks.*6" plan base.yaml --ranks 6
     refuse "plan for 0 ranks" "ranks.*0" plan base.yaml --ranks 0
     refuse "plan for many ranks" "ranks.*many" plan base.yaml --ranks many
     refuse "prepare without --out" "out" prepare text.txt
@@ -267,9 +271,10 @@ checkpoints()
 
 runs()
 {
-    cp -r runs/whole runs/changed
-    refuse "another seed on resume" "seed" train base.yaml --set name=changed --set seed=9
-    refuse "another width on resume" "n_embd" train base.yaml --set name=changed \
+    rm -rf runs/damaged
+    cp -r runs/whole runs/damaged
+    refuse "another seed on resume" "seed" train base.yaml --set name=damaged --set seed=9
+    refuse "another width on resume" "n_embd" train base.yaml --set name=damaged \
         --set model.n_embd=64
     refuse "output below a file" "text.txt" train base.yaml --set output=text.txt/runs
     : >runs/file
@@ -286,16 +291,18 @@ runs()
     until [ -s runs/busy/events.jsonl ] || [ $left -eq 0 ]; do left=$((left - 1)); sleep 0.05; done
     refuse "a run in use" "busy" train base.yaml --set name=busy
     pkill -KILL -P $busy || true
-    wait $busy || true
+    { wait $busy || true; } 2>/dev/null
 
     # The launch.
     if [ "$size" -gt 1 ]; then
         refuse "more ranks than work" "ranks|microbatches" train base.yaml --set name=work \
             --set batch.microbatches=2
     fi
-    export SLURM_NTASKS=8
-    refuse "a world smaller than the allocation" "SLURM_NTASKS|8" train base.yaml --set name=tasks
-    unset SLURM_NTASKS
+    if [ "$size" -eq 1 ]; then
+        export SLURM_NTASKS=8
+        refuse "many worlds of one rank" "SLURM_NTASKS.*8" train base.yaml --set name=work
+        unset SLURM_NTASKS
+    fi
 }
 
 cases()
@@ -307,14 +314,17 @@ cases()
     cd "$work"
     write_job base.yaml base
     sed -i "s|^output: .*|output: runs|; s|$work/data|data|g" base.yaml
-    launch 2 train base.yaml --set name=whole --set steps=5 --set eval.every=0
+    launch 2 train base.yaml --set name=damaged --set steps=5 --set eval.every=0
     check "a run to damage" exits 0
-    if [ ! -d runs/whole/step-00000005 ]; then finish; return; fi
+    if [ ! -d runs/damaged/step-00000005 ]; then finish; return; fi
+    mv runs/damaged runs/whole
     command_lines
-    job_files
     token_files
-    checkpoints
     runs
+    # Rank 0 reads job files and looks after checkpoints for all: a third of the cases will do.
+    [ "$size" -eq 1 ] || every=3
+    job_files
+    checkpoints
     check "nothing was left in place of runs that never began" test ! -e runs/work -a ! -e prepared
     finish
 }

@@ -109,7 +109,7 @@ make_data()
 write_job()
 {
     local settings='{kind: ivon, ess: 1.0e+6, hessian_init: 1.0e-3, beta2: 0.999, weight_decay: 1.0e-4}'
-    local peak=20.0
+    local peak=2.0
     if [ "${3:-ivon}" = adamw ]; then
         settings='{kind: adamw, beta2: 0.99, weight_decay: 0.1}'
         peak=1.0e-3

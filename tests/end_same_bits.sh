@@ -84,6 +84,9 @@ expect recompute-p3 3 ivon.yaml recompute=block parallel.shard=parameters
 reference=dropout-1
 expect recompute-dropout-g2 2 ivon.yaml recompute=block model.dropout=0.1
 
+# first COLUMN NAME: its value in the row of step 10 (or the run's first).
+first() { column "$2" "$1" | sed -n "$(column "$2" step | awk '$1 <= 10 { n = NR } END { print n }')p"; }
+
 # Sums on each rank first: one set of bits a number of ranks, and losses that are close.
 for shard in none optimizer; do
     for optimizer in ivon adamw; do
@@ -92,11 +95,14 @@ for shard in none optimizer; do
             reference=$shard-$optimizer-$ranks
             train "$reference" $ranks $optimizer.yaml parallel.shard=$shard
             $is_short || expect "$reference-again" $ranks $optimizer.yaml parallel.shard=$shard
-            for column in train_loss valid_loss grad_norm; do
-                check "$column of $reference is close to that of gradients" near \
-                    "$(column "$reference" $column | sed '/^$/d' | tail -n 1)" \
-                    "$(column $optimizer-fp32-g1 $column | sed '/^$/d' | tail -n 1)" 0.02
+            # The order of additions changes the last digits, and training makes more of them.
+            for column in train_loss grad_norm; do
+                check "$column of $reference starts like that of gradients" near \
+                    "$(first $column "$reference")" "$(first $column $optimizer-fp32-g1)" 1e-5
             done
+            check "$reference ends close to gradients" near \
+                "$(column "$reference" valid_loss | tail -n 1)" \
+                "$(column $optimizer-fp32-g1 valid_loss | tail -n 1)" 0.02
         done
     done
 done

@@ -24,7 +24,7 @@ fill()
 {
     local free
     free=$(df --output=avail -k runs | tail -n 1)
-    [ "$free" -le 64 ] || dd if=/dev/zero of=runs/ballast bs=1k count=$((free - 64)) 2>/dev/null
+    [ "$free" -le 64 ] || dd if=/dev/zero of=runs/ballast bs=1k count=$((free - 64)) 2>/dev/null || true
 }
 
 # run_out RANKS NAME OVERRIDE...: train, with room for the first checkpoint only.

@@ -32,6 +32,7 @@ trap stop_all EXIT
 # begin RANKS: start the run killed/ in the background.
 begin()
 {
+    rm -f last.out last.err # of the leg before: they are looked into below
     mpirun -n "$1" "$program" train job.yaml "${sets[@]}" --set name=killed "${extra[@]}" \
         >last.out 2>last.err </dev/null &
     main=$!

@@ -25,6 +25,7 @@ clean_up() { rm -rf "$work"; }
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 cd "$work" || exit 1
+export OMPI_MCA_orte_tmpdir_base=$work # killed launches leave their session directories
 
 # check NAME COMMAND...: count one test.
 check()

@@ -6,10 +6,12 @@
 #include "kernels/clones.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
-enum { COUNTERS = NOISE_BLOCK / 4 + 1 /* a block of elements that begins inside a counter */ };
-enum { LANES = 80 /* COUNTERS, rounded up to whole vectors */ };
+/* Counters of a block that begins with a counter, and of one that begins inside one: 65, rounded up
+ * to whole vectors. */
+enum { WHOLE = NOISE_BLOCK / 4, LANES = WHOLE + 16 };
 
 #define MULTIPLIER_0 0xD2511F53U
 #define MULTIPLIER_1 0xCD9E8D57U
@@ -42,11 +44,11 @@ void noise_words(uint32_t out[4], uint64_t seed, const uint32_t counter[4])
     memcpy(out, x, sizeof x);
 }
 
-/* Words of counters first .. first + LANES - 1. */
-CLONES static void block_words(word_block *w, noise_key key, uint64_t first)
+/* Words of counters first .. first + lanes - 1; lanes is WHOLE or LANES. */
+CLONES static void block_words(word_block *w, noise_key key, uint64_t first, int lanes)
 {
     uint32_t seed0 = (uint32_t)key.seed, seed1 = (uint32_t)(key.seed >> 32);
-    for (int i = 0; i < LANES; i++) {
+    for (int i = 0; i < lanes; i++) {
         uint64_t counter = first + (uint64_t)i;
         w->r[0][i] = (uint32_t)counter;
         w->r[1][i] = (uint32_t)(counter >> 32) | key.stream << 24;
@@ -56,7 +58,7 @@ CLONES static void block_words(word_block *w, noise_key key, uint64_t first)
     for (int round = 0; round < 10; round++) {
         uint32_t k0 = seed0 + (uint32_t)round * WEYL_0, k1 = seed1 + (uint32_t)round * WEYL_1;
 #pragma omp simd
-        for (int i = 0; i < LANES; i++) {
+        for (int i = 0; i < lanes; i++) {
             uint64_t p0 = (uint64_t)MULTIPLIER_0 * w->r[0][i];
             uint64_t p1 = (uint64_t)MULTIPLIER_1 * w->r[2][i];
             w->r[0][i] = (uint32_t)(p1 >> 32) ^ w->r[1][i] ^ k0;
@@ -103,14 +105,14 @@ static inline void normal_pair(float *z0, float *z1, uint32_t a, uint32_t b)
     *z1 = radius * s;
 }
 
-CLONES static void block_normals(float *z, const word_block *w)
+CLONES static void block_normals(float *z, const word_block *w, int lanes)
 {
     float z0[LANES], z1[LANES], z2[LANES], z3[LANES];
 #pragma omp simd
-    for (int i = 0; i < LANES; i++) normal_pair(&z0[i], &z1[i], w->r[0][i], w->r[1][i]);
+    for (int i = 0; i < lanes; i++) normal_pair(&z0[i], &z1[i], w->r[0][i], w->r[1][i]);
 #pragma omp simd
-    for (int i = 0; i < LANES; i++) normal_pair(&z2[i], &z3[i], w->r[2][i], w->r[3][i]);
-    for (int i = 0; i < LANES; i++) {
+    for (int i = 0; i < lanes; i++) normal_pair(&z2[i], &z3[i], w->r[2][i], w->r[3][i]);
+    for (int i = 0; i < lanes; i++) {
         z[4 * i] = z0[i];
         z[4 * i + 1] = z1[i];
         z[4 * i + 2] = z2[i];
@@ -123,21 +125,27 @@ static void copy_words(uint32_t *words, const word_block *w, size_t skip, size_t
     for (size_t i = 0; i < count; i++) words[i] = w->r[(skip + i) % 4][(skip + i) / 4];
 }
 
+static int lanes_of(uint64_t first)
+{
+    return first % 4 ? LANES : WHOLE;
+}
+
 void noise_normals(float *normals, uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
     word_block w;
     float z[4 * LANES];
     size_t skip = (size_t)(first % 4);
-    block_words(&w, key, first / 4);
-    block_normals(z, &w);
-    memcpy(normals, z + skip, count * sizeof *normals);
+    bool straight = skip == 0 && count == NOISE_BLOCK;
+    block_words(&w, key, first / 4, lanes_of(first));
+    block_normals(straight ? normals : z, &w, lanes_of(first));
+    if (!straight) memcpy(normals, z + skip, count * sizeof *normals);
     if (words) copy_words(words, &w, skip, count);
 }
 
 void noise_uniform_words(uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
     word_block w;
-    block_words(&w, key, first / 4);
+    block_words(&w, key, first / 4, lanes_of(first));
     copy_words(words, &w, (size_t)(first % 4), count);
 }
 

@@ -51,23 +51,24 @@ CLONES static void update_run(float *restrict m, float *restrict h, float *restr
 {
     const constants k = *c;
     uint32_t clipped = 0, rescued = 0;
+#pragma omp simd reduction(+ : clipped, rescued)
     for (size_t i = 0; i < n; i++) {
         float old = h[i], precision = old + k.delta;
         float f = k.f_scale * f_sum[i];
-        f = k.price ? f * sqrtf(k.lambda * precision) : f * k.lambda;
+        float root = sqrtf(k.lambda * precision);
+        f *= k.price ? root : k.lambda;
         float difference = f - old;
         float next =
             old + (k.keep2 * difference + k.half_square * (difference * difference) / precision);
         float least = 1e-3F * precision;
-        bool low = !(next + k.delta >= least);
-        next = low ? least - k.delta : next;
-        rescued += low;
+        bool high = next + k.delta >= least; /* false for NaN too */
+        next = high ? next : least - k.delta;
+        rescued += high ? 0U : 1U;
         float g = momentum[i] + k.keep1 * (k.g_scale * g_sum[i] - momentum[i]);
         float step = (g * k.debias + k.delta * m[i]) / (next + k.delta);
-        bool cut = fabsf(step) > k.xi;
+        clipped += fabsf(step) > k.xi ? 1U : 0U;
         step = step > k.xi ? k.xi : step;
         step = step < -k.xi ? -k.xi : step;
-        clipped += cut;
         h[i] = next;
         momentum[i] = g;
         m[i] = m[i] - k.alpha * step;

@@ -86,7 +86,8 @@ void sgd_update(float *m, float *velocity, const float *g_sum, double g_scale, c
                 size_t count);
 
 /** Double sums of (scale * g)^2 over blocks of PARAMETER_BLOCK elements: block b covers elements
- * 256 b .. of values; the last may be short. Sums inside a block run in element order.
+ * 256 b .. of values; the last may be short. Inside a block element i goes to lane i mod 8,
+ * and the lanes are added in their order.
  * @param sums  [ceil(count / 256)] out
  */
 void squared_blocks(double *sums, const float *values, double scale, size_t count);

@@ -1,4 +1,4 @@
-/* Learning rates by step, and the norm's blocks. */
+/* Learning rates by step. */
 #include "optimizer/optimizer.h"
 
 #include <math.h>
@@ -38,20 +38,4 @@ double schedule_at(const schedule *s, uint64_t t, uint64_t steps)
     case SCHEDULE_CONSTANT: break;
     }
     return s->peak;
-}
-
-void squared_blocks(double *sums, const float *values, double scale, size_t count)
-{
-    size_t blocks = (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-#pragma omp parallel for schedule(static)
-    for (size_t b = 0; b < blocks; b++) {
-        size_t at = b * PARAMETER_BLOCK;
-        size_t end = count - at < PARAMETER_BLOCK ? count : at + PARAMETER_BLOCK;
-        double sum = 0.0;
-        for (size_t i = at; i < end; i++) {
-            double x = scale * (double)values[i];
-            sum += x * x;
-        }
-        sums[b] = sum;
-    }
 }

@@ -35,7 +35,7 @@ typedef struct {
     } data;
     struct {
         uint64_t sequences, length,
-            microbatches; /**< length 0 in the file means block_size; resolved here */
+            microbatches; /**< a length of block_size in the file is resolved here */
     } batch;
     uint64_t steps;
     struct {

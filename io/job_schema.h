@@ -1,4 +1,5 @@
-/** The schema of job files: one row a key. */
+/** The schema of job files: one row a key, which validation, defaults, the resolved copy, the
+ * documentation and the check on resume all read. */
 #ifndef VARIO_IO_JOB_SCHEMA_H
 #define VARIO_IO_JOB_SCHEMA_H
 
@@ -6,37 +7,75 @@
 
 typedef enum { KEY_TEXT, KEY_COUNT, KEY_NUMBER, KEY_BOOL, KEY_CHOICE, KEY_COUNTS } key_type;
 
-/** Which optimizers a key belongs to. */
-enum { FOR_IVON = 1, FOR_ADAMW = 2, FOR_SGD = 4, FOR_ALL = 7 };
+/** Which ends of a range do not belong to it. */
+typedef enum { ENDS_CLOSED, ENDS_OPEN_LEAST, ENDS_OPEN_MOST, ENDS_OPEN } range_ends;
 
+/** Sets of optimizers and of schedules. */
+enum {
+    FOR_IVON = 1 << OPTIMIZER_IVON,
+    FOR_ADAMW = 1 << OPTIMIZER_ADAMW,
+    FOR_SGD = 1 << OPTIMIZER_SGD,
+    FOR_LINEAR = 1 << SCHEDULE_LINEAR,
+    FOR_COSINE = 1 << SCHEDULE_COSINE,
+    FOR_WSD = 1 << SCHEDULE_WSD,
+    FOR_STEPS = 1 << SCHEDULE_STEPS,
+};
+
+/** A member left out is 0: no limit, no choices, for all. */
 typedef struct {
     const char *key; /**< dotted */
     key_type type;
     size_t offset;                             /**< in job */
     const char *standard;                      /**< default as text, NULL: required */
     const char *standard_adamw, *standard_sgd; /**< where they differ, else NULL */
-    double least, most;                        /**< of numbers and counts, both allowed */
-    const char *choices;                       /**< "a|b|c" */
-    bool may_change;                           /**< on resume */
-    int optimizers;                            /**< FOR_... */
-    const char *help;
+    double least, most;                        /**< of numbers and counts */
+    range_ends ends;
+    const char *choices; /**< "a|b|c", in the order of their values */
+    const char *word;    /**< of a count: the word that means 0 */
+    bool from_preset;    /**< model.preset gives it */
+    bool may_change;     /**< on resume */
+    int optimizers;      /**< those that it belongs to, 0: all */
+    int schedules;       /**< those that read it, 0: all */
+    const char *help;    /**< with the unit */
 } schema_row;
 
 extern const schema_row schema_rows[];
 extern const size_t schema_count;
 
+enum { SCHEMA_TEXT = 300 /**< room for what schema_describe says */ };
+
 const schema_row *schema_find(const char *key);
 
-/** The known key with the smallest edit distance. */
+/** Whether keys begin with "name.". */
+bool schema_is_section(const char *name);
+
+/** A section's first key, for messages. */
+const char *schema_section_key(const char *section);
+
+/** The known key with the smallest edit distance to a dotted key or, for a name without a dot, the
+ * known section where that is nearer. Valid until the next call. */
 const char *schema_nearest(const char *key);
+
+/** Whether a key means anything to an optimizer. */
+bool schema_applies(const schema_row *row, optimizer_kind kind);
 
 /** The default of a row for an optimizer; NULL: required. */
 const char *schema_standard(const schema_row *row, optimizer_kind kind);
 
-/** Parse text into the job's field.
- * @param expected  [size] out on failure: what the key takes
- * @return whether it was a valid value */
-bool schema_parse(const schema_row *row, job *j, const char *text, char *expected, size_t size);
+/** The name of a choice's value. */
+void schema_choice(const schema_row *row, int value, char *text, size_t size);
+
+/** The names of a choice's values in a set, joined by ", ". */
+void schema_choices(const schema_row *row, int set, char *text, size_t size);
+
+/** A row's range as documentation writes it: "[0, 1)", "" when there is none. */
+void schema_range(const schema_row *row, char *text, size_t size);
+
+/** What a key takes, to follow "expected". */
+void schema_describe(const schema_row *row, char *text, size_t size);
+
+/** Parse text into the job's field, which is unchanged when it returns false. */
+bool schema_parse(const schema_row *row, job *j, const char *text);
 
 /** The job's value as text that schema_parse reads back. */
 void schema_format(const schema_row *row, const job *j, char *text, size_t size);

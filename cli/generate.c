@@ -70,6 +70,22 @@ static status write_text(trainer *r, const arguments *a)
     return result;
 }
 
+static status check_arguments(const arguments *a, const job *j)
+{
+    if (!*a->prompt)
+        return fail(STATUS_INPUT, "vario generate: --prompt: at least one character expected");
+    for (const char *c = a->prompt; *c; c++)
+        if ((unsigned char)*c >= j->model.gpt2.vocab_size)
+            return fail(STATUS_INPUT,
+                        "vario generate: --prompt: byte %u found at position %td, bytes below the "
+                        "run's vocab_size %zu expected",
+                        (unsigned char)*c, c - a->prompt, j->model.gpt2.vocab_size);
+    if (a->top_p > 1.0)
+        return fail(STATUS_INPUT, "vario generate: --top-p: %g found, a share from 0 to 1 expected",
+                    a->top_p);
+    return STATUS_OK;
+}
+
 static status run(session *s, const arguments *a, const char *path)
 {
     job j;
@@ -80,8 +96,8 @@ static status run(session *s, const arguments *a, const char *path)
             STATUS_INPUT,
             "%s: a byte-level model (vocab_size at most 256) expected, vocab_size %zu found", path,
             j.model.gpt2.vocab_size);
-    if (!*a->prompt)
-        return fail(STATUS_INPUT, "vario generate: --prompt: at least one character expected");
+    result = check_arguments(a, &j);
+    if (result) return result;
     if (a->samples > 0 && j.optimizer.kind != OPTIMIZER_IVON)
         return fail(STATUS_INPUT,
                     "vario generate: --samples %" PRIu64

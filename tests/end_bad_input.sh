@@ -143,6 +143,12 @@ command_lines()
     refuse "generate at a temperature below 0" "temperature.*-1" \
         generate runs/whole --prompt x --temperature -1
     refuse "generate with --top-p 2" "top-p.*2" generate runs/whole --prompt x --top-p 2
+    mkdir -p ascii
+    cp data/train.bin ascii
+    go train base.yaml --set name=ascii --set steps=5 --set model.vocab_size=128 \
+        --set data.train=ascii/train.bin --set data.valid=ascii/train.bin
+    check "$size ranks: a vocabulary of ASCII" exits 0
+    refuse "a prompt beyond the vocabulary" "prompt.*233" generate runs/ascii --prompt $'\xe9'
     local size=1 # plan and prepare are not launched
     refuse "plan for 0 ranks" "ranks.*0" plan base.yaml --ranks 0
     refuse "plan for many ranks" "ranks.*many" plan base.yaml --ranks many
@@ -290,7 +296,7 @@ runs()
     local busy=$! left=200
     until [ -s runs/busy/events.jsonl ] || [ $left -eq 0 ]; do left=$((left - 1)); sleep 0.05; done
     refuse "a run in use" "busy" train base.yaml --set name=busy
-    pkill -KILL -P $busy || true
+    kill "$busy" || true # to timeout, which passes it on
     { wait $busy || true; } 2>/dev/null
 
     # The launch.

@@ -4,11 +4,11 @@
 
 #include <math.h>
 
-enum { RUN = 4096 /* elements of one thread's turn */ };
+enum { RUN = 1024 /* elements of one thread's turn */ };
 
 /* Constants of a step, rounded once from double. */
 typedef struct {
-    float g_scale, f_scale, lambda, delta, beta1, keep1, keep2, half_square, debias, alpha, xi;
+    float g_scale, f_scale, lambda, delta, keep1, keep2, half_square, debias, alpha, xi;
     bool price;
 } constants;
 
@@ -20,7 +20,6 @@ static constants make_constants(double g_scale, double f_scale, const ivon_step 
                        .f_scale = (float)f_scale,
                        .lambda = (float)s->lambda,
                        .delta = (float)s->delta,
-                       .beta1 = (float)s->beta1,
                        .keep1 = (float)(1.0 - s->beta1),
                        .keep2 = (float)keep2,
                        .half_square = (float)(0.5 * keep2 * keep2),
@@ -44,37 +43,52 @@ void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_
     }
 }
 
-/* h + (1 - beta2) (f - h) keeps h's digits where beta2 h + (1 - beta2) f would round beta2. */
+/* f is the estimate times its scale: sqrt(lambda (h + delta)) = 1/sigma for price, lambda for
+ * gradsq. h + (1 - beta2) (f - h) keeps h's digits where beta2 h + (1 - beta2) f would round beta2.
+ * Only plain selections: the loop must stay one vector loop. */
 CLONES static void update_run(float *restrict m, float *restrict h, float *restrict momentum,
-                              const float *restrict g_sum, const float *restrict f_sum,
+                              const float *restrict g_sum, const float *restrict f,
                               const constants *c, size_t n, uint32_t counts[2])
 {
-    const constants k = *c;
-    uint32_t clipped = 0, rescued = 0;
+    const float g_scale = c->g_scale, delta = c->delta, keep1 = c->keep1, keep2 = c->keep2;
+    const float half_square = c->half_square, debias = c->debias, alpha = c->alpha, xi = c->xi;
+    int32_t clipped = 0, rescued = 0;
 #pragma omp simd reduction(+ : clipped, rescued)
     for (size_t i = 0; i < n; i++) {
-        float old = h[i], precision = old + k.delta;
-        float f = k.f_scale * f_sum[i];
-        float root = sqrtf(k.lambda * precision);
-        f *= k.price ? root : k.lambda;
-        float difference = f - old;
-        float next =
-            old + (k.keep2 * difference + k.half_square * (difference * difference) / precision);
+        float old = h[i], precision = old + delta, difference = f[i] - old;
+        float moved =
+            old + (keep2 * difference + half_square * (difference * difference) / precision);
         float least = 1e-3F * precision;
-        bool high = next + k.delta >= least; /* false for NaN too */
-        next = high ? next : least - k.delta;
-        rescued += high ? 0U : 1U;
-        float g = momentum[i] + k.keep1 * (k.g_scale * g_sum[i] - momentum[i]);
-        float step = (g * k.debias + k.delta * m[i]) / (next + k.delta);
-        clipped += fabsf(step) > k.xi ? 1U : 0U;
-        step = step > k.xi ? k.xi : step;
-        step = step < -k.xi ? -k.xi : step;
+        int32_t low = moved + delta >= least ? 0 : 1; /* 1 for NaN too */
+        float next = low ? least - delta : moved;
+        float g = momentum[i] + keep1 * (g_scale * g_sum[i] - momentum[i]);
+        float wanted = (g * debias + delta * m[i]) / (next + delta);
+        float upper = wanted > xi ? xi : wanted;
+        float step = upper < -xi ? -xi : upper;
+        clipped += step != wanted ? 1 : 0;
+        rescued += low;
         h[i] = next;
         momentum[i] = g;
-        m[i] = m[i] - k.alpha * step;
+        m[i] = m[i] - alpha * step;
     }
-    counts[0] = clipped;
-    counts[1] = rescued;
+    counts[0] = (uint32_t)clipped;
+    counts[1] = (uint32_t)rescued;
+}
+
+CLONES static void price_run(float *restrict f, const float *restrict f_sum,
+                             const float *restrict h, const constants *c, size_t n)
+{
+    const float scale = c->f_scale, lambda = c->lambda, delta = c->delta;
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) f[i] = scale * f_sum[i] * sqrtf(lambda * (h[i] + delta));
+}
+
+CLONES static void gradsq_run(float *restrict f, const float *restrict f_sum, const constants *c,
+                              size_t n)
+{
+    const float scale = c->f_scale * c->lambda;
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) f[i] = scale * f_sum[i];
 }
 
 void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
@@ -87,7 +101,12 @@ void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const 
     for (size_t at = 0; at < count; at += RUN) {
         size_t n = count - at < RUN ? count - at : RUN;
         uint32_t counts[2];
-        update_run(m + at, h + at, momentum + at, g_sum + at, f_sum + at, &c, n, counts);
+        float f[RUN];
+        if (c.price)
+            price_run(f, f_sum + at, h + at, &c, n);
+        else
+            gradsq_run(f, f_sum + at, &c, n);
+        update_run(m + at, h + at, momentum + at, g_sum + at, f, &c, n, counts);
         all_clipped += counts[0];
         all_rescued += counts[1];
     }

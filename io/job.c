@@ -9,40 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_section_entry(const job_entry *e)
-{
-    bool nothing = e->shape == SHAPE_PLAIN && e->value[0] == '\0'; /* all its keys commented out */
-    return schema_is_section(e->key) && (e->shape == SHAPE_MAPPING || nothing);
-}
-
-static status check_unknown(const job_source *s, const job_entry *e)
-{
-    char key[104], value[104];
-    if (schema_find(e->key) || is_section_entry(e)) return STATUS_OK;
-    if (schema_is_section(e->key))
-        return source_refuse(s, e,
-                             "'%s': %s%s%s found, keys of this section expected, such as '%s'",
-                             e->key, e->shape == SHAPE_LIST ? "list '" : "'",
-                             source_show(e->value, value), "'", schema_section_key(e->key));
-    return source_refuse(s, e, "unknown key '%s' found, nearest valid key: '%s'",
-                         source_show(e->key, key), schema_nearest(e->key));
-}
-
-static status check_known(const job_source *s)
-{
-    const job_entry *entries = s->entries->entries;
-    for (size_t i = 0; i < s->entries->count; i++) {
-        status result = check_unknown(s, &entries[i]);
-        if (result) return result;
-        for (size_t k = 0; k < i && entries[i].shape != SHAPE_OVERRIDE; k++)
-            if (strcmp(entries[k].key, entries[i].key) == 0)
-                return source_refuse(s, &entries[i],
-                                     "'%s' found twice, expected once (first in line %zu)",
-                                     entries[i].key, entries[k].line);
-    }
-    return STATUS_OK;
-}
-
 static bool is_null(const job_entry *e)
 {
     return e->shape == SHAPE_PLAIN && (strcmp(e->value, "") == 0 || strcmp(e->value, "~") == 0 ||
@@ -86,6 +52,40 @@ static status set_entry(const job_source *s, job *j, const job_entry *e)
     return source_refuse(s, e, "'%s': %s found, %s expected", e->key, found, expected);
 }
 
+static bool is_section_entry(const job_entry *e)
+{
+    bool nothing = e->shape == SHAPE_PLAIN && e->value[0] == '\0'; /* all its keys commented out */
+    return schema_is_section(e->key) && (e->shape == SHAPE_MAPPING || nothing);
+}
+
+static status check_entry(const job_source *s, job *j, const job_entry *e)
+{
+    char key[104], value[104];
+    if (schema_find(e->key)) return e->shape == SHAPE_MAPPING ? set_entry(s, j, e) : STATUS_OK;
+    if (is_section_entry(e)) return STATUS_OK;
+    if (schema_is_section(e->key))
+        return source_refuse(s, e, "'%s': %s%s' found, keys of this section expected, such as '%s'",
+                             e->key, e->shape == SHAPE_LIST ? "list '" : "'",
+                             source_show(e->value, value), schema_section_key(e->key));
+    return source_refuse(s, e, "unknown key '%s' found, nearest valid key: '%s'",
+                         source_show(e->key, key), schema_nearest(e->key));
+}
+
+static status check_known(const job_source *s, job *j)
+{
+    const job_entry *entries = s->entries->entries;
+    for (size_t i = 0; i < s->entries->count; i++) {
+        status result = check_entry(s, j, &entries[i]);
+        if (result) return result;
+        for (size_t k = 0; k < i && entries[i].shape != SHAPE_OVERRIDE; k++)
+            if (strcmp(entries[k].key, entries[i].key) == 0)
+                return source_refuse(s, &entries[i],
+                                     "'%s' found twice, expected once (first in line %zu)",
+                                     entries[i].key, entries[k].line);
+    }
+    return STATUS_OK;
+}
+
 static status set_key(const job_source *s, job *j, const char *key)
 {
     const job_entry *e = source_find(s, key);
@@ -113,7 +113,7 @@ static void set_preset(job *j)
 static status resolve(const job_source *s, job *j)
 {
     memset(j, 0, sizeof *j);
-    status result = check_known(s);
+    status result = check_known(s, j);
     if (!result) result = set_key(s, j, "optimizer.kind");
     if (result) return result;
     set_defaults(j);

@@ -103,7 +103,11 @@ static status read_value(reader *r, const char *section, const char *word, yaml_
     if (result) return result;
     switch (r->event.type) {
     case YAML_MAPPING_START_EVENT:
-        if (*section) return refuse(r, mark, "a value expected, a mapping in a section found");
+        if (*section) {
+            char text[200];
+            snprintf(text, sizeof text, "'%s': a section found, a value expected", e->key);
+            return refuse(r, mark, text);
+        }
         e->shape = SHAPE_MAPPING;
         return read_mapping(r, e->key);
     case YAML_SEQUENCE_START_EVENT: return read_list(r, e);

@@ -227,7 +227,8 @@ static void format_number(double value, char *text, size_t size)
     char plain[40] = "";
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(plain, sizeof plain, "%.*g", digits, value);
-        if (strtod(plain, NULL) == value) break;
+        bool needs_no_exponent = fabs(value) >= 1e-4 && fabs(value) < 1e7 && strchr(plain, 'e');
+        if (strtod(plain, NULL) == value && !needs_no_exponent) break; /* 60, not 6e+01 */
     }
     size_t mantissa = strcspn(plain, "e");
     bool bare = plain[mantissa] && !strchr(plain, '.');

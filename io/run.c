@@ -237,7 +237,7 @@ status run_check_space(const run *r, uint64_t bytes)
     if (statvfs(r->path, &info) != 0) return fail(STATUS_IO, "%s: %s", r->path, strerror(errno));
     uint64_t there = (uint64_t)info.f_bavail * info.f_frsize;
     if (there >= bytes) return STATUS_OK;
-    return fail(STATUS_INPUT,
+    return fail(STATUS_IO,
                 "%s: %" PRIu64 " bytes free found, %" PRIu64 " expected for two checkpoints",
                 r->path, there, bytes);
 }

@@ -46,7 +46,7 @@ status run_metrics_append(run *r, const metrics *row);
  * @param details  JSON members without braces, may be "" ("\"step\": 12") */
 status run_event(run *r, const char *event, const char *details);
 
-/** Refuse (STATUS_INPUT, naming both figures) when the file system of the run has fewer free bytes
+/** Refuse (STATUS_IO, naming both figures) when the file system of the run has fewer free bytes
  * than `bytes`. */
 status run_check_space(const run *r, uint64_t bytes);
 

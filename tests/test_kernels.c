@@ -1,0 +1,296 @@
+/* Kernels against their double-precision twins, and the twins against finite differences. fp32
+ * results differ by rounding in sums of up to a few hundred terms: 1e-5 of the norm. bf16 keeps 8
+ * bits, 2^-9 = 0.2% an operand: 1e-2 of the norm. */
+#include "kernels/kernels.h"
+#include "kernels/reference.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void open_all(void)
+{
+    omp_set_num_threads(2);
+    kernels_open();
+}
+
+TestSuite(kernels, .init = open_all, .fini = kernels_close);
+
+/* A buffer in a type, the same values as doubles (rounded as the buffer is). */
+typedef struct {
+    void *act;
+    float *f32;
+    double *exact;
+    size_t count;
+} values;
+
+static values make(dtype type, size_t count, uint32_t sample)
+{
+    values v = {aligned_alloc(64, (count * 4 + 63) / 64 * 64), calloc(count, 4),
+                calloc(count, sizeof(double)), count};
+    for (size_t at = 0; at < count; at += NOISE_BLOCK) {
+        size_t n = count - at < NOISE_BLOCK ? count - at : NOISE_BLOCK;
+        noise_normals(v.f32 + at, NULL, (noise_key){.seed = 4, .sample = sample}, at, n);
+    }
+    convert(v.act, type, v.f32, DTYPE_F32, count);
+    convert(v.f32, DTYPE_F32, v.act, type, count);
+    for (size_t i = 0; i < count; i++) v.exact[i] = (double)v.f32[i];
+    return v;
+}
+
+static void drop(values *v)
+{
+    free(v->act);
+    free(v->f32);
+    free(v->exact);
+}
+
+static void expect_close(const char *what, const void *found, dtype type, const double *expected,
+                         size_t count)
+{
+    float *wide = calloc(count, sizeof *wide);
+    double error = 0.0, norm = 0.0, tolerance = type == DTYPE_BF16 ? 1e-2 : 1e-5;
+    convert(wide, DTYPE_F32, found, type, count);
+    for (size_t i = 0; i < count; i++) {
+        error += ((double)wide[i] - expected[i]) * ((double)wide[i] - expected[i]);
+        norm += expected[i] * expected[i];
+    }
+    cr_expect(error <= tolerance * tolerance * norm, "%s: relative error %.3g", what,
+              sqrt(error / norm));
+    free(wide);
+}
+
+static void check_gemm(dtype type, dtype out_type, bool ta, bool tb, bool bias, bool accumulate)
+{
+    enum { M = 37, N = 29, K = 53 };
+    values a = make(type, M * K, 1), b = make(type, K * N, 2), out = make(out_type, M * N, 3);
+    values offsets = make(DTYPE_F32, N, 4);
+    gemm(M, N, K, a.act, ta ? M : K, ta, b.act, tb ? K : N, tb, out.act, N, type, out_type,
+         bias ? offsets.f32 : NULL, accumulate);
+    reference_gemm(M, N, K, a.exact, ta ? M : K, ta, b.exact, tb ? K : N, tb, out.exact, N,
+                   bias ? offsets.exact : NULL, accumulate);
+    expect_close("gemm", out.act, out_type, out.exact, M * N);
+    drop(&a);
+    drop(&b);
+    drop(&out);
+    drop(&offsets);
+}
+
+Test(kernels, gemm)
+{
+    for (int turn = 0; turn < 4; turn++) {
+        check_gemm(DTYPE_F32, DTYPE_F32, turn & 1, turn & 2, false, false);
+        check_gemm(DTYPE_F32, DTYPE_F32, turn & 1, turn & 2, false, true);
+        check_gemm(DTYPE_BF16, DTYPE_F32, turn & 1, turn & 2, false, true);
+        check_gemm(DTYPE_BF16, DTYPE_BF16, turn & 1, turn & 2, true, false);
+    }
+}
+
+static void check_attention(dtype type, size_t B, size_t T, size_t C, size_t NH)
+{
+    values qkv = make(type, B * T * 3 * C, 1), dout = make(type, B * T * C, 2);
+    values out = make(type, B * T * C, 3), dqkv = make(type, B * T * 3 * C, 4);
+    float *lse = calloc(B * NH * T, sizeof *lse);
+    double *exact_lse = calloc(B * NH * T, sizeof *exact_lse);
+    float *work = aligned_alloc(64, attention_work_floats(T, C, NH) * 4 / 64 * 64 + 64);
+    noise_key key = {0};
+    attention_forward(out.act, lse, qkv.act, type, B, T, C, NH, 0.0, key, 0, work);
+    reference_attention_forward(out.exact, exact_lse, qkv.exact, B, T, C, NH);
+    expect_close("attention", out.act, type, out.exact, B * T * C);
+    expect_close("log-sum-exp", lse, DTYPE_F32, exact_lse, B * NH * T);
+    attention_backward(dqkv.act, dout.act, qkv.act, out.act, lse, type, B, T, C, NH, 0.0, key, 0,
+                       work);
+    reference_attention_backward(dqkv.exact, dout.exact, qkv.exact, out.exact, exact_lse, B, T, C,
+                                 NH);
+    expect_close("attention backward", dqkv.act, type, dqkv.exact, B * T * 3 * C);
+    free(lse);
+    free(exact_lse);
+    free(work);
+    drop(&qkv);
+    drop(&dout);
+    drop(&out);
+    drop(&dqkv);
+}
+
+/* Lengths below, at, and above the tile's 64; head sizes that fill no vector. */
+Test(kernels, attention)
+{
+    check_attention(DTYPE_F32, 1, 1, 8, 2);
+    check_attention(DTYPE_F32, 2, 7, 20, 2);
+    check_attention(DTYPE_F32, 1, 64, 64, 1);
+    check_attention(DTYPE_F32, 1, 130, 48, 3);
+    check_attention(DTYPE_BF16, 2, 130, 64, 2);
+}
+
+static void check_layernorm(dtype type, bool bias)
+{
+    enum { N = 13, C = 77 };
+    values in = make(DTYPE_F32, N * C, 1), gain = make(DTYPE_F32, C, 2);
+    values offset = make(DTYPE_F32, C, 3), out = make(type, N * C, 4),
+           din = make(DTYPE_F32, N * C, 5);
+    values dout = make(type, N * C, 6);
+    float mean[N], rstd[N], dgain[C], dbias[C];
+    double exact_mean[N], exact_rstd[N], exact_dgain[C], exact_dbias[C];
+    float *work = calloc(layernorm_work_floats(C), sizeof *work);
+    layernorm_forward(out.act, type, mean, rstd, in.f32, gain.f32, bias ? offset.f32 : NULL, N, C);
+    reference_layernorm_forward(out.exact, exact_mean, exact_rstd, in.exact, gain.exact,
+                                bias ? offset.exact : NULL, N, C);
+    expect_close("layer norm", out.act, type, out.exact, N * C);
+    layernorm_backward(din.f32, dgain, bias ? dbias : NULL, dout.act, type, in.f32, gain.f32, mean,
+                       rstd, work, N, C);
+    reference_layernorm_backward(din.exact, exact_dgain, exact_dbias, dout.exact, in.exact,
+                                 gain.exact, exact_mean, exact_rstd, N, C);
+    expect_close("layer norm's input gradient", din.f32, DTYPE_F32, din.exact, N * C);
+    expect_close("gain's gradient", dgain, DTYPE_F32, exact_dgain, C);
+    if (bias) expect_close("bias's gradient", dbias, DTYPE_F32, exact_dbias, C);
+    bias_backward(dbias, dout.act, type, work, N, C);
+    expect_close("column sums", dbias, DTYPE_F32, exact_dbias, C);
+    free(work);
+    drop(&in);
+    drop(&gain);
+    drop(&offset);
+    drop(&out);
+    drop(&din);
+    drop(&dout);
+}
+
+Test(kernels, layernorm)
+{
+    check_layernorm(DTYPE_F32, true);
+    check_layernorm(DTYPE_F32, false);
+    check_layernorm(DTYPE_BF16, true);
+}
+
+Test(kernels, gelu)
+{
+    enum { COUNT = 3000 };
+    for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
+        values in = make((dtype)type, COUNT, 1), dout = make((dtype)type, COUNT, 2);
+        values out = make((dtype)type, COUNT, 3);
+        gelu_forward(out.act, in.act, (dtype)type, COUNT);
+        reference_gelu_forward(out.exact, in.exact, COUNT);
+        expect_close("GELU", out.act, (dtype)type, out.exact, COUNT);
+        gelu_backward(dout.act, dout.act, in.act, (dtype)type, COUNT);
+        reference_gelu_backward(dout.exact, dout.exact, in.exact, COUNT);
+        expect_close("GELU's gradient", dout.act, (dtype)type, dout.exact, COUNT);
+        drop(&in);
+        drop(&dout);
+        drop(&out);
+    }
+}
+
+Test(kernels, gelu_of_extremes_is_finite)
+{
+    const float in[] = {-1e30F, -100.0F, -10.0F, 0.0F, 10.0F, 100.0F, 1e10F};
+    float out[7], slope[7], ones[7] = {1, 1, 1, 1, 1, 1, 1};
+    gelu_forward(out, in, DTYPE_F32, 6);
+    gelu_backward(slope, ones, in, DTYPE_F32, 6);
+    for (int i = 1; i < 6; i++)
+        cr_expect(isfinite(out[i]) && isfinite(slope[i]), "%g", (double)in[i]);
+    cr_expect_eq(out[5], 100.0F);
+}
+
+Test(kernels, cross_entropy)
+{
+    enum { N = 9, V = 131 };
+    uint16_t targets[N];
+    float losses[N];
+    double exact[N];
+    for (size_t n = 0; n < N; n++) targets[n] = (uint16_t)(n * 40 % V);
+    for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
+        values logits = make(DTYPE_F32, N * V, 1), d = make((dtype)type, N * V, 2);
+        logits.f32[5] = 90.0F; /* far above the rest: exponentials must not overflow */
+        logits.exact[5] = 90.0;
+        cross_entropy(losses, d.act, V, (dtype)type, logits.f32, V, targets, N, V, 0.25);
+        reference_cross_entropy(exact, d.exact, logits.exact, targets, N, V, 0.25);
+        expect_close("losses", losses, DTYPE_F32, exact, N);
+        expect_close("logits' gradient", d.act, (dtype)type, d.exact, N * V);
+        drop(&logits);
+        drop(&d);
+    }
+}
+
+Test(kernels, embedding)
+{
+    enum { B = 2, T = 5, C = 36, V = 11, BLOCK = 8 };
+    const uint16_t tokens[B * T] = {3, 3, 0, 10, 3, 1, 3, 2, 2, 10};
+    values wte = make(DTYPE_BF16, V * C, 1), wpe = make(DTYPE_BF16, BLOCK * C, 2);
+    values d = make(DTYPE_F32, B * T * C, 3), dwte = make(DTYPE_F32, V * C, 4);
+    values dwpe = make(DTYPE_F32, BLOCK * C, 5), out = make(DTYPE_F32, B * T * C, 6);
+    embedding_forward(out.f32, wte.act, wpe.act, DTYPE_BF16, tokens, B, T, C);
+    reference_embedding_forward(out.exact, wte.exact, wpe.exact, tokens, B, T, C);
+    expect_close("embeddings", out.f32, DTYPE_F32, out.exact, B * T * C);
+    embedding_backward(dwte.f32, dwpe.f32, d.f32, tokens, B, T, C, V, BLOCK);
+    reference_embedding_backward(dwte.exact, dwpe.exact, d.exact, tokens, B, T, C, V, BLOCK);
+    expect_close("wte's gradient", dwte.f32, DTYPE_F32, dwte.exact, V * C);
+    expect_close("wpe's gradient", dwpe.f32, DTYPE_F32, dwpe.exact, BLOCK * C);
+    for (size_t i = T * C; i < BLOCK * C; i++) cr_expect_eq(dwpe.f32[i], 0.0F);
+    drop(&wte);
+    drop(&wpe);
+    drop(&d);
+    drop(&dwte);
+    drop(&dwpe);
+    drop(&out);
+}
+
+/* The twins' backward passes against central differences along a random direction. */
+static double dot(const double *a, const double *b, size_t count)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < count; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+Test(kernels, reference_attention_gradient)
+{
+    enum { B = 1, T = 6, C = 8, NH = 2, IN = B * T * 3 * C, OUT = B * T * C };
+    values qkv = make(DTYPE_F32, IN, 1), way = make(DTYPE_F32, IN, 2),
+           dout = make(DTYPE_F32, OUT, 3);
+    double out[2][OUT], lse[NH * T], moved[IN], d[IN];
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < IN; i++)
+            moved[i] = qkv.exact[i] + (side ? -1e-6 : 1e-6) * way.exact[i];
+        reference_attention_forward(out[side], lse, moved, B, T, C, NH);
+    }
+    double difference = (dot(out[0], dout.exact, OUT) - dot(out[1], dout.exact, OUT)) / 2e-6;
+    reference_attention_forward(out[0], lse, qkv.exact, B, T, C, NH);
+    reference_attention_backward(d, dout.exact, qkv.exact, out[0], lse, B, T, C, NH);
+    double slope = dot(d, way.exact, IN);
+    cr_expect_lt(fabs(difference - slope), 1e-7 * fabs(slope));
+    drop(&qkv);
+    drop(&way);
+    drop(&dout);
+}
+
+/* Dropout: the right share is dropped, the mean is kept, and the backward pass drops the same. */
+Test(kernels, dropout)
+{
+    enum { COUNT = 100000 };
+    noise_key key = {.seed = 1, .stream = STREAM_DROPOUT, .sample = 2, .step = 3};
+    float *ones = malloc(COUNT * 4), *sum = calloc(COUNT, 4), *back = malloc(COUNT * 4);
+    size_t dropped = 0;
+    for (size_t i = 0; i < COUNT; i++) ones[i] = 1.0F;
+    residual_add(sum, ones, DTYPE_F32, COUNT, 0.3, key, 12345);
+    residual_grad(back, DTYPE_F32, ones, COUNT, 0.3, key, 12345);
+    for (size_t i = 0; i < COUNT; i++) {
+        dropped += sum[i] == 0.0F;
+        cr_assert_eq(sum[i], back[i]);
+        cr_assert(sum[i] == 0.0F || fabsf(sum[i] - 1.0F / 0.7F) < 1e-6F);
+    }
+    cr_expect_lt(fabs((double)dropped / COUNT - 0.3), 5.0 * sqrt(0.21 / COUNT));
+    free(ones);
+    free(sum);
+    free(back);
+}
+
+Test(kernels, bf16_rounds_to_nearest_even)
+{
+    cr_expect_eq(bf16_from_float(1.0F), 0x3f80);
+    cr_expect_eq(bf16_from_float(1.0F + 0x1p-8F), 0x3f80); /* half way: to even */
+    cr_expect_eq(bf16_from_float(1.0F + 0x1.8p-7F), 0x3f82);
+    cr_expect_eq(bf16_from_float(-INFINITY), 0xff80);
+    cr_expect(isnan(bf16_to_float(bf16_from_float(NAN))));
+    cr_expect_eq(bf16_to_float(0x4049), 3.140625F);
+}

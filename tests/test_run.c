@@ -1,0 +1,142 @@
+/* Run directories: the lock, metrics over several legs, starting over. */
+#include "io/file.h"
+#include "io/run.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static job j;
+
+static void open_folder(void)
+{
+    memset(&j, 0, sizeof j);
+    strcpy(j.output, "/tmp/vario-run-XXXXXX");
+    strcpy(j.name, "deep");
+    cr_assert(mkdtemp(j.output));
+    strcat(j.output, "/a/b");
+}
+
+static void close_folder(void)
+{
+    *strstr(j.output, "/a/b") = '\0';
+    file_remove_tree(j.output);
+}
+
+TestSuite(run, .init = open_folder, .fini = close_folder);
+
+static char *read_back(const run *r, const char *name)
+{
+    char path[2000], *text;
+    size_t size;
+    snprintf(path, sizeof path, "%s/%s", run_path(r), name);
+    cr_assert_eq(file_read_text(&text, &size, path, 1 << 20), STATUS_OK, "%s", status_message());
+    return text;
+}
+
+/* Another process cannot have the run while it is open, and can when the holder is gone, however it
+ * went. */
+Test(run, is_locked)
+{
+    run *r = NULL, *other = NULL;
+    int channel[2];
+    char byte;
+    cr_assert_eq(pipe(channel), 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        if (run_open(&r, &j) == STATUS_OK) (void)!write(channel[1], "x", 1);
+        pause();
+        _exit(0);
+    }
+    cr_assert_eq(read(channel[0], &byte, 1), 1);
+    char pid[32];
+    snprintf(pid, sizeof pid, "process %ld", (long)holder);
+    cr_expect_eq(run_open(&other, &j), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "in use") && strstr(status_message(), pid), "%s",
+              status_message());
+    status_clear();
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+    cr_expect_eq(run_open(&other, &j), STATUS_OK, "%s", status_message());
+    run_close(&other);
+}
+
+Test(run, rows_after_the_checkpoint_go)
+{
+    run *r = NULL;
+    double seconds = -1.0;
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds), STATUS_OK);
+    cr_expect_eq(seconds, 0.0);
+    for (uint64_t step = 10; step <= 50; step += 10) {
+        metrics row = {.step = step,
+                       .tokens = step * 100,
+                       .seconds = (double)step / 2.0,
+                       .train_loss = 3.0,
+                       .valid_loss = NAN,
+                       .bytes_sent = 7};
+        cr_assert_eq(run_metrics_append(r, &row), STATUS_OK);
+    }
+    run_close(&r);
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 30, &seconds), STATUS_OK);
+    cr_expect_eq(seconds, 15.0);
+    char *text = read_back(r, "metrics.csv");
+    cr_expect(strstr(text, "\n30,3000,15,3,,"), "%s", text);
+    cr_expect_null(strstr(text, "\n40,"));
+    cr_expect_eq(
+        strncmp(text, "step,tokens,seconds,train_loss,valid_loss,valid_loss_averaged,lr,", 60), 0);
+    free(text);
+    run_close(&r);
+}
+
+Test(run, clearing_needs_force)
+{
+    run *r = NULL;
+    char path[2000];
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_expect_eq(run_clear(r, false), STATUS_OK);
+    snprintf(path, sizeof path, "%s/step-00000010", run_path(r));
+    mkdir(path, 0777);
+    cr_expect_eq(run_clear(r, false), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "1 checkpoint") && strstr(status_message(), "--force"), "%s",
+              status_message());
+    status_clear();
+    cr_expect_eq(access(path, F_OK), 0);
+    cr_expect_eq(run_clear(r, true), STATUS_OK);
+    cr_expect_neq(access(path, F_OK), 0);
+    run_close(&r);
+}
+
+Test(run, events_are_lines_of_json)
+{
+    run *r = NULL;
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_event(r, "started", "\"step\": 3"), STATUS_OK);
+    cr_assert_eq(run_event(r, "finished", ""), STATUS_OK);
+    char *text = read_back(r, "events.jsonl");
+    cr_expect(strstr(text, "\"event\": \"started\", \"step\": 3}\n"), "%s", text);
+    cr_expect(strstr(text, "\"event\": \"finished\"}\n"), "%s", text);
+    free(text);
+    run_close(&r);
+}
+
+Test(run, needs_space_and_a_directory)
+{
+    run *r = NULL;
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_expect_eq(run_check_space(r, 1), STATUS_OK);
+    cr_expect_neq(run_check_space(r, UINT64_MAX), STATUS_OK);
+    cr_expect(strstr(status_message(), run_path(r)), "%s", status_message());
+    status_clear();
+    run_close(&r);
+    strcpy(j.name, "deep/.lock/below");
+    cr_expect_eq(run_open(&r, &j), STATUS_INPUT);
+    cr_expect(strstr(status_message(), ".lock"), "%s", status_message());
+    status_clear();
+}

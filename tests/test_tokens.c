@@ -1,0 +1,250 @@
+/* Token files: formats, windows, order, and everything that can be wrong with them. */
+#include "io/file.h"
+#include "io/tokens.h"
+
+#include <Random123/philox.h>
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[64];
+
+static void open_folder(void)
+{
+    strcpy(folder, "/tmp/vario-tokens-XXXXXX");
+    cr_assert(mkdtemp(folder));
+}
+
+static void close_folder(void)
+{
+    file_remove_tree(folder);
+}
+
+TestSuite(tokens, .init = open_folder, .fini = close_folder);
+
+static const char *path_of(const char *name)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *name, const void *data, size_t bytes)
+{
+    FILE *file = fopen(path_of(name), "wb");
+    cr_assert(file);
+    cr_assert_eq(fwrite(data, 1, bytes, file), bytes);
+    fclose(file);
+}
+
+static void write_tokens(const char *name, size_t count, uint16_t first)
+{
+    uint16_t *values = malloc(count * sizeof *values);
+    for (size_t i = 0; i < count; i++) values[i] = (uint16_t)(first + i);
+    write_file(name, values, count * sizeof *values);
+    free(values);
+}
+
+Test(tokens, windows_and_targets)
+{
+    tokens *t = NULL;
+    uint16_t in[4], out[4];
+    write_tokens("a_1.bin", 13, 0);  /* (13 - 1) / 4 = 3 windows */
+    write_tokens("a_2.bin", 8, 100); /* 1 window */
+    cr_assert_eq(tokens_open(&t, path_of("a_*.bin"), 4, 1000), STATUS_OK, "%s", status_message());
+    cr_expect_eq(tokens_count(t), 21);
+    cr_expect_eq(tokens_windows(t), 4);
+    cr_assert_eq(tokens_window(t, 2, in, out), STATUS_OK);
+    for (uint16_t i = 0; i < 4; i++) {
+        cr_expect_eq(in[i], 8 + i);
+        cr_expect_eq(out[i], 9 + i);
+    }
+    cr_assert_eq(tokens_window(t, 3, in, out), STATUS_OK);
+    cr_expect_eq(in[0], 100);
+    cr_expect_eq(out[3], 104);
+    tokens_close(&t);
+}
+
+Test(tokens, llmc_header)
+{
+    tokens *t = NULL;
+    uint16_t in[4], out[4];
+    struct {
+        int32_t header[256];
+        uint16_t values[9];
+    } file = {.header = {20240520, 1, 9}, .values = {5, 6, 7, 8, 9, 10, 11, 12, 13}};
+    write_file("llmc.bin", &file, 1024 + 18);
+    cr_assert_eq(tokens_open(&t, path_of("llmc.bin"), 4, 50), STATUS_OK, "%s", status_message());
+    cr_expect_eq(tokens_windows(t), 2);
+    cr_assert_eq(tokens_window(t, 1, in, out), STATUS_OK);
+    cr_expect_eq(in[0], 9);
+    cr_expect_eq(out[3], 13);
+    tokens_close(&t);
+}
+
+static uint32_t word(uint64_t seed, uint32_t c0, uint32_t round, uint32_t epoch)
+{
+    philox4x32_ctr_t counter = {{c0, 3U << 24 | round, epoch, 0}};
+    philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
+    return philox4x32(counter, key).v[0];
+}
+
+/* docs/data.md's Feistel network, written again. */
+static uint64_t permute_again(uint64_t seed, uint32_t epoch, uint64_t p, uint64_t W)
+{
+    uint32_t b = 1;
+    while ((1ULL << (2 * b)) < W) b++;
+    do {
+        uint64_t L = p >> b, R = p % (1ULL << b);
+        for (uint32_t round = 0; round < 4; round++) {
+            uint64_t F = word(seed, (uint32_t)R, round, epoch) % (1ULL << b), old = L;
+            L = R;
+            R = old ^ F;
+        }
+        p = (L << b) | R;
+    } while (p >= W);
+    return p;
+}
+
+Test(tokens, permutation_is_a_bijection)
+{
+    for (uint64_t W = 1; W < 300; W += W < 20 ? 1 : 37) {
+        char seen[300] = {0};
+        for (uint64_t p = 0; p < W; p++) {
+            uint64_t v = tokens_permute(1337, 3, p, W);
+            cr_assert_lt(v, W);
+            cr_assert_not(seen[v], "window %llu twice", (unsigned long long)v);
+            cr_assert_eq(v, permute_again(1337, 3, p, W));
+            seen[v] = 1;
+        }
+    }
+}
+
+Test(tokens, items_are_shifted_windows_in_keyed_order)
+{
+    enum { T = 8, COUNT = 100, W = 12 };
+    tokens *t = NULL;
+    uint16_t in[T], out[T];
+    write_tokens("x.bin", COUNT, 0);
+    cr_assert_eq(tokens_open(&t, path_of("x.bin"), T, 1000), STATUS_OK);
+    for (uint64_t q = 0; q < 5 * W; q++) {
+        uint32_t epoch = (uint32_t)(q / W);
+        uint64_t o = epoch ? word(9, 0, 15, epoch) % T : 0;
+        uint64_t start = o + permute_again(9, epoch, q % W, W) * T;
+        cr_assert_eq(tokens_item(t, 9, q, true, in, out), STATUS_OK);
+        for (uint64_t i = 0; i < T; i++) {
+            cr_expect_eq(in[i], (start + i) % COUNT);
+            cr_expect_eq(out[i], (start + i + 1) % COUNT);
+        }
+        cr_assert_eq(tokens_item(t, 9, q, false, in, out), STATUS_OK);
+        cr_expect_eq(in[0] % T, 0);
+    }
+    tokens_close(&t);
+}
+
+static void expect_refused(const char *pattern, size_t T, size_t vocab, const char *part)
+{
+    tokens *t = NULL;
+    status result = tokens_open(&t, path_of(pattern), T, vocab);
+    cr_expect_eq(result, STATUS_INPUT, "%s accepted", pattern);
+    cr_expect_null(t);
+    cr_expect(strstr(status_message(), pattern) && strstr(status_message(), part),
+              "'%s' names neither '%s' nor '%s'", status_message(), pattern, part);
+    status_clear();
+}
+
+Test(tokens, bad_files_are_named)
+{
+    int32_t header[256] = {20240520, 1, 100};
+    write_file("empty.bin", "", 0);
+    write_file("odd.bin", "abc", 3);
+    write_tokens("short.bin", 4, 0);
+    write_file("promise.bin", header, sizeof header);
+    header[1] = 2;
+    write_file("version.bin", header, sizeof header);
+    write_file("cut.bin", (int32_t[]){20240520, 1, 0}, 12);
+    mkdir(path_of("folder.bin"), 0777);
+    expect_refused("absent.bin", 4, 100, "no file");
+    expect_refused("absent_*.bin", 4, 100, "no file");
+    expect_refused("empty.bin", 4, 100, "empty");
+    expect_refused("odd.bin", 4, 100, "3 bytes");
+    expect_refused("short.bin", 4, 100, "4 tokens");
+    expect_refused("promise.bin", 4, 100, "100 tokens promised");
+    expect_refused("version.bin", 4, 100, "version 2");
+    expect_refused("cut.bin", 4, 100, "12 bytes");
+    expect_refused("folder.bin", 4, 100, "no regular file");
+}
+
+Test(tokens, meta_is_checked)
+{
+    write_tokens("x.bin", 20, 0);
+    write_file("meta.json", "{\"vocab_size\": 300}", 19);
+    tokens *t = NULL;
+    cr_expect_eq(tokens_open(&t, path_of("x.bin"), 4, 256), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "meta.json") && strstr(status_message(), "300"), "%s",
+              status_message());
+    status_clear();
+    write_file("meta.json", "{\"vocab_size\": ", 15);
+    cr_expect_eq(tokens_open(&t, path_of("x.bin"), 4, 256), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "meta.json:1:"), "%s", status_message());
+    status_clear();
+}
+
+Test(tokens, token_beyond_the_vocabulary_is_named)
+{
+    tokens *t = NULL;
+    uint16_t in[4], out[4];
+    write_tokens("x.bin", 20, 90);
+    cr_assert_eq(tokens_open(&t, path_of("x.bin"), 4, 100), STATUS_OK);
+    cr_expect_eq(tokens_window(t, 0, in, out), STATUS_OK);
+    cr_expect_eq(tokens_window(t, 2, in, out), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "x.bin") && strstr(status_message(), "token 10 is 100"),
+              "%s", status_message());
+    status_clear();
+    tokens_close(&t);
+}
+
+Test(tokens, prepare_makes_bytes)
+{
+    tokens *t = NULL;
+    uint16_t in[10], out[10];
+    char text[200], first[128], second[128];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)(255 - i);
+    write_file("one.txt", text, 150);
+    write_file("two.txt", text + 150, 50);
+    snprintf(first, sizeof first, "%s", path_of("one.txt"));
+    snprintf(second, sizeof second, "%s", path_of("two.txt"));
+    const char *texts[] = {first, second};
+    char data[128];
+    snprintf(data, sizeof data, "%s", path_of("data/deep"));
+    cr_assert_eq(tokens_prepare(texts, 2, data, 0.1, 1000), STATUS_OK, "%s", status_message());
+    cr_assert_eq(tokens_open(&t, path_of("data/deep/train.bin"), 10, 256), STATUS_OK);
+    cr_expect_eq(tokens_count(t), 180);
+    cr_assert_eq(tokens_window(t, 15, in, out), STATUS_OK);
+    cr_expect_eq(in[0], 105); /* byte 150 of both texts */
+    tokens_close(&t);
+    cr_assert_eq(tokens_open(&t, path_of("data/deep/val.bin"), 10, 256), STATUS_OK);
+    cr_expect_eq(tokens_count(t), 20);
+    tokens_close(&t);
+}
+
+Test(tokens, prepare_cuts_shards)
+{
+    tokens *t = NULL;
+    char text[100], one[128], data[128];
+    memset(text, 'x', sizeof text);
+    write_file("one.txt", text, sizeof text);
+    snprintf(one, sizeof one, "%s", path_of("one.txt"));
+    snprintf(data, sizeof data, "%s", path_of("data"));
+    const char *texts[] = {one};
+    cr_assert_eq(tokens_prepare(texts, 1, data, 0.1, 40), STATUS_OK);
+    cr_assert_eq(tokens_open(&t, path_of("data/train_*.bin"), 9, 256), STATUS_OK);
+    cr_expect_eq(tokens_count(t), 90);
+    cr_expect_eq(tokens_windows(t), 4 + 4 + 1);
+    tokens_close(&t);
+    cr_expect_eq(access(path_of("data/train_000003.bin"), F_OK), 0);
+    cr_expect_neq(access(path_of("data/train_000004.bin"), F_OK), 0);
+}

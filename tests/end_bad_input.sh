@@ -290,6 +290,12 @@ runs()
     refuse "initial weights of another shape" "wte|wpe|shape|n_embd" train base.yaml \
         --set name=init --set model.n_embd=64 --set model.init=runs/whole/step-00000005
 
+    wrong=3 # training broke down: stopped with a checkpoint
+    refuse "steps that are not finite" "max_skipped.*wte" train base.yaml --set name=nan \
+        --set schedule.peak=1.0e+30 --set clip.norm=.inf --set guard.max_skipped=2
+    wrong=2
+    check "$size ranks: a checkpoint of a run that broke down" test -n "$(last_checkpoint nan)"
+
     # A run in use.
     timeout $patience "$program" train base.yaml --set name=busy --set steps=1000000 \
         --set checkpoint.every=100000 --set log.every=1000 >/dev/null 2>&1 </dev/null &

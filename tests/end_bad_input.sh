@@ -324,6 +324,7 @@ cases()
     cp -r "$work/data" "$work/text.txt" "$work/$size"
     work=$work/$size
     cd "$work"
+    export OMPI_MCA_orte_tmpdir_base=$work # two launches at once race for a common one
     write_job base.yaml base
     sed -i "s|^output: .*|output: runs|; s|$work/data|data|g" base.yaml
     launch 2 train base.yaml --set name=damaged --set steps=5 --set eval.every=0

@@ -25,7 +25,7 @@ static status set_count(const option_table *table, const option *o, const char *
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
-    if (errno || *end || end == text || text[0] == '-')
+    if (errno || *end || text[0] < '0' || text[0] > '9')
         return fail(STATUS_INPUT, "vario %s: %s: '%s' found, a whole number from 0 expected",
                     table->verb, o->name, text);
     *(uint64_t *)o->target = value;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { PATH_SIZE = 4096, MESSAGE_BYTES = 1 << 30 };
@@ -44,8 +45,11 @@ static void note_error(checkpoint_writer *w, const char *file, int code)
     char text[MPI_MAX_ERROR_STRING] = "";
     int length;
     if (code != MPI_SUCCESS) MPI_Error_string(code, text, &length);
-    snprintf(w->error, sizeof w->error, "write %s/%s: %.300s", w->final, file,
-             code != MPI_SUCCESS ? text : "fewer bytes were written than asked for");
+    struct statvfs space;
+    unsigned long long there =
+        statvfs(w->run, &space) == 0 ? (unsigned long long)space.f_bavail * space.f_frsize : 0;
+    snprintf(w->error, sizeof w->error, "write %s/%s: %.300s (%llu bytes are free there)", w->final,
+             file, code != MPI_SUCCESS ? text : "fewer bytes were written than asked for", there);
 }
 
 static bool write_at(checkpoint_writer *w, MPI_File handle, const char *file, uint64_t offset,

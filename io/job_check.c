@@ -92,11 +92,13 @@ static status check_schedule(const job_source *s, const job *j)
 
 static status check_name(const job_source *s, const job *j)
 {
-    if (!strchr(j->name, '/') && j->name[0] != '.') return STATUS_OK;
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+=-";
+    if (strspn(j->name, plain) == strlen(j->name) && j->name[0] != '.') return STATUS_OK;
     char shown[104];
     return source_refuse(s, source_find(s, "name"),
-                         "'name': '%s' found, a name without '/' that does not begin with '.' "
-                         "expected",
+                         "'name': '%s' found, a name of letters, digits and ._+=- that does not "
+                         "begin with '.' expected",
                          source_show(j->name, shown));
 }
 

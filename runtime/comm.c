@@ -96,9 +96,8 @@ void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes,
     free(counts);
 }
 
-int comm_threads(comm *c, uint64_t wanted)
+int comm_threads(comm *c, uint64_t wanted, int *share)
 {
-    if (wanted > 0) return (int)wanted;
     const char *given = getenv("OMP_NUM_THREADS");
     int own = given ? atoi(given) : 0;
     MPI_Comm node;
@@ -110,8 +109,9 @@ int comm_threads(comm *c, uint64_t wanted)
     sched_getaffinity(0, sizeof mine, &mine);
     MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, node);
     MPI_Comm_free(&node);
-    if (own > 0) return own;
-    int share = CPU_COUNT(&all) / ranks;
-    if (share > CPU_COUNT(&mine)) share = CPU_COUNT(&mine);
-    return share < 1 ? 1 : share;
+    *share = CPU_COUNT(&all) / ranks;
+    if (*share > CPU_COUNT(&mine)) *share = CPU_COUNT(&mine);
+    if (*share < 1) *share = 1;
+    if (wanted > 0) return (int)wanted;
+    return own > 0 ? own : *share;
 }

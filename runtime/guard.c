@@ -21,6 +21,7 @@ status guard_open(double margin_seconds)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not an end */
     const char *text = getenv("SLURM_JOB_END_TIME");
     if (!text || !*text) return STATUS_OK;
     char *end;

@@ -234,10 +234,16 @@ static status begin_checkpoint(training *g)
     return checkpoint_failed(g, result);
 }
 
+/* What a run ends or stops with must be on disk, whatever checkpoint.on_error says: whoever reads
+ * the exit code relies on it. */
 static status save_now(training *g)
 {
     status result = begin_checkpoint(g);
-    return result ? result : finish_checkpoint(g);
+    if (!result) result = finish_checkpoint(g);
+    if (!result && g->saved != g->facts.steps)
+        result = fail(STATUS_IO, "%s: no checkpoint of step %" PRIu64 " could be written", g->path,
+                      g->facts.steps);
+    return result;
 }
 
 static bool due(uint64_t steps, uint64_t every, uint64_t last)

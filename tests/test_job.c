@@ -58,7 +58,7 @@ static const bad_edit bad_edits[] = {
     {"  n_head: 2", "\tn_head: 2", "4:1", {"YAML expected"}},
     {"model:", "model: {", "", {"YAML expected"}},
     /* texts */
-    {"name: base", "name: a/b", "1:1", {"'name': 'a/b' found", "without '/'"}},
+    {"name: base", "name: a/b", "1:1", {"'name': 'a/b' found", "letters, digits"}},
     {"name: base", "name: .hidden", "1:1", {"'name': '.hidden' found", "'.'"}},
     {"name: base", "name: ''", "1:1", {"'name'", "1 to 511 bytes"}},
     {"name: base", "name: \"a\\nb\"", "1:1", {"'name': the text 'a?b'", "control characters"}},

@@ -91,7 +91,7 @@ Test(job_resolved, overrides_win_and_the_last_wins)
 {
     const char *sets[] = {"batch.length=16",
                           "steps=7",
-                          "name=other name",
+                          "name=other-name",
                           "schedule.kind=steps",
                           "schedule.milestones=[2, 5]",
                           "clip.norm=.inf",
@@ -102,7 +102,7 @@ Test(job_resolved, overrides_win_and_the_last_wins)
     job j = read_small(sets, sizeof sets / sizeof sets[0]);
     cr_expect_eq(j.batch.length, 16);
     cr_expect_eq(j.steps, 9);
-    cr_expect_str_eq(j.name, "other name");
+    cr_expect_str_eq(j.name, "other-name");
     cr_expect_eq(j.schedule.milestone_count, 2);
     cr_expect_eq(j.schedule.milestones[1], 5);
     cr_expect(isinf(j.clip.norm));
@@ -156,8 +156,8 @@ Test(job_resolved, the_written_job_reads_back_equal)
          "4294967290,4294967291,4294967295"},
         {"schedule.kind=inverse_sqrt", "parallel.threads=4", "precision=bf16",
          "optimizer.debias=false", "model.dropout=-0"},
-        {"name= \"quoted\" \\ # it's: [odd], {x} ", "output=m\xc3\xb6\xc3\x9f/\xe2\x82\xac",
-         "data.train=*&!%@`", "data.valid=null", "model.init=~"},
+        {"model.init= \"quoted\" \\ # it's: [odd], {x} ", "output=m\xc3\xb6\xc3\x9f/\xe2\x82\xac",
+         "data.train=*&!%@`", "data.valid=null", "name=null"},
         {"model.preset=gpt2-355m", "schedule.kind=linear", "schedule.final=1e+20"},
     };
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {

@@ -2,6 +2,7 @@
 #include "kernels/clones.h"
 #include "optimizer/optimizer.h"
 
+#include <float.h>
 #include <math.h>
 
 enum { RUN = 1024 /* elements of one thread's turn */ };
@@ -45,7 +46,9 @@ void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_
 
 /* f is the estimate times its scale: sqrt(lambda (h + delta)) = 1/sigma for price, lambda for
  * gradsq. h + (1 - beta2) (f - h) keeps h's digits where beta2 h + (1 - beta2) f would round beta2.
- * Only plain selections: the loop must stay one vector loop. */
+ * An estimate too large or too small for fp32 would end in h + delta <= 0, infinity or NaN, which
+ * no later step mends: h then stays as it was. Only plain selections: the loop must stay one vector
+ * loop. */
 CLONES static void update_run(float *restrict m, float *restrict h, float *restrict momentum,
                               const float *restrict g_sum, const float *restrict f,
                               const constants *c, size_t n, uint32_t counts[2])
@@ -58,15 +61,14 @@ CLONES static void update_run(float *restrict m, float *restrict h, float *restr
         float old = h[i], precision = old + delta, difference = f[i] - old;
         float moved =
             old + (keep2 * difference + half_square * (difference * difference) / precision);
-        float least = 1e-3F * precision;
-        int32_t low = moved + delta >= least ? 0 : 1; /* 1 for NaN too */
-        float next = low ? least - delta : moved;
+        int32_t holds = (moved + delta > 0.0F ? 1 : 0) & (moved <= FLT_MAX ? 1 : 0); /* 0 for NaN */
+        float next = holds ? moved : old;
         float g = momentum[i] + keep1 * (g_scale * g_sum[i] - momentum[i]);
         float wanted = (g * debias + delta * m[i]) / (next + delta);
         float upper = wanted > xi ? xi : wanted;
         float step = upper < -xi ? -xi : upper;
         clipped += step != wanted ? 1 : 0;
-        rescued += low;
+        rescued += 1 - holds;
         h[i] = next;
         momentum[i] = g;
         m[i] = m[i] - alpha * step;

@@ -73,7 +73,8 @@ void accumulate_piece(float *g_sum, float *f_sum, const void *piece, dtype type,
  * HESSIAN_PRICE, times lambda for HESSIAN_GRADSQ.
  *
  * @param clipped   += how many elements the update clip cut
- * @param rescued   += how many elements of h + delta had to be kept positive
+ * @param rescued   += how many elements kept their old h, because h + delta would not have stayed
+ *                  positive and finite
  */
 void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
                  double g_scale, double f_scale, const ivon_step *step, size_t count,

@@ -1,10 +1,12 @@
 /* The optimizers against independent implementations in double. */
 #include "kernels/kernels.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/statistics.h"
 
 #include <Random123/philox.h>
 #include <criterion/criterion.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,13 +42,32 @@ static double relative(const float *found, const double *expected)
     return sqrt(error / norm);
 }
 
+typedef struct {
+    hessian_kind hessian;
+    double lambda, delta, h0, beta2, alpha, xi;
+    double scale; /* of the gradients */
+    bool debias;
+} settings;
+
+static const settings plain = {.hessian = HESSIAN_PRICE,
+                               .lambda = 1e4,
+                               .delta = 1e-3,
+                               .h0 = 0.5,
+                               .beta2 = 0.999,
+                               .alpha = 0.05,
+                               .xi = INFINITY,
+                               .scale = 1.0,
+                               .debias = true};
+
 /* 100 steps, both implementations on trajectories of their own. */
-static void check_ivon(hessian_kind hessian, double xi, double tolerance)
+static void check_ivon(settings c, double tolerance)
 {
+    const hessian_kind hessian = c.hessian;
     static float m[COUNT], h[COUNT], g[COUNT], sigma[COUNT], theta[COUNT], g_sum[COUNT],
         f_sum[COUNT], piece[COUNT];
     static double dm[COUNT], dh[COUNT], dg[COUNT];
-    const double lambda = 1e4, delta = 1e-3, h0 = 0.5, beta1 = 0.9, beta2 = 0.999, alpha = 0.05;
+    const double lambda = c.lambda, delta = c.delta, h0 = c.h0, beta1 = 0.9, beta2 = c.beta2,
+                 alpha = c.alpha, xi = c.xi;
     const uint64_t seed = 42;
     for (size_t i = 0; i < COUNT; i++) {
         m[i] = (float)(dm[i] = 0.25);
@@ -63,7 +84,7 @@ static void check_ivon(hessian_kind hessian, double xi, double tolerance)
                           .xi = xi,
                           .alpha = alpha,
                           .updates = t + 1,
-                          .debias = true,
+                          .debias = c.debias,
                           .hessian = hessian};
         uint64_t clipped = 0, rescued = 0;
         memset(g_sum, 0, sizeof g_sum);
@@ -72,7 +93,8 @@ static void check_ivon(hessian_kind hessian, double xi, double tolerance)
         for (size_t w = 0; w < ITEMS; w++) {
             noise_key key = {.seed = seed, .sample = (uint32_t)w, .step = (uint32_t)t};
             sample_weights(theta, DTYPE_F32, m, sigma, key, INDEX, COUNT);
-            for (size_t i = 0; i < COUNT; i++) piece[i] = (float)slope((double)theta[i], i, w, t);
+            for (size_t i = 0; i < COUNT; i++)
+                piece[i] = (float)(c.scale * slope((double)theta[i], i, w, t));
             accumulate_piece(g_sum, f_sum, piece, DTYPE_F32, 1.0F, hessian, key, INDEX, COUNT);
         }
         ivon_update(m, h, g, g_sum, f_sum, 1.0 / ITEMS, 1.0 / ITEMS, &step, COUNT, &clipped,
@@ -82,15 +104,15 @@ static void check_ivon(hessian_kind hessian, double xi, double tolerance)
             double s = 1.0 / sqrt(lambda * (dh[i] + delta)), mean = 0.0, f = 0.0;
             for (size_t w = 0; w < ITEMS; w++) {
                 double e = redraw(seed, (uint32_t)w, (uint32_t)t, INDEX + i);
-                double x = slope(dm[i] + s * e, i, w, t);
+                double x = c.scale * slope(dm[i] + s * e, i, w, t);
                 mean += x / ITEMS;
                 f += (hessian == HESSIAN_PRICE ? e * x / s : lambda * x * x) / ITEMS;
             }
             dg[i] = beta1 * dg[i] + (1.0 - beta1) * mean;
             dh[i] = beta2 * dh[i] + (1.0 - beta2) * f +
                     0.5 * pow(1.0 - beta2, 2) * pow(dh[i] - f, 2) / (dh[i] + delta);
-            double change =
-                (dg[i] / (1.0 - pow(beta1, (double)(t + 1))) + delta * dm[i]) / (dh[i] + delta);
+            double momentum = c.debias ? dg[i] / (1.0 - pow(beta1, (double)(t + 1))) : dg[i];
+            double change = (momentum + delta * dm[i]) / (dh[i] + delta);
             if (fabs(change) > xi) expected_clipped++;
             dm[i] -= alpha * fmax(-xi, fmin(xi, change));
         }
@@ -104,39 +126,152 @@ static void check_ivon(hessian_kind hessian, double xi, double tolerance)
 
 Test(ivon, price_matches_double)
 {
-    check_ivon(HESSIAN_PRICE, INFINITY, 1e-5);
+    check_ivon(plain, 1e-5);
 }
 
 Test(ivon, gradsq_matches_double)
 {
-    check_ivon(HESSIAN_GRADSQ, INFINITY, 1e-5);
+    settings c = plain;
+    c.hessian = HESSIAN_GRADSQ;
+    check_ivon(c, 1e-5);
 }
 
 Test(ivon, clips_updates)
 {
-    check_ivon(HESSIAN_PRICE, 0.05, 1e-5);
+    settings c = plain;
+    c.xi = 0.05;
+    check_ivon(c, 1e-5);
 }
 
-/* A wild estimate cannot make h + delta negative: in exact arithmetic it stays positive, and the
- * code says when fp32 needed help. */
-Test(ivon, keeps_the_precision_positive)
+Test(ivon, without_debias_matches_double)
 {
-    float m = 0.0F, h = 1e-3F, g = 0.0F, g_sum = 0.0F, f_sum = -1e30F;
-    uint64_t clipped = 0, rescued = 0;
+    settings c = plain;
+    c.debias = false;
+    check_ivon(c, 1e-5);
+}
+
+/* GPT-2's settings, where 1 - beta2 in fp32 would be off by 0.1% and a step moves h by few of its
+ * last bits. Gradients are scaled so that h moves by about itself. */
+Test(ivon, small_steps_of_h_match_double)
+{
+    settings c = plain;
+    c.lambda = 1e10;
+    c.delta = 1e-6;
+    c.h0 = 1e-3;
+    c.beta2 = 0.99999;
+    c.alpha = 1e-4;
+    c.xi = 1.0;
+    c.scale = 0.1;
+    check_ivon(c, 1e-5);
+}
+
+/* One element's update with an estimate; h + delta must stay usable whatever it was. */
+static float h_after(float h, float delta, float f_sum, uint64_t *rescued)
+{
+    float m = 0.0F, g = 0.0F, g_sum = 0.0F, sigma;
+    uint64_t clipped = 0;
     ivon_step step = {.lambda = 1e10,
-                      .delta = 1e-6,
+                      .delta = (double)delta,
                       .beta1 = 0.9,
                       .beta2 = 0.99999,
                       .xi = INFINITY,
                       .alpha = 1.0,
                       .updates = 1,
                       .hessian = HESSIAN_PRICE};
-    ivon_update(&m, &h, &g, &g_sum, &f_sum, 1.0, 1.0, &step, 1, &clipped, &rescued);
-    cr_expect_gt(h + 1e-6F, 0.0F);
-    f_sum = NAN;
-    ivon_update(&m, &h, &g, &g_sum, &f_sum, 1.0, 1.0, &step, 1, &clipped, &rescued);
-    cr_expect_gt(h + 1e-6F, 0.0F);
-    cr_expect_geq(rescued, 1);
+    ivon_update(&m, &h, &g, &g_sum, &f_sum, 1.0, 1.0, &step, 1, &clipped, rescued);
+    ivon_sigma(&sigma, &h, 1e10, (double)delta, 1);
+    cr_expect(isfinite(h) && h + delta > 0.0F && isfinite(sigma) && sigma > 0.0F && isfinite(m),
+              "f_sum %g: h %g, sigma %g, m %g", (double)f_sum, (double)h, (double)sigma, (double)m);
+    return h;
+}
+
+/* A wild estimate cannot spoil h + delta, and the count says when fp32 needed help. */
+Test(ivon, keeps_the_precision_positive)
+{
+    static const float hopeless[] = {-1e30F, 1e30F, -1e20F, NAN, INFINITY, -INFINITY};
+    uint64_t rescued = 0;
+    for (size_t i = 0; i < sizeof hopeless / sizeof hopeless[0]; i++) {
+        cr_expect_eq(h_after(1e-3F, 1e-6F, hopeless[i], &rescued), 1e-3F);
+        cr_expect_eq(rescued, i + 1);
+    }
+    rescued = 0;
+    cr_expect_gt(h_after(1e-3F, 1e-6F, -1e-3F, &rescued), 0.0F);
+    cr_expect_eq(rescued, 0);
+    /* h a last bit above -delta, with an estimate that wants h + delta halved */
+    float delta = 1e-3F, h = nextafterf(-delta, 0.0F);
+    double precision = (double)h + (double)delta;
+    h_after(h, delta, (float)(-1e5 * precision / sqrt(1e10 * precision)), &rescued);
+    /* squares that underflow, the same again and again: h stays above 0 */
+    h = 1e-30F;
+    for (int i = 0; i < 100; i++)
+        h = h_after(h, 0.0F, (float)(-1e5 * (double)h / sqrt(1e10 * (double)h)), &rescued);
+}
+
+/* Slices longer than a thread's turn give the same bits with 1, 2 and 3 threads. */
+Test(ivon, bits_do_not_depend_on_threads)
+{
+    enum { LONG = 10007 };
+    float *state[2][5]; /* m, h, momentum, sigma, theta */
+    float *g = calloc(LONG, sizeof *g), *f = calloc(LONG, sizeof *f);
+    ivon_step step = {.lambda = 1e6,
+                      .delta = 1e-3,
+                      .beta1 = 0.9,
+                      .beta2 = 0.99,
+                      .xi = 1e-2,
+                      .alpha = 0.1,
+                      .updates = 3,
+                      .debias = true};
+    noise_key key = {.seed = 4, .sample = 1, .step = 2};
+    uint64_t counts[2][2] = {{0}};
+    for (int threads = 1; threads <= 3; threads++) {
+        int at = threads > 1;
+        for (int a = 0; a < 5; a++)
+            if (threads <= 2) state[at][a] = calloc(LONG, sizeof(float));
+        for (size_t i = 0; i < LONG; i++) {
+            state[at][0][i] = (float)cos((double)i);
+            state[at][1][i] = 0.5F + 0.4F * (float)sin((double)i);
+            state[at][2][i] = 0.01F * (float)sin(2.0 * (double)i);
+            g[i] = f[i] = 0.0F;
+        }
+        counts[at][0] = counts[at][1] = 0;
+        omp_set_num_threads(threads);
+        ivon_sigma(state[at][3], state[at][1], step.lambda, step.delta, LONG);
+        sample_weights(state[at][4], DTYPE_F32, state[at][0], state[at][3], key, 3, LONG);
+        accumulate_piece(g, f, state[at][4], DTYPE_F32, 0.3F, HESSIAN_PRICE, key, 3, LONG);
+        ivon_update(state[at][0], state[at][1], state[at][2], g, f, 1.0, 1.0, &step, LONG,
+                    &counts[at][0], &counts[at][1]);
+        for (int a = 0; at && a < 5; a++)
+            cr_expect_arr_eq(state[0][a], state[1][a], LONG * sizeof(float), "%d threads, array %d",
+                             threads, a);
+        if (at) cr_expect_arr_eq(counts[0], counts[1], sizeof counts[0]);
+    }
+    cr_expect_gt(counts[0][0], 0);
+    cr_expect_lt(counts[0][0], LONG);
+    for (int a = 0; a < 5; a++) {
+        free(state[0][a]);
+        free(state[1][a]);
+    }
+    free(g);
+    free(f);
+}
+
+/* The logged sums of the posterior, one element at a time. */
+Test(ivon, statistics_match_the_formulas)
+{
+    const float h[3] = {0.5F, 0.25F, 2.0F}, f_sum[3] = {0.01F, -0.02F, 0.03F};
+    const double lambda = 1e4, delta = 1e-2, beta2 = 0.9;
+    double sigma = 0.0, bias = 0.0;
+    ivon_sums sums = {.hessian_min = INFINITY};
+    ivon_statistics(&sums, h, f_sum, 0.5, lambda, delta, beta2, HESSIAN_PRICE, 3);
+    for (size_t i = 0; i < 3; i++) {
+        double p = (double)h[i] + delta, s = pow(lambda * p, -0.5);
+        sigma += s;
+        bias += 0.05 * pow((double)h[i] - 0.5 * (double)f_sum[i] / s, 2) / p;
+    }
+    cr_expect_lt(fabs(sums.sigma / sigma - 1.0), 1e-12);
+    cr_expect_lt(fabs(sums.bias / bias - 1.0), 1e-12);
+    cr_expect_eq(sums.hessian, 2.75);
+    cr_expect_eq(sums.hessian_min, 0.25);
 }
 
 /* Pieces in any cut add up to the same bits. */
@@ -153,6 +288,74 @@ Test(accumulate, bits_do_not_depend_on_the_cut)
     }
     cr_expect_arr_eq(g[0], g[1], sizeof g[0]);
     cr_expect_arr_eq(f[0], f[1], sizeof f[0]);
+}
+
+/* What is added for each kind, from fp32 and bf16 pieces, with a clipping factor. */
+Test(accumulate, adds_what_it_says)
+{
+    static float piece[COUNT], g[COUNT], f[COUNT];
+    static bf16 narrow[COUNT];
+    noise_key key = {.seed = 9, .sample = 2, .step = 5};
+    for (size_t i = 0; i < COUNT; i++) { /* exact in bf16 */
+        piece[i] = (float)((int)(i % 17) - 8) * 0.25F;
+        uint32_t bits;
+        memcpy(&bits, &piece[i], sizeof bits);
+        narrow[i] = (bf16)(bits >> 16);
+    }
+    for (int kind = 0; kind < 3; kind++)
+        for (int type = 0; type < 2; type++) {
+            for (size_t i = 0; i < COUNT; i++) g[i] = f[i] = 1.0F;
+            hessian_kind hessian = kind == 1 ? HESSIAN_GRADSQ : HESSIAN_PRICE;
+            accumulate_piece(g, kind == 2 ? NULL : f, type ? (void *)narrow : (void *)piece,
+                             type ? DTYPE_BF16 : DTYPE_F32, 0.7F, hessian, key, INDEX, COUNT);
+            for (size_t i = 0; i < COUNT; i++) {
+                double x = 0.7 * (double)piece[i];
+                double added[3] = {redraw(9, 2, 5, INDEX + i) * x, x * x, 0.0};
+                cr_expect_lt(fabs((double)g[i] - (1.0 + x)), 5e-7);
+                cr_expect_lt(fabs((double)f[i] - (1.0 + added[kind])), 2e-6, "kind %d", kind);
+            }
+        }
+}
+
+/* Samples and initial weights of any cut are those of the whole. */
+Test(sample, bits_do_not_depend_on_the_cut)
+{
+    static float m[COUNT], sigma[COUNT], whole[2][COUNT], part[2][COUNT];
+    static bf16 narrow[2][COUNT];
+    noise_key key = {.seed = 5, .stream = STREAM_POSTERIOR, .sample = 1};
+    for (size_t i = 0; i < COUNT; i++) {
+        m[i] = (float)sin((double)i);
+        sigma[i] = 1e-3F;
+    }
+    sample_weights(whole[0], DTYPE_F32, m, sigma, key, INDEX, COUNT);
+    sample_weights(narrow[0], DTYPE_BF16, m, sigma, key, INDEX, COUNT);
+    initial_weights(whole[1], 1.0, 0.02, 5, INDEX, COUNT);
+    for (size_t at = 0; at < COUNT; at += 77) {
+        size_t n = COUNT - at < 77 ? COUNT - at : 77;
+        sample_weights(part[0] + at, DTYPE_F32, m + at, sigma + at, key, INDEX + at, n);
+        sample_weights(narrow[1] + at, DTYPE_BF16, m + at, sigma + at, key, INDEX + at, n);
+        initial_weights(part[1] + at, 1.0, 0.02, 5, INDEX + at, n);
+    }
+    cr_expect_arr_eq(whole, part, sizeof whole);
+    cr_expect_arr_eq(narrow[0], narrow[1], sizeof narrow[0]);
+    for (size_t i = 0; i < COUNT; i++) {
+        double z;
+        noise_normals_reference(&z, (noise_key){.seed = 5, .stream = STREAM_INITIAL}, INDEX + i, 1);
+        cr_expect_lt(fabs((double)whole[1][i] - (1.0 + 0.02 * z)), 2e-7);
+    }
+}
+
+/* Without noise means are rounded to nearest, ties to even. */
+Test(sample, means_are_rounded_to_nearest)
+{
+    const float m[5] = {0x1.00p0F, 0x1.01p0F, 0x1.03p0F, 0x1.010002p0F, -0x1.00fffep0F};
+    const float expected[5] = {0x1.00p0F, 0x1.00p0F, 0x1.04p0F, 0x1.02p0F, -0x1.00p0F};
+    bf16 rounded[5];
+    float exact[5];
+    sample_weights(rounded, DTYPE_BF16, m, NULL, (noise_key){.seed = 1}, 0, 5);
+    sample_weights(exact, DTYPE_F32, m, NULL, (noise_key){.seed = 1}, 0, 5);
+    for (int i = 0; i < 5; i++) cr_expect_eq(bf16_to_float(rounded[i]), expected[i], "%d", i);
+    cr_expect_arr_eq(exact, m, sizeof exact);
 }
 
 /* Stochastic rounding to bf16 leaves the Hessian estimate of a quadratic right wherever m lies
@@ -236,39 +439,6 @@ Test(sgd, matches_double)
         sgd_update(m, v, g, 1.0, &step, COUNT);
     }
     cr_expect_lt(relative(m, dm), 1e-5);
-}
-
-static void expect_near(double found, double expected)
-{
-    cr_expect_lt(fabs(found - expected), 1e-12 * fmax(1.0, fabs(expected)), "%.15g, %.15g expected",
-                 found, expected);
-}
-
-Test(schedule, key_points)
-{
-    schedule s = {.kind = SCHEDULE_COSINE, .peak = 300.0, .final = 0.0, .warmup = 2000};
-    expect_near(schedule_at(&s, 0, 100000), 0.15);
-    expect_near(schedule_at(&s, 1999, 100000), 300.0);
-    expect_near(schedule_at(&s, 51000, 100000), 150.0);
-    s.kind = SCHEDULE_LINEAR;
-    s.final = 100.0;
-    expect_near(schedule_at(&s, 51000, 100000), 200.0);
-    s.kind = SCHEDULE_CONSTANT;
-    expect_near(schedule_at(&s, 99999, 100000), 300.0);
-    s.kind = SCHEDULE_INVERSE_SQRT;
-    expect_near(schedule_at(&s, 7999, 100000), 150.0);
-    s = (schedule){.kind = SCHEDULE_WSD, .peak = 1.0, .final = 0.0, .warmup = 10, .decay = 20};
-    expect_near(schedule_at(&s, 4, 100), 0.5);
-    expect_near(schedule_at(&s, 79, 100), 1.0);
-    expect_near(schedule_at(&s, 90, 100), 0.5);
-    s = (schedule){.kind = SCHEDULE_STEPS,
-                   .peak = 1.0,
-                   .factor = 0.1,
-                   .milestone_count = 2,
-                   .milestones = {10, 20}};
-    expect_near(schedule_at(&s, 9, 100), 1.0);
-    expect_near(schedule_at(&s, 10, 100), 0.1);
-    expect_near(schedule_at(&s, 25, 100), 0.01);
 }
 
 Test(norm, blocks_are_squared_sums)

@@ -120,9 +120,19 @@ CLONES static void block_normals(float *z, const word_block *w, int lanes)
     }
 }
 
-static void copy_words(uint32_t *words, const word_block *w, size_t skip, size_t count)
+/* Words in the order of elements. */
+CLONES static void block_in_order(uint32_t *words, const word_block *w, int lanes)
 {
-    for (size_t i = 0; i < count; i++) words[i] = w->r[(skip + i) % 4][(skip + i) / 4];
+    for (int i = 0; i < lanes; i++)
+        for (int j = 0; j < 4; j++) words[4 * i + j] = w->r[j][i];
+}
+
+static void copy_words(uint32_t *words, const word_block *w, int lanes, size_t skip, size_t count)
+{
+    uint32_t all[4 * LANES];
+    bool straight = skip == 0 && count == NOISE_BLOCK;
+    block_in_order(straight ? words : all, w, lanes);
+    if (!straight) memcpy(words, all + skip, count * sizeof *words);
 }
 
 static int lanes_of(uint64_t first)
@@ -139,14 +149,14 @@ void noise_normals(float *normals, uint32_t *words, noise_key key, uint64_t firs
     block_words(&w, key, first / 4, lanes_of(first));
     block_normals(straight ? normals : z, &w, lanes_of(first));
     if (!straight) memcpy(normals, z + skip, count * sizeof *normals);
-    if (words) copy_words(words, &w, skip, count);
+    if (words) copy_words(words, &w, lanes_of(first), skip, count);
 }
 
 void noise_uniform_words(uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
     word_block w;
     block_words(&w, key, first / 4, lanes_of(first));
-    copy_words(words, &w, (size_t)(first % 4), count);
+    copy_words(words, &w, lanes_of(first), (size_t)(first % 4), count);
 }
 
 void noise_normals_reference(double *normals, noise_key key, uint64_t first, size_t count)

@@ -234,15 +234,20 @@ static status begin_checkpoint(training *g)
     return checkpoint_failed(g, result);
 }
 
-/* What a run ends or stops with must be on disk, whatever checkpoint.on_error says: whoever reads
- * the exit code relies on it. */
 static status save_now(training *g)
 {
     status result = begin_checkpoint(g);
-    if (!result) result = finish_checkpoint(g);
+    return result ? result : finish_checkpoint(g);
+}
+
+/* A stop promises a checkpoint, whatever checkpoint.on_error says of lost ones. */
+static status save_to_stop(training *g)
+{
+    status result = save_now(g);
     if (!result && g->saved != g->facts.steps)
-        result = fail(STATUS_IO, "%s: no checkpoint of step %" PRIu64 " could be written", g->path,
-                      g->facts.steps);
+        result =
+            fail(STATUS_IO, "%s: stopped, and no checkpoint of step %" PRIu64 " could be written",
+                 g->path, g->facts.steps);
     return result;
 }
 
@@ -266,8 +271,9 @@ static void warn_of_statistics(training *g, const state_statistics *s, double re
     if (rescued > 0.0 && !g->warned_rescue) {
         g->warned_rescue = true;
         snprintf(line, sizeof line,
-                 "step %" PRIu64 ": h + delta would have become 0 or less in %.0f elements and was "
-                 "kept positive",
+                 "step %" PRIu64
+                 ": h + delta would not have stayed positive and finite in %.0f elements, which "
+                 "kept their h",
                  g->facts.steps, rescued);
         warn(g, line);
     }
@@ -343,7 +349,7 @@ static status note_skip(training *g, const step_result *step)
              g->facts.steps - 1, bad);
     note(g, "skipped", details);
     if (g->facts.skipped_in_row <= g->job->guard.max_skipped) return STATUS_OK;
-    status result = save_now(g);
+    status result = save_to_stop(g);
     if (result) return result;
     return fail(STATUS_NUMERIC,
                 "%s: %" PRIu64 " steps in a row had a loss or gradient that is not finite, at most "
@@ -353,7 +359,7 @@ static status note_skip(training *g, const step_result *step)
 
 static status stop(training *g)
 {
-    status result = save_now(g);
+    status result = save_to_stop(g);
     if (result) return result;
     char details[64];
     snprintf(details, sizeof details, "\"step\": %" PRIu64, g->facts.steps);

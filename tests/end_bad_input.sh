@@ -21,7 +21,7 @@ flip()
 # What mpirun adds about a launch that ended with a code other than 0.
 without_chatter()
 {
-    grep -v -e '^-*$' -e '^Primary job  *terminated' -e '^a non-zero exit code' \
+    grep -v -e '^-*$' -e '^\[warn\] Epoll' -e '^Primary job  *terminated' -e '^a non-zero exit code' \
         -e '^mpirun detected that' -e '^ *Process name: ' -e '^ *Exit code: ' \
         -e 'more processes exited with non-zero status' \
         -e '^the job to be terminated\.' "$1" || true

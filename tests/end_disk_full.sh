@@ -94,11 +94,11 @@ make_room
 goes_on continue
 rm -rf runs/continue
 
-# Too little room from the start is the user's mistake, found before anything is computed.
+# Too little room from the start is found before anything is computed.
 if $mounted; then
     fill none
     launch 2 train job.yaml --set name=full
-    check "no room from the start" exits 2
+    check "no room from the start" exits 3
     check "no room from the start is one sentence" same "$(grep -c '^vario: ' last.err)" 1
     check "nothing was trained" same "$(last_checkpoint full)" ""
     make_room

@@ -59,34 +59,42 @@ static head head_place(float *work, size_t T, size_t D)
 }
 
 /* Columns at .. at + D of rows of `stride` elements, widened and padded. */
-static void load_head(float *out, const head *h, const void *in, dtype type, size_t at,
-                      size_t stride)
+CLONES static void load_head(float *out, const head *h, const void *in, dtype type, size_t at,
+                             size_t stride)
 {
-    memset(out, 0, h->rows * h->columns * sizeof *out);
-    for (size_t t = 0; t < h->T; t++)
-        for (size_t d = 0; d < h->D; d++)
-            out[t * h->columns + d] = type == DTYPE_BF16
-                                          ? math_widen(((const bf16 *)in)[at + t * stride + d])
-                                          : ((const float *)in)[at + t * stride + d];
-}
-
-static void store_head(void *out, dtype type, size_t at, size_t stride, const head *h,
-                       const float *in)
-{
-    for (size_t t = 0; t < h->T; t++)
-        for (size_t d = 0; d < h->D; d++) {
-            float x = in[t * h->columns + d];
-            if (type == DTYPE_BF16)
-                ((bf16 *)out)[at + t * stride + d] = math_narrow(x);
-            else
-                ((float *)out)[at + t * stride + d] = x;
+    if (h->rows != h->T || h->columns != h->D) memset(out, 0, h->rows * h->columns * sizeof *out);
+    for (size_t t = 0; t < h->T; t++) {
+        float *row = out + t * h->columns;
+        if (type == DTYPE_BF16) {
+            const bf16 *from = (const bf16 *)in + at + t * stride;
+            for (size_t d = 0; d < h->D; d++) row[d] = math_widen(from[d]);
+        } else {
+            memcpy(row, (const float *)in + at + t * stride, h->D * sizeof *row);
         }
+    }
 }
 
-static void turn(float *out, const float *in, const head *h)
+CLONES static void store_head(void *out, dtype type, size_t at, size_t stride, const head *h,
+                              const float *in)
 {
-    for (size_t t = 0; t < h->rows; t++)
-        for (size_t d = 0; d < h->columns; d++) out[d * h->rows + t] = in[t * h->columns + d];
+    for (size_t t = 0; t < h->T; t++) {
+        const float *row = in + t * h->columns;
+        if (type == DTYPE_BF16) {
+            bf16 *to = (bf16 *)out + at + t * stride;
+            for (size_t d = 0; d < h->D; d++) to[d] = math_narrow(row[d]);
+        } else {
+            memcpy((float *)out + at + t * stride, row, h->D * sizeof *row);
+        }
+    }
+}
+
+/* Transpose, 16 rows at a time: they stay in the first cache, and whole lines are written. */
+static void turn(float *restrict out, const float *restrict in, const head *h)
+{
+    for (size_t at = 0; at < h->rows; at += TILE_LANES)
+        for (size_t d = 0; d < h->columns; d++)
+            for (size_t t = at; t < at + TILE_LANES; t++)
+                out[d * h->rows + t] = in[t * h->columns + d];
 }
 
 static void load_qkv(head *h, const void *qkv, dtype type, size_t b, size_t n, size_t C,

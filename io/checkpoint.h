@@ -53,8 +53,9 @@ status checkpoint_begin(checkpoint_writer **w, MPI_Comm comm, const char *run, c
 bool checkpoint_written(const checkpoint_writer *w);
 
 /** Finish: wait, agree, write state.json and config.json, fsync, rename into place, remove all but
- * the newest `keep` (0: none removed); collective. Closes *w. On failure the unfinished directory
- * is removed, older checkpoints stay, and the same status is returned on all ranks. */
+ * the newest `keep` up to this one (0: none removed); collective. Closes *w. On failure the
+ * unfinished directory is removed, older checkpoints stay, and the same status is returned on all
+ * ranks. */
 status checkpoint_finish(checkpoint_writer **w, uint64_t keep);
 
 /** Find the newest whole checkpoint and read it; collective.
@@ -65,7 +66,6 @@ status checkpoint_finish(checkpoint_writer **w, uint64_t keep);
  *
  * @param arrays  [array_count] files to read into values; a file is verified whole by checksums
  * @param facts   out
- * @param before  out: the job in the run's checkpoint (state.json), may be NULL
  * @param path    out: [path_size] the directory used
  * @return STATUS_OK; STATUS_INPUT when there is none (message says so) or none is whole
  */
@@ -73,7 +73,7 @@ status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
                        const checkpoint_array *arrays, size_t array_count, const slice *slices,
                        size_t slice_count, checkpoint_facts *facts, char *path, size_t path_size);
 
-/** Whether run holds any step-* directory (local). */
+/** Whether run holds any step-%08 directory (local). */
 bool checkpoint_exists(const char *run);
 
 /** Remove leftovers of writers that were killed; rank 0 alone calls it, under the run's lock. */
@@ -83,7 +83,8 @@ void checkpoint_sweep(const char *run);
 uint64_t checkpoint_bytes(const parameters *p, const checkpoint_array *arrays, size_t array_count);
 
 /** Read initial weights from DIR/model.safetensors of the model's own names and shapes, F32;
- * collective; verified against shapes, not against checksums. */
+ * collective; verified against shapes, not against checksums. A file with a tensor that the model
+ * does not have is refused: it holds another model. */
 status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p, float *values,
                          const slice *slices, size_t slice_count);
 

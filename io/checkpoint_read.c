@@ -1,6 +1,7 @@
 /* Reading: a checkpoint counts only when all of it is as it was written. */
 #include "io/agree.h"
 #include "io/checkpoint.h"
+#include "io/checkpoint_list.h"
 #include "io/checkpoint_state.h"
 #include "io/file.h"
 #include "io/safetensors.h"
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096, MESSAGE_BYTES = 1 << 30, CANDIDATES = 1024 };
+enum { PATH_SIZE = 4096, MESSAGE_BYTES = 1 << 30 };
 
 typedef struct {
     MPI_Comm comm;
@@ -29,34 +30,28 @@ typedef struct {
     uint64_t *expected, *found; /* [array_count][tensor_count] checksums */
 } reading;
 
-static bool is_step(const char *name)
+static status mpi_failed(const char *path, const char *what, int code)
 {
-    return strncmp(name, "step-", 5) == 0 && strspn(name + 5, "0123456789") == strlen(name + 5) &&
-           name[5];
+    char text[MPI_MAX_ERROR_STRING];
+    int length;
+    MPI_Error_string(code, text, &length);
+    return fail(STATUS_INPUT, "%s: %s: %.200s", path, what, text);
 }
 
-bool checkpoint_exists(const char *run)
-{
-    DIR *directory = opendir(run);
-    if (!directory) return false;
-    bool there = false;
-    for (struct dirent *e = readdir(directory); e && !there; e = readdir(directory))
-        there = is_step(e->d_name);
-    closedir(directory);
-    return there;
-}
-
-static status read_at(MPI_File handle, const char *path, uint64_t offset, void *data, size_t bytes)
+static status read_at(MPI_File handle, const char *path, const char *name, uint64_t offset,
+                      void *data, size_t bytes)
 {
     for (size_t at = 0; at < bytes;) {
         int count = (int)(bytes - at < MESSAGE_BYTES ? bytes - at : MESSAGE_BYTES), got = 0;
         MPI_Status report;
         int code = MPI_File_read_at(handle, (MPI_Offset)(offset + at), (char *)data + at, count,
                                     MPI_BYTE, &report);
-        if (code == MPI_SUCCESS) MPI_Get_count(&report, MPI_BYTE, &got);
-        if (code != MPI_SUCCESS || got != count)
-            return fail(STATUS_INPUT, "%s: truncated: %d bytes expected at %" PRIu64 ", %d found",
-                        path, count, offset + at, got);
+        if (code != MPI_SUCCESS) return mpi_failed(path, "cannot be read", code);
+        MPI_Get_count(&report, MPI_BYTE, &got);
+        if (got != count)
+            return fail(STATUS_INPUT,
+                        "%s: truncated in tensor '%s': %d bytes expected at %" PRIu64 ", %d found",
+                        path, name, count, offset + at, got);
         at += (size_t)count;
     }
     return STATUS_OK;
@@ -65,34 +60,53 @@ static status read_at(MPI_File handle, const char *path, uint64_t offset, void *
 static status open_file(MPI_File *handle, const char *path)
 {
     int code = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_RDONLY, MPI_INFO_NULL, handle);
-    if (code == MPI_SUCCESS) return STATUS_OK;
-    char text[MPI_MAX_ERROR_STRING];
-    int length;
-    MPI_Error_string(code, text, &length);
-    return fail(STATUS_INPUT, "%s: cannot be opened: %.200s", path, text);
+    return code == MPI_SUCCESS ? STATUS_OK : mpi_failed(path, "cannot be opened", code);
+}
+
+/* A file of another size than expected: where it ends, in the user's terms. */
+static status wrong_size(const reading *r, const char *path, const safetensors_header *h,
+                         size_t first, uint64_t found, uint64_t expected)
+{
+    const char *prefix = "", *name = "";
+    if (found >= h->size && found < expected) {
+        uint64_t element = (found - h->size) / sizeof(float);
+        size_t i = r->p->tensor_count - 1;
+        while (r->p->tensors[i].index > element % r->p->count) i--;
+        prefix = r->arrays[first + element / r->p->count].prefix;
+        name = r->p->tensors[i].name;
+    }
+    return fail(STATUS_INPUT,
+                "%s: %" PRIu64 " bytes found, %" PRIu64 " expected: %s%s%s%s, or of another model",
+                path, found, expected,
+                *name              ? "truncated in tensor '"
+                : found < expected ? "truncated in the header"
+                                   : "altered",
+                prefix, name, *name ? "'" : "");
 }
 
 /* Rank 0: size and header are those of this model, to the byte. */
-static status check_header(const char *path, const safetensors_header *h, uint64_t bytes)
+static status check_header(const reading *r, const char *path, const safetensors_header *h,
+                           size_t first, size_t end)
 {
+    uint64_t bytes = safetensors_offset(h, r->p, end - first, 0);
     struct stat info;
-    if (stat(path, &info) != 0) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
-    if ((uint64_t)info.st_size != bytes)
-        return fail(STATUS_INPUT,
-                    "%s: %lld bytes found, %" PRIu64 " expected (%s, or of another model)", path,
-                    (long long)info.st_size, bytes,
-                    (uint64_t)info.st_size < bytes ? "truncated" : "altered");
-    FILE *file = fopen(path, "rb");
+    status result = STATUS_OK;
     char *found = malloc(h->size);
-    bool same = file && found && fread(found, 1, h->size, file) == h->size &&
-                memcmp(found, h->bytes, h->size) == 0;
+    FILE *file = fopen(path, "rb");
+    if (!found)
+        result = fail(STATUS_NOMEM, "memory to read the header of %s", path);
+    else if (!file || fstat(fileno(file), &info) != 0)
+        result = fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    else if ((uint64_t)info.st_size != bytes)
+        result = wrong_size(r, path, h, first, (uint64_t)info.st_size, bytes);
+    else if (fread(found, 1, h->size, file) != h->size || memcmp(found, h->bytes, h->size) != 0)
+        result = fail(STATUS_INPUT,
+                      "%s: the header is altered, or of another model: names and shapes of this "
+                      "model expected",
+                      path);
     free(found);
     if (file) fclose(file);
-    return same ? STATUS_OK
-                : fail(STATUS_INPUT,
-                       "%s: the header is altered, or of another model: names and shapes of this "
-                       "model expected",
-                       path);
+    return result;
 }
 
 static status read_slices(reading *r, MPI_File handle, const char *path,
@@ -103,8 +117,9 @@ static status read_slices(reading *r, MPI_File handle, const char *path,
             const slice *s = &r->slices[i];
             float *values = r->arrays[a].values + s->offset;
             uint64_t index = r->p->tensors[s->tensor].index + s->first;
-            status result = read_at(handle, path, safetensors_offset(h, r->p, a - first, index),
-                                    values, s->count * sizeof(float));
+            status result = read_at(handle, path, r->p->tensors[s->tensor].name,
+                                    safetensors_offset(h, r->p, a - first, index), values,
+                                    s->count * sizeof(float));
             if (result) return result;
             r->found[a * r->p->tensor_count + s->tensor] += safetensors_checksum(r->p, s, values);
         }
@@ -118,8 +133,7 @@ static status read_file(reading *r, const char *directory, size_t first, size_t 
     MPI_File handle;
     snprintf(path, sizeof path, "%s/%s", directory, r->arrays[first].file);
     status result = safetensors_make(&h, r->p, r->arrays, first, end);
-    if (!result && r->rank == 0)
-        result = check_header(path, &h, safetensors_offset(&h, r->p, end - first, 0));
+    if (!result && r->rank == 0) result = check_header(r, path, &h, first, end);
     result = agree(r->comm, result);
     if (!result) {
         result = open_file(&handle, path);
@@ -166,47 +180,62 @@ static status read_directory(reading *r, const char *directory, checkpoint_facts
     return compare_sums(r, directory);
 }
 
-static int newest_first(const void *a, const void *b)
+/* Rank 0's list, known to all; the caller frees it, also after a failure. */
+static status list_steps(const reading *r, const char *run, uint64_t **steps, size_t *count)
 {
-    return -strcmp(a, b);
+    unsigned long found = 0;
+    *steps = NULL;
+    *count = 0;
+    status result = agree(r->comm, r->rank == 0 ? checkpoint_list(steps, count, run) : STATUS_OK);
+    if (result) return result;
+    found = *count;
+    MPI_Bcast(&found, 1, MPI_UNSIGNED_LONG, 0, r->comm);
+    *count = found;
+    if (r->rank != 0) *steps = calloc(*count + 1, sizeof **steps);
+    result = agree(r->comm, *steps || r->rank == 0
+                                ? STATUS_OK
+                                : fail(STATUS_NOMEM, "memory to list %zu checkpoints", *count));
+    if (!result) MPI_Bcast(*steps, (int)*count, MPI_UINT64_T, 0, r->comm);
+    return result;
 }
 
-typedef char candidate[32];
-
-/* Rank 0's list, known to all. @return how many */
-static size_t list_steps(const reading *r, const char *run, candidate *names)
+/* run may itself be a checkpoint. */
+static status read_only(reading *r, const char *run, checkpoint_facts *facts, char *path,
+                        size_t path_size)
 {
-    unsigned long count = 0;
-    DIR *directory = r->rank == 0 ? opendir(run) : NULL;
-    if (directory) {
-        for (struct dirent *e = readdir(directory); e && count < CANDIDATES; e = readdir(directory))
-            if (is_step(e->d_name) && strlen(e->d_name) < sizeof *names)
-                strcpy(names[count++], e->d_name);
-        closedir(directory);
-        qsort(names, count, sizeof *names, newest_first);
-    }
-    MPI_Bcast(&count, 1, MPI_UNSIGNED_LONG, 0, r->comm);
-    MPI_Bcast(names, CANDIDATES * (int)sizeof *names, MPI_BYTE, 0, r->comm);
-    return count;
+    char state[PATH_SIZE];
+    snprintf(state, sizeof state, "%s/state.json", run);
+    status result = STATUS_OK;
+    if (r->rank == 0 && access(state, F_OK) != 0)
+        result = fail(STATUS_INPUT,
+                      "%s: no checkpoint found (a run with step-* directories, or one of these, "
+                      "expected)",
+                      run);
+    result = agree(r->comm, result);
+    if (result) return result;
+    snprintf(path, path_size, "%s", run);
+    return read_directory(r, path, facts);
 }
 
-static status read_newest(reading *r, const char *run, candidate *names, checkpoint_facts *facts,
-                          char *path, size_t path_size)
+static status read_newest(reading *r, const char *run, checkpoint_facts *facts, char *path,
+                          size_t path_size)
 {
-    size_t count = list_steps(r, run, names);
-    if (count == 0) {
-        snprintf(path, path_size, "%s", run);
-        return read_directory(r, path, facts);
-    }
-    for (size_t i = 0; i < count; i++) {
-        snprintf(path, path_size, "%s/%s", run, names[i]);
-        status result = read_directory(r, path, facts);
-        if (result != STATUS_INPUT || i + 1 == count) return result;
+    uint64_t *steps;
+    size_t count;
+    status result = list_steps(r, run, &steps, &count);
+    if (!result && count == 0) result = read_only(r, run, facts, path, path_size);
+    for (size_t i = 0; !result && i < count; i++) {
+        snprintf(path, path_size, "%s/step-%08" PRIu64, run, steps[i]);
+        result = read_directory(r, path, facts);
+        if (!result || result == STATUS_NOMEM || i + 1 == count) break;
         if (r->rank == 0)
-            fprintf(stderr, "vario: warning: %s; %s is used\n", status_message(), names[i + 1]);
+            fprintf(stderr, "vario: warning: %s; step-%08" PRIu64 " is tried\n", status_message(),
+                    steps[i + 1]);
         status_clear();
+        result = STATUS_OK;
     }
-    return STATUS_OK;
+    free(steps);
+    return result;
 }
 
 status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
@@ -222,15 +251,27 @@ status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
                  .slice_count = slice_count,
                  .expected = calloc(sums, sizeof(uint64_t)),
                  .found = calloc(sums, sizeof(uint64_t))};
-    candidate *names = calloc(CANDIDATES, sizeof *names);
     MPI_Comm_rank(comm, &r.rank);
-    bool enough = r.expected && r.found && names;
+    bool enough = r.expected && r.found;
     status result =
         agree(comm, enough ? STATUS_OK : fail(STATUS_NOMEM, "memory to read a checkpoint"));
-    if (!result) result = read_newest(&r, run, names, facts, path, path_size);
-    free(names);
+    if (!result) result = read_newest(&r, run, facts, path, path_size);
     free(r.expected);
     free(r.found);
+    return result;
+}
+
+static status wrong_shape(const char *path, const tensor *t, json_t *shape)
+{
+    char expected[64];
+    if (t->dimensions == 2)
+        snprintf(expected, sizeof expected, "[%zu, %zu]", t->shape[0], t->shape[1]);
+    else
+        snprintf(expected, sizeof expected, "[%zu]", t->shape[0]);
+    char *found = shape ? json_dumps(shape, 0) : NULL;
+    status result = fail(STATUS_INPUT, "%s: tensor '%s': shape %s expected, %.200s found", path,
+                         t->name, expected, found ? found : "none");
+    free(found);
     return result;
 }
 
@@ -251,14 +292,43 @@ static status find_tensor(json_t *root, const char *path, const tensor *t, uint6
     bool fits = json_array_size(shape) == (size_t)t->dimensions;
     for (size_t d = 0; fits && d < (size_t)t->dimensions; d++)
         fits = (size_t)json_integer_value(json_array_get(shape, d)) == t->shape[d];
-    if (!fits)
-        return fail(STATUS_INPUT, "%s: tensor '%s': shape (%zu, %zu) expected, another found", path,
-                    t->name, t->shape[0], t->shape[1]);
+    if (!fits) return wrong_shape(path, t, shape);
     uint64_t begin = (uint64_t)json_integer_value(json_array_get(at, 0));
     uint64_t end = (uint64_t)json_integer_value(json_array_get(at, 1));
-    if (end - begin != t->count * sizeof(float) || end > size - data)
-        return fail(STATUS_INPUT, "%s: tensor '%s': data outside of the file found", path, t->name);
+    if (begin > end || end - begin != t->count * sizeof(float))
+        return fail(STATUS_INPUT,
+                    "%s: tensor '%s': %zu bytes of data expected, offsets %" PRIu64 " to %" PRIu64
+                    " found",
+                    path, t->name, t->count * sizeof(float), begin, end);
+    if (end > size - data)
+        return fail(STATUS_INPUT,
+                    "%s: truncated in tensor '%s': %" PRIu64 " bytes expected, %" PRIu64 " found",
+                    path, t->name, data + end, size);
     *offset = data + begin;
+    return STATUS_OK;
+}
+
+/* A tensor that this model has not: it would be another model without it. The tied output layer
+ * and the masks that PyTorch's GPT-2 saved as buffers are no loss. */
+static status refuse_others(json_t *root, const char *path, const parameters *p)
+{
+    static const char prefix[] = "transformer.";
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        const char *name = key;
+        if (strncmp(name, prefix, sizeof prefix - 1) == 0) name += sizeof prefix - 1;
+        size_t length = strlen(name), i = 0;
+        bool mask = (length > 10 && strcmp(name + length - 10, ".attn.bias") == 0) ||
+                    (length > 17 && strcmp(name + length - 17, ".attn.masked_bias") == 0);
+        if (mask || strcmp(key, "__metadata__") == 0 || strcmp(name, "lm_head.weight") == 0)
+            continue;
+        while (i < p->tensor_count && strcmp(p->tensors[i].name, name) != 0) i++;
+        if (i == p->tensor_count)
+            return fail(STATUS_INPUT, "%s: tensor '%.200s' found, which this model does not have",
+                        path, key);
+    }
     return STATUS_OK;
 }
 
@@ -283,6 +353,7 @@ static status find_tensors(const char *path, const parameters *p, uint64_t *offs
         root ? STATUS_OK : fail(STATUS_INPUT, "%s: a safetensors header expected", path);
     for (size_t i = 0; !result && i < p->tensor_count; i++)
         result = find_tensor(root, path, &p->tensors[i], 8 + length, size, &offsets[i]);
+    if (!result) result = refuse_others(root, path, p);
     json_decref(root);
     free(text);
     fclose(file);
@@ -301,9 +372,9 @@ status checkpoint_import(MPI_Comm comm, const char *directory, const parameters 
     if (!result) result = open_file(&handle, path);
     if (!result) {
         for (size_t i = 0; !result && i < slice_count; i++)
-            result =
-                read_at(handle, path, offsets[slices[i].tensor] + slices[i].first * sizeof(float),
-                        values + slices[i].offset, slices[i].count * sizeof(float));
+            result = read_at(handle, path, p->tensors[slices[i].tensor].name,
+                             offsets[slices[i].tensor] + slices[i].first * sizeof(float),
+                             values + slices[i].offset, slices[i].count * sizeof(float));
         MPI_File_close(&handle);
     }
     free(offsets);

@@ -36,14 +36,21 @@ static void print_job(FILE *out, const job *j)
     free(text);
 }
 
-static void print_sums(FILE *out, const parameters *p, const checkpoint_array *arrays,
-                       size_t array_count, const uint64_t *sums)
+/* JSON's readers know integers up to 2^63; above, the digits are a string. */
+static void print_count(FILE *out, const char *key, uint64_t count)
 {
-    fprintf(out, ",\n\"checksums\": {");
+    const char *quote = count > INT64_MAX ? "\"" : "";
+    fprintf(out, ",\n\"%s\": %s%" PRIu64 "%s", key, quote, count, quote);
+}
+
+static void print_sums(FILE *out, const parameters *p, const checkpoint_array *arrays,
+                       size_t array_count, const uint64_t *sums, uint64_t config)
+{
+    fprintf(out, ",\n\"checksums\": {\n \"config.json\": \"%016" PRIx64 "\"", config);
     for (size_t a = 0; a < array_count; a++)
         for (size_t i = 0; i < p->tensor_count; i++)
-            fprintf(out, "%s\n \"%s %s%s\": \"%016" PRIx64 "\"", a + i ? "," : "", arrays[a].file,
-                    arrays[a].prefix, p->tensors[i].name, sums[a * p->tensor_count + i]);
+            fprintf(out, ",\n \"%s %s%s\": \"%016" PRIx64 "\"", arrays[a].file, arrays[a].prefix,
+                    p->tensors[i].name, sums[a * p->tensor_count + i]);
     fprintf(out, "}");
 }
 
@@ -59,33 +66,38 @@ static void print_decay(FILE *out, const job *j, const parameters *p)
 
 static status write_state(const char *directory, const job *j, const checkpoint_facts *f,
                           const parameters *p, const checkpoint_array *arrays, size_t array_count,
-                          const uint64_t *sums)
+                          const uint64_t *sums, uint64_t config)
 {
     char path[PATH_SIZE], *text = NULL;
     size_t size = 0;
     snprintf(path, sizeof path, "%s/state.json", directory);
     FILE *out = open_memstream(&text, &size);
     if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    fprintf(out,
-            "{\"format\": 1,\n\"steps\": %" PRIu64 ",\n\"updates\": %" PRIu64
-            ",\n\"skipped_in_row\": %" PRIu64 ",\n\"seed\": %" PRIu64 ",\n\"item\": %" PRIu64
-            ",\n\"threads\": %" PRIu64 ",\n\"ranks\": %" PRIu64 ",\n\"instruction_set\": ",
-            f->steps, f->updates, f->skipped_in_row, f->seed, f->item, f->threads, f->ranks);
+    fprintf(out, "{\"format\": 1");
+    print_count(out, "steps", f->steps);
+    print_count(out, "updates", f->updates);
+    print_count(out, "skipped_in_row", f->skipped_in_row);
+    print_count(out, "seed", f->seed);
+    print_count(out, "item", f->item);
+    print_count(out, "threads", f->threads);
+    print_count(out, "ranks", f->ranks);
+    fprintf(out, ",\n\"instruction_set\": ");
     print_text(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
     print_text(out, f->libraries);
     print_decay(out, j, p);
     print_job(out, j);
-    print_sums(out, p, arrays, array_count, sums);
-    fflush(out);
-    fprintf(out, "%s%016" PRIx64 "\"}\n", ending, (uint64_t)XXH3_64bits(text, size));
-    fclose(out);
-    status result = file_write_atomic(path, text, size);
+    print_sums(out, p, arrays, array_count, sums, config);
+    if (fflush(out) == 0)
+        fprintf(out, "%s%016" PRIx64 "\"}\n", ending, (uint64_t)XXH3_64bits(text, size));
+    bool whole = !ferror(out);
+    status result = fclose(out) == 0 && whole ? file_write_atomic(path, text, size)
+                                              : fail(STATUS_NOMEM, "memory to write %s", path);
     free(text);
     return result;
 }
 
-static status write_config(const char *directory, const job *j)
+static status write_config(const char *directory, const job *j, uint64_t *checksum)
 {
     char path[PATH_SIZE], text[1024];
     const gpt2_config *c = &j->model.gpt2;
@@ -98,6 +110,7 @@ static status write_config(const char *directory, const job *j)
                      "\"attn_pdrop\": %g, \"tie_word_embeddings\": true}\n",
                      c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
                      c->dropout, c->dropout, c->dropout);
+    *checksum = XXH3_64bits(text, (size_t)n);
     return file_write_atomic(path, text, (size_t)n);
 }
 
@@ -105,26 +118,30 @@ status checkpoint_state_write(const char *directory, const job *j, const checkpo
                               const parameters *p, const checkpoint_array *arrays,
                               size_t array_count, const uint64_t *sums)
 {
-    status result = write_config(directory, j);
-    return result ? result : write_state(directory, j, facts, p, arrays, array_count, sums);
+    uint64_t config;
+    status result = write_config(directory, j, &config);
+    return result ? result : write_state(directory, j, facts, p, arrays, array_count, sums, config);
 }
 
 /* The text's own checksum: altered or torn text does not match it. */
 static status verify(const char *path, const char *text, size_t size)
 {
-    size_t tail = sizeof ending - 1 + 16 + 3; /* the digits, quote, brace, newline */
-    uint64_t found = 0;
-    bool whole = size > tail && memcmp(text + size - tail, ending, sizeof ending - 1) == 0 &&
-                 strcmp(text + size - 3, "\"}\n") == 0 &&
-                 sscanf(text + size - 19, "%16" SCNx64, &found) == 1;
-    if (whole && XXH3_64bits(text, size - tail) == found) return STATUS_OK;
+    char expected[sizeof ending + 16 + 3]; /* the digits, quote, brace, newline */
+    size_t tail = sizeof expected - 1;
+    if (size > tail) {
+        snprintf(expected, sizeof expected, "%s%016" PRIx64 "\"}\n", ending,
+                 (uint64_t)XXH3_64bits(text, size - tail));
+        if (memcmp(text + size - tail, expected, tail) == 0) return STATUS_OK;
+    }
     return fail(STATUS_INPUT, "%s: altered or truncated: its checksum does not match its text",
                 path);
 }
 
 static uint64_t count_of(json_t *root, const char *key)
 {
-    return (uint64_t)json_integer_value(json_object_get(root, key));
+    json_t *value = json_object_get(root, key);
+    return json_is_string(value) ? strtoull(json_string_value(value), NULL, 10)
+                                 : (uint64_t)json_integer_value(value);
 }
 
 static void copy_text(char *out, size_t size, json_t *root, const char *key)
@@ -149,6 +166,23 @@ static status read_sums(const char *path, json_t *root, const parameters *p,
     return STATUS_OK;
 }
 
+/* Nothing here reads config.json, but others do. */
+static status verify_config(const char *directory, json_t *root)
+{
+    const char *sum =
+        json_string_value(json_object_get(json_object_get(root, "checksums"), "config.json"));
+    if (!sum) return STATUS_OK;
+    char path[PATH_SIZE], found[17], *text;
+    size_t size;
+    snprintf(path, sizeof path, "%s/config.json", directory);
+    status result = file_read_text(&text, &size, path, STATE_LIMIT);
+    if (result) return result;
+    snprintf(found, sizeof found, "%016" PRIx64, (uint64_t)XXH3_64bits(text, size));
+    free(text);
+    if (strcmp(found, sum) == 0) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: altered: checksum %s expected, %s found", path, sum, found);
+}
+
 status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,
                              const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
 {
@@ -171,6 +205,7 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
     copy_text(facts->instruction_set, sizeof facts->instruction_set, root, "instruction_set");
     copy_text(facts->libraries, sizeof facts->libraries, root, "libraries");
     result = read_sums(path, root, p, arrays, array_count, sums);
+    if (!result) result = verify_config(directory, root);
     json_decref(root);
     return result;
 }

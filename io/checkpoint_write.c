@@ -3,6 +3,7 @@
  * message belongs to the main thread. */
 #include "io/agree.h"
 #include "io/checkpoint.h"
+#include "io/checkpoint_list.h"
 #include "io/checkpoint_state.h"
 #include "io/file.h"
 #include "io/safetensors.h"
@@ -107,11 +108,13 @@ static bool write_file(checkpoint_writer *w, size_t first, size_t end)
     bool good = w->rank != 0 ||
                 write_at(w, handle, file, 0, w->headers[first].bytes, w->headers[first].size);
     for (size_t a = first; good && a < end; a++) good = write_array(w, handle, a, a - first);
-    if (good && (code = MPI_File_sync(handle)) != MPI_SUCCESS) {
+    code = good ? MPI_File_sync(handle) : MPI_SUCCESS;
+    int closed = MPI_File_close(&handle);
+    if (code == MPI_SUCCESS) code = closed;
+    if (good && code != MPI_SUCCESS) {
         note_error(w, file, code);
         good = false;
     }
-    MPI_File_close(&handle);
     return good;
 }
 
@@ -217,6 +220,7 @@ status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run,
         w->running = pthread_create(&w->thread, NULL, write_all, w) == 0;
         if (!w->running) write_all(w);
     } else {
+        if (w->rank == 0) file_remove_tree(w->temporary);
         writer_free(&w);
     }
     *out = w;
@@ -228,31 +232,42 @@ bool checkpoint_written(const checkpoint_writer *w)
     return atomic_load(&w->done);
 }
 
-static int newest_first(const void *a, const void *b)
-{
-    return -strcmp(*(char *const *)a, *(char *const *)b);
-}
-
+/* Newer ones than the one just written are not counted: the run did not resume from them, so they
+ * were refused, and the run replaces them when it gets there. */
 static status prune(const checkpoint_writer *w, uint64_t keep)
 {
-    struct dirent **entries;
-    int n = scandir(w->run, &entries, NULL, NULL);
-    if (n < 0) return fail(STATUS_IO, "open %s: %s", w->run, strerror(errno));
-    char **names = calloc((size_t)n + 1, sizeof *names);
-    size_t count = 0;
-    status result = names ? STATUS_OK : fail(STATUS_NOMEM, "memory to list %s", w->run);
-    for (int i = 0; names && i < n; i++)
-        if (strncmp(entries[i]->d_name, "step-", 5) == 0) names[count++] = entries[i]->d_name;
-    if (names) qsort(names, count, sizeof *names, newest_first);
-    for (size_t i = keep; !result && i < count; i++) {
-        char path[PATH_SIZE + 300];
-        snprintf(path, sizeof path, "%s/%s", w->run, names[i]);
+    uint64_t *steps;
+    size_t count, older = 0;
+    status result = checkpoint_list(&steps, &count, w->run);
+    for (size_t i = 0; !result && i < count; i++) {
+        char path[PATH_SIZE];
+        if (steps[i] > w->facts.steps || older++ < keep) continue;
+        snprintf(path, sizeof path, "%.3900s/step-%08" PRIu64, w->run, steps[i]);
         result = file_remove_tree(path);
     }
-    for (int i = 0; i < n; i++) free(entries[i]);
-    free(entries);
-    free(names);
+    free(steps);
     return result;
+}
+
+/* The same step's older checkpoint steps aside and comes back when the new one cannot take its
+ * name; a run killed in between finds it by checkpoint_sweep. */
+static status put_in_place(const checkpoint_writer *w)
+{
+    char old[PATH_SIZE];
+    snprintf(old, sizeof old, "%.3900s/.old-step-%08" PRIu64, w->run, w->facts.steps);
+    bool replaces = access(w->final, F_OK) == 0;
+    status result = replaces ? file_remove_tree(old) : STATUS_OK;
+    if (result) return result;
+    if (replaces && rename(w->final, old) != 0)
+        return fail(STATUS_IO, "rename %s: %s", w->final, strerror(errno));
+    if (rename(w->temporary, w->final) != 0) {
+        result = fail(STATUS_IO, "rename %s: %s", w->temporary, strerror(errno));
+        if (replaces && rename(old, w->final) != 0)
+            fprintf(stderr, "vario: warning: rename %s: %s\n", old, strerror(errno));
+        return result;
+    }
+    result = file_sync_directory(w->run);
+    return !result && replaces ? file_remove_tree(old) : result;
 }
 
 /* Rank 0: facts, names, and only then the older ones go. */
@@ -261,15 +276,7 @@ static status publish(checkpoint_writer *w, uint64_t keep)
     status result = checkpoint_state_write(w->temporary, &w->job, &w->facts, w->p, w->arrays,
                                            w->array_count, w->sums);
     if (!result) result = file_sync_directory(w->temporary);
-    char old[PATH_SIZE];
-    snprintf(old, sizeof old, "%.3900s/.old-step-%08" PRIu64, w->run, w->facts.steps);
-    bool replaces = access(w->final, F_OK) == 0;
-    if (!result && replaces && rename(w->final, old) != 0)
-        result = fail(STATUS_IO, "rename %s: %s", w->final, strerror(errno));
-    if (!result && rename(w->temporary, w->final) != 0)
-        result = fail(STATUS_IO, "rename %s: %s", w->temporary, strerror(errno));
-    if (!result) result = file_sync_directory(w->run);
-    if (!result && replaces) result = file_remove_tree(old);
+    if (!result) result = put_in_place(w);
     if (!result && keep > 0) result = prune(w, keep);
     return result;
 }
@@ -302,7 +309,10 @@ void checkpoint_sweep(const char *run)
         if (strncmp(name, ".old-step-", 10) == 0) {
             /* Killed between two renames: the old one comes back. */
             snprintf(final, sizeof final, "%.3600s/%.400s", run, name + 5);
-            if (access(final, F_OK) == 0 || rename(path, final) != 0) file_remove_tree(path);
+            if (access(final, F_OK) == 0)
+                file_remove_tree(path);
+            else if (rename(path, final) != 0)
+                fprintf(stderr, "vario: warning: rename %s: %s\n", path, strerror(errno));
         }
         free(entries[i]);
     }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    LOGITS_BYTES = 128 << 20, /* of one chunk, about */
+    LOGITS_BYTES = 64 << 20, /* of one chunk, about */
     CHUNK_STEP = 64,         /* its rows are a multiple of this */
 };
 

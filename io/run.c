@@ -1,9 +1,9 @@
 /* The run's directory. The lock is the kernel's: it ends with the process, however that ends. */
 #include "io/run.h"
 
+#include "io/checkpoint_list.h"
 #include "io/file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -84,39 +84,29 @@ const char *run_path(const run *r)
     return r->path;
 }
 
-static bool is_checkpoint(const char *name)
+static status remove_checkpoints(const run *r, const uint64_t *steps, size_t count)
 {
-    return strncmp(name, "step-", 5) == 0;
-}
-
-static status each_checkpoint(const run *r, bool remove_them, size_t *count)
-{
-    *count = 0;
-    DIR *directory = opendir(r->path);
-    if (!directory) return fail(STATUS_IO, "open %s: %s", r->path, strerror(errno));
     status result = STATUS_OK;
-    for (struct dirent *e = readdir(directory); e && !result; e = readdir(directory)) {
-        if (!is_checkpoint(e->d_name)) continue;
-        ++*count;
-        char path[RUN_PATH + 256];
-        join(path, sizeof path, r, e->d_name);
-        if (remove_them) result = file_remove_tree(path);
+    for (size_t i = 0; !result && i < count; i++) {
+        char path[RUN_PATH + 32];
+        snprintf(path, sizeof path, "%s/step-%08" PRIu64, r->path, steps[i]);
+        result = file_remove_tree(path);
     }
-    closedir(directory);
     return result;
 }
 
 status run_clear(run *r, bool force)
 {
+    uint64_t *steps;
     size_t count;
-    status result = each_checkpoint(r, false, &count);
-    if (result) return result;
-    if (count > 0 && !force)
-        return fail(STATUS_INPUT,
-                    "%s: --fresh would delete %zu checkpoints: expected --force beside it, or "
-                    "another name",
-                    r->path, count);
-    result = each_checkpoint(r, true, &count);
+    status result = checkpoint_list(&steps, &count, r->path);
+    if (!result && count > 0 && !force)
+        result = fail(STATUS_INPUT,
+                      "%s: --fresh would delete %zu checkpoints: expected --force beside it, or "
+                      "another name",
+                      r->path, count);
+    if (!result) result = remove_checkpoints(r, steps, count);
+    free(steps);
     static const char *const names[] = {"metrics.csv", "events.jsonl", "job.yaml"};
     for (size_t i = 0; !result && i < sizeof names / sizeof names[0]; i++) {
         char path[RUN_PATH + 16];

@@ -73,9 +73,10 @@ static status open_run(training *g, bool *resume)
     status result = STATUS_OK;
     if (first_rank(g)) {
         result = run_open(&g->run, g->job);
+        /* Swept first: a checkpoint that comes back is one that --fresh has to see. */
+        if (!result) checkpoint_sweep(run_path(g->run));
         if (!result && g->options->fresh) result = run_clear(g->run, g->options->force);
         if (!result) {
-            checkpoint_sweep(run_path(g->run));
             snprintf(g->path, sizeof g->path, "%s", run_path(g->run));
             *resume = checkpoint_exists(g->path);
         }

@@ -98,8 +98,10 @@ Test(run, rows_after_the_checkpoint_go)
 Test(run, clearing_needs_force)
 {
     run *r = NULL;
-    char path[2000];
+    char path[2000], copy[2000];
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    snprintf(copy, sizeof copy, "%s/step-00000010-best", run_path(r));
+    mkdir(copy, 0777);
     cr_expect_eq(run_clear(r, false), STATUS_OK);
     snprintf(path, sizeof path, "%s/step-00000010", run_path(r));
     mkdir(path, 0777);
@@ -110,6 +112,7 @@ Test(run, clearing_needs_force)
     cr_expect_eq(access(path, F_OK), 0);
     cr_expect_eq(run_clear(r, true), STATUS_OK);
     cr_expect_neq(access(path, F_OK), 0);
+    cr_expect_eq(access(copy, F_OK), 0);
     run_close(&r);
 }
 

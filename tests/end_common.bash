@@ -7,8 +7,8 @@
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 [ -x "$program" ] || { echo "$0: $program is no program" >&2; exit 2; }
 
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+# shellcheck source=scripts/mpi-env
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/mpi-env"
 export OMPI_MCA_hwloc_base_binding_policy=none # two cases of a script may run side by side
 export OMP_NUM_THREADS=1 LC_ALL=C
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" # Open MPI itself leaks

@@ -4,8 +4,7 @@
 set -eu
 program=$1
 ranks=$2
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+. "$(dirname "$0")/../scripts/mpi-env"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 tests=$("$program" --list | awk '/: [0-9]+ tests?$/ { sub(/: [0-9]+ tests?$/, ""); suite = $0; next } { print suite "/" $NF }')
 [ -n "$tests" ] || { echo "$program lists no tests"; exit 1; }

@@ -9,6 +9,7 @@
 
 enum {
     LOGITS_BYTES = 64 << 20, /* of one chunk, about */
+    KEPT_CHUNKS = 4,         /* of bf16 gradients of logits */
     CHUNK_STEP = 64,         /* its rows are a multiple of this */
 };
 
@@ -139,7 +140,7 @@ static void place_backward(gpt2 *g, take_function *take)
     g->da = take(a, N, C * act);
     g->d3 = take(a, N, 3 * C * act);
     g->d4 = take(a, N, 4 * C * act);
-    g->d_logits = take(a, g->chunk, g->config.vocab_size * act);
+    g->d_logits = take(a, g->kept * g->chunk, g->config.vocab_size * act);
 }
 
 /* Rows of the output layer at once: as few chunks as the limit allows, of about the same size. */
@@ -152,6 +153,15 @@ static size_t chunk_rows(const gpt2 *g)
     return rows < N ? rows : N;
 }
 
+/* bf16 gradients of logits are small enough to keep those of some chunks, never of all tokens in
+ * fp32. */
+static size_t kept_chunks(const gpt2 *g)
+{
+    size_t chunks = (gpt2_rows(g) - 1) / g->chunk + 1;
+    if (g->shape.precision != DTYPE_BF16) return 1;
+    return chunks < KEPT_CHUNKS ? chunks : KEPT_CHUNKS;
+}
+
 /* Hand out all buffers; with count_bytes only adds up what they take. */
 static void place(gpt2 *g, take_function *take)
 {
@@ -160,6 +170,7 @@ static void place(gpt2 *g, take_function *take)
     size_t work = largest(attention_work_floats(g->shape.length, C, g->config.n_head),
                           largest(layernorm_work_floats(C), bias_work_floats(4 * C)));
     g->chunk = chunk_rows(g);
+    g->kept = kept_chunks(g);
     g->residual = take(a, N, C * sizeof(float));
     place_blocks(g, take);
     g->projected = take(a, N, C * act_bytes(g));
@@ -265,24 +276,36 @@ static void output(gpt2 *g, const void *first, size_t at, size_t rows)
          g->logits, V, g->shape.precision, DTYPE_F32, NULL, false);
 }
 
-/* The output layer and its gradient: d_norm = d final, d wte = sum over chunks of dlogits^T final.
- */
+/* Rows [at, at + rows): losses, dlogits, and d_norm = dlogits wte. */
+static void chunk_backward(gpt2 *g, const model_hooks *hooks, const void *first, size_t at,
+                           size_t rows, void *d_logits, const uint16_t *targets)
+{
+    dtype type = g->shape.precision;
+    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
+    output(g, first, at, rows);
+    gpt2_poll(hooks);
+    cross_entropy(g->losses + at, d_logits, V, type, g->logits, V, targets + at, rows, V,
+                  1.0 / (double)N);
+    gemm(rows, C, V, d_logits, V, false, embeddings(g, first, 0), C, false, g->d_norm + at * C, C,
+         type, DTYPE_F32, NULL, false);
+    gpt2_poll(hooks);
+}
+
+/* The output layer and its gradient: d wte = sum of dlogits^T final. Adding to d wte costs reading
+ * and writing all of it, so `kept` chunks are multiplied at once. */
 static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
                             const uint16_t *targets)
 {
     dtype type = g->shape.precision;
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
-    for (size_t at = 0; at < N; at += g->chunk) {
-        size_t rows = N - at < g->chunk ? N - at : g->chunk;
-        output(g, first, at, rows);
-        gpt2_poll(hooks);
-        cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
-                      1.0 / (double)N);
-        gemm(rows, C, V, g->d_logits, V, false, embeddings(g, first, 0), C, false,
-             g->d_norm + at * C, C, type, DTYPE_F32, NULL, false);
-        gpt2_poll(hooks);
-        gemm(V, C, rows, g->d_logits, V, true, act_row(g, g->final, at, C), C, false, d_wte, C,
-             type, DTYPE_F32, NULL, at > 0);
+    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    for (size_t from = 0, to; from < N; from = to) {
+        to = N - from < g->kept * g->chunk ? N : from + g->kept * g->chunk;
+        for (size_t at = from; at < to; at += g->chunk)
+            chunk_backward(g, hooks, first, at, to - at < g->chunk ? to - at : g->chunk,
+                           (char *)g->d_logits + (at - from) * V * element, targets);
+        gemm(V, C, to - from, g->d_logits, V, true, act_row(g, g->final, from, C), C, false, d_wte,
+             C, type, DTYPE_F32, NULL, from > 0);
         gpt2_poll(hooks);
     }
 }

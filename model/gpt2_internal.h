@@ -30,7 +30,8 @@ struct gpt2 {
     float *final_mean, *final_rstd, *losses; /**< [N] */
     size_t chunk;                            /**< rows of the output layer at once */
     float *logits;                           /**< (chunk, V) */
-    void *d_logits;                          /**< act (chunk, V) */
+    size_t kept;                             /**< chunks whose gradients are kept */
+    void *d_logits;                          /**< act (kept * chunk, V) */
     float *work;
 };
 

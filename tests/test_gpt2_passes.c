@@ -89,15 +89,15 @@ Test(gpt2_passes, activation_bytes_are_the_arenas)
     }
 }
 
-/* Logits of all tokens would take 824 MB here; a chunk of them takes 64 MiB, and half of that its
- * gradient. */
+/* Logits of all tokens would take 824 MB here, and their gradients as much again; a chunk of them
+ * takes 64 MiB, and the bf16 gradients of four chunks 128 MiB. */
 Test(gpt2_passes, logits_are_never_whole)
 {
     gpt2_config config = {
         .n_layer = 1, .n_head = 1, .n_embd = 8, .block_size = 1024, .vocab_size = 50304};
     gpt2_shape shape = {.sequences = 4, .length = 1024, .precision = DTYPE_BF16, .training = true};
     size_t bytes = gpt2_activation_bytes(&config, &shape);
-    cr_expect_lt(bytes, (size_t)120 << 20, "%zu bytes", bytes);
+    cr_expect_lt(bytes, (size_t)220 << 20, "%zu bytes", bytes);
 }
 
 Test(gpt2_passes, sizes_that_overflow_are_refused)

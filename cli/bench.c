@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct {
-    uint64_t sequences, length, steps, layers;
+    uint64_t sequences, length, microbatches, steps, layers;
     const char *optimizer;
     bool json, fp32;
 } arguments;
@@ -27,7 +27,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The published 124M job, one micro-batch a step. */
+/* The published 124M job, with fewer micro-batches a step than its 24. */
 static job bench_job(const arguments *a, optimizer_kind kind)
 {
     return (job){
@@ -39,7 +39,7 @@ static job bench_job(const arguments *a, optimizer_kind kind)
                            .block_size = 1024,
                            .vocab_size = 50304},
                   .init = "scratch"},
-        .batch = {.sequences = a->sequences, .length = a->length, .microbatches = 1},
+        .batch = {.sequences = a->sequences, .length = a->length, .microbatches = a->microbatches},
         .steps = 1000,
         .optimizer = {.kind = kind,
                       .ess = 1e10,
@@ -140,9 +140,12 @@ static status run(session *s, arguments *a)
     if (a->steps == 0 || a->steps > STEPS_MOST)
         return fail(STATUS_INPUT, "vario bench: --steps %llu found, 1 to %d expected",
                     (unsigned long long)a->steps, STEPS_MOST);
-    if (a->sequences == 0 || a->length == 0 || a->length > 1024 || a->layers == 0)
-        return fail(STATUS_INPUT, "vario bench: sequences and layers from 1 and a length from 1 to "
-                                  "1024 expected");
+    if (a->sequences == 0 || a->length == 0 || a->length > 1024 || a->layers == 0 ||
+        a->microbatches == 0)
+        return fail(
+            STATUS_INPUT,
+            "vario bench: sequences, micro-batches and layers from 1 and a length from 1 to "
+            "1024 expected");
     if (s->c.size != 1)
         return fail(STATUS_INPUT, "vario bench: a launch of 1 rank expected, %d found", s->c.size);
     session_compute(s, 0);
@@ -153,7 +156,7 @@ static status run(session *s, arguments *a)
     status result = time_steps(s, a, seconds);
     if (result) return result;
     gpt2_config config = bench_job(a, OPTIMIZER_IVON).model.gpt2;
-    double count = (double)(a->sequences * a->length);
+    double count = (double)(a->sequences * a->length * a->microbatches);
     double flops = gpt2_flops_per_token(&config, a->length) * count;
     (a->json ? print_json : print_table)(a, s, rate, seconds, flops, count);
     return STATUS_OK;
@@ -161,10 +164,11 @@ static status run(session *s, arguments *a)
 
 int bench_main(int argc, char **argv)
 {
-    arguments a = {.sequences = 4, .length = 1024, .steps = 3, .layers = 12};
+    arguments a = {.sequences = 4, .length = 1024, .microbatches = 4, .steps = 3, .layers = 12};
     const option options[] = {
         {"--sequences", OPTION_COUNT, &a.sequences, "S", "sequences of a micro-batch (4)"},
         {"--length", OPTION_COUNT, &a.length, "T", "tokens of a sequence (1024)"},
+        {"--microbatches", OPTION_COUNT, &a.microbatches, "G", "micro-batches of a step (4)"},
         {"--layers", OPTION_COUNT, &a.layers, "L", "blocks, 768 wide (12: GPT-2 124M)"},
         {"--steps", OPTION_COUNT, &a.steps, "N", "measured steps of each optimizer (3)"},
         {"--fp32", OPTION_FLAG, &a.fp32, NULL, "fp32 instead of bf16"},

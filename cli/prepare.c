@@ -3,7 +3,26 @@
 #include "cli/verbs.h"
 #include "io/tokens.h"
 
+#include <jansson.h>
 #include <stdio.h>
+
+/* What meta.json says of the new files, and where they are. */
+static status print_json(const char *out)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/meta.json", out);
+    json_error_t error;
+    json_t *result = json_load_file(path, 0, &error);
+    status code = STATUS_OK;
+    if (!result)
+        code = fail(STATUS_IO, "%s: %s", path, error.text);
+    else if (json_object_set_new(result, "out", json_string(out)) != 0)
+        code = fail(STATUS_INPUT, "%s: not UTF-8, cannot be printed as JSON", out);
+    else if (json_dumpf(result, stdout, JSON_SORT_KEYS) != 0 || putchar('\n') == EOF)
+        code = fail(STATUS_IO, "the result cannot be printed");
+    json_decref(result);
+    return code;
+}
 
 int prepare_main(int argc, char **argv)
 {
@@ -36,7 +55,7 @@ int prepare_main(int argc, char **argv)
         result = fail(STATUS_INPUT, "vario prepare: --shard-tokens 0 found, at least 1 expected");
     if (!result) result = tokens_prepare(rest, count, out, valid, shard_tokens);
     if (!result && json)
-        printf("{\"out\": \"%s\", \"vocab_size\": 256}\n", out);
+        result = print_json(out);
     else if (!result && !quiet)
         printf("%s: token files of %zu texts written\n", out, count);
     return options_exit(result, true);

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MOST_SHARDS = 999999 /* six digits: sorted names are the order */ };
+
 typedef struct {
     const char *const *texts;
     size_t count;
@@ -96,6 +98,31 @@ static status write_tokens(source *s, const char *path, uint64_t count)
     return result;
 }
 
+/* A file that an earlier prepare left and this one does not replace: a pattern would name the new
+ * shards and the old one. */
+static status refuse_leftover(const char *path)
+{
+    if (access(path, F_OK) != 0) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: left by an earlier prepare, would be read with the new shards: expected to be "
+                "removed, or another directory",
+                path);
+}
+
+static status check_shards(const char *directory, uint64_t count, uint64_t shard_tokens)
+{
+    char path[4096];
+    uint64_t shards = count <= shard_tokens ? 0 : 1 + (count - 1) / shard_tokens;
+    if (shards > MOST_SHARDS)
+        return fail(STATUS_INPUT,
+                    "%s: %llu shards of %llu tokens found, at most %d shards expected", directory,
+                    (unsigned long long)shards, (unsigned long long)shard_tokens, MOST_SHARDS);
+    snprintf(path, sizeof path, "%s/train.bin", directory);
+    status result = shards > 0 ? refuse_leftover(path) : STATUS_OK;
+    snprintf(path, sizeof path, "%s/train_%06u.bin", directory, (unsigned)shards + 1);
+    return result ? result : refuse_leftover(path);
+}
+
 static status write_train(source *s, const char *directory, uint64_t count, uint64_t shard_tokens)
 {
     char path[4096];
@@ -130,13 +157,14 @@ status tokens_prepare(const char *const *texts, size_t count, const char *direct
     source s = {.texts = texts, .count = count};
     char path[4096];
     status result = measure(&s);
-    if (!result) result = file_make_directories(directory);
     uint64_t last = (uint64_t)((double)s.total * valid), train = s.total - last;
     if (!result && (last < 2 || train < 2))
         result = fail(STATUS_INPUT,
                       "%s: %llu tokens for training and %llu for validation found, at least 2 of "
                       "each expected",
                       texts[0], (unsigned long long)train, (unsigned long long)last);
+    if (!result) result = check_shards(directory, train, shard_tokens);
+    if (!result) result = file_make_directories(directory);
     if (!result) result = write_train(&s, directory, train, shard_tokens);
     snprintf(path, sizeof path, "%s/val.bin", directory);
     if (!result) result = write_tokens(&s, path, last);

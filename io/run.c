@@ -42,6 +42,9 @@ static status take_lock(run *r)
     if (r->lock < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(r->lock, F_SETLK, &whole) != 0) {
+        /* Some cluster file systems are mounted without locks: no other run is to blame. */
+        if (errno != EACCES && errno != EAGAIN)
+            return fail(STATUS_IO, "%s: cannot be locked: %s", path, strerror(errno));
         ssize_t n = read(r->lock, holder, sizeof holder - 1);
         holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
         return fail(STATUS_INPUT, "%s: in use by another run (%s), expected to be free", r->path,
@@ -130,6 +133,23 @@ status run_write_job(run *r, const job *j)
     return result;
 }
 
+/* Whether a row is whole up to `seconds` and of a step that is kept. The text ends in NUL; sscanf
+ * would measure the rest of it again for every row. */
+static bool row_kept(const char *line, uint64_t steps, double *seconds)
+{
+    char *end;
+    unsigned long long step = strtoull(line, &end, 10);
+    if (end == line || *end != ',' || step > steps) return false;
+    const char *count = end + 1;
+    (void)strtoull(count, &end, 10);
+    if (end == count || *end != ',') return false;
+    const char *number = end + 1;
+    double at = strtod(number, &end);
+    if (end == number || *end != ',') return false;
+    *seconds = at;
+    return true;
+}
+
 /* Length of the part of the rows that a checkpoint of `steps` steps has seen. */
 static size_t rows_kept(const char *text, size_t size, uint64_t steps, double *seconds)
 {
@@ -138,12 +158,7 @@ static size_t rows_kept(const char *text, size_t size, uint64_t steps, double *s
     for (size_t row = 0; line < end; row++) {
         const char *next = memchr(line, '\n', (size_t)(end - line));
         if (!next) break; /* a torn last row */
-        unsigned long long step = 0, tokens = 0;
-        double at = 0.0;
-        if (row > 0) {
-            if (sscanf(line, "%llu,%llu,%lf", &step, &tokens, &at) != 3 || step > steps) break;
-            *seconds = at;
-        }
+        if (row > 0 && !row_kept(line, steps, seconds)) break;
         line = next + 1;
         kept = (size_t)(line - text);
     }

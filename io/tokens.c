@@ -4,6 +4,8 @@
 #include "io/file.h"
 #include "kernels/noise.h"
 
+#include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -15,7 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LLMC_HEADER = 1024, LLMC_MAGIC = 20240520, LLMC_VERSION = 1, ROUNDS = 4, SHIFT_ROUND = 15 };
+/* As tokens, both magic numbers begin with a value above 55000: no raw file of GPT-2's vocabulary
+ * is taken for one with a header. */
+enum { LLMC_HEADER = 1024, LLMC_MAGIC = 20240520, LLMC_MAGIC_WIDE = 20240801, LLMC_VERSION = 1 };
+enum { ROUNDS = 4, SHIFT_ROUND = 15 };
 
 typedef struct {
     char *path;
@@ -35,7 +40,8 @@ struct tokens {
 
 static status map_file(shard *s)
 {
-    int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    /* A pipe without a writer must be refused, not waited for. */
+    int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return fail(STATUS_INPUT, "%s: %s", s->path, strerror(errno));
     struct stat info;
     status result = STATUS_OK;
@@ -55,22 +61,28 @@ static status map_file(shard *s)
     return result;
 }
 
+static int32_t header_word(const shard *s, size_t index)
+{
+    uint32_t word;
+    memcpy(&word, (const char *)s->map + index * sizeof word, sizeof word);
+    return (int32_t)le32toh(word);
+}
+
 static status read_llmc(shard *s)
 {
-    int32_t header[3];
-    memcpy(header, s->map, sizeof header);
-    if (header[1] != LLMC_VERSION)
-        return fail(STATUS_INPUT, "%s: header: version %d found, %d expected", s->path, header[1],
-                    LLMC_VERSION);
     if (s->map_bytes < LLMC_HEADER)
         return fail(STATUS_INPUT, "%s: header: %zu bytes found, %d expected", s->path, s->map_bytes,
                     LLMC_HEADER);
+    int32_t version = header_word(s, 1), count = header_word(s, 2);
+    if (version != LLMC_VERSION)
+        return fail(STATUS_INPUT, "%s: header: version %d found, %d expected", s->path, version,
+                    LLMC_VERSION);
     size_t bytes = s->map_bytes - LLMC_HEADER;
-    if (header[2] < 0 || (size_t)header[2] * sizeof(uint16_t) != bytes)
+    if (count < 0 || (size_t)count * sizeof(uint16_t) != bytes)
         return fail(STATUS_INPUT, "%s: header: %d tokens promised, %zu bytes of tokens found",
-                    s->path, header[2], bytes);
+                    s->path, count, bytes);
     s->values = (const uint16_t *)(const void *)((const char *)s->map + LLMC_HEADER);
-    s->count = (uint64_t)header[2];
+    s->count = (uint64_t)count;
     return STATUS_OK;
 }
 
@@ -78,9 +90,11 @@ static status open_shard(shard *s)
 {
     status result = map_file(s);
     if (result) return result;
-    int32_t magic = 0;
-    if (s->map_bytes >= 3 * sizeof magic) memcpy(&magic, s->map, sizeof magic);
+    int32_t magic = s->map_bytes >= sizeof(uint32_t) ? header_word(s, 0) : 0;
     if (magic == LLMC_MAGIC) return read_llmc(s);
+    if (magic == LLMC_MAGIC_WIDE)
+        return fail(STATUS_INPUT, "%s: header: magic %d (4-byte tokens) found, %d expected",
+                    s->path, magic, LLMC_MAGIC);
     if (s->map_bytes % sizeof(uint16_t))
         return fail(STATUS_INPUT, "%s: %zu bytes found, whole 2-byte tokens expected", s->path,
                     s->map_bytes);
@@ -130,17 +144,28 @@ static status open_shards(tokens *t, const glob_t *found)
     return STATUS_OK;
 }
 
+static status find_shards(glob_t *found, const char *pattern)
+{
+    switch (glob(pattern, GLOB_ERR, NULL, found)) {
+    case 0: return STATUS_OK;
+    case GLOB_NOSPACE: return fail(STATUS_NOMEM, "memory to list %s", pattern);
+    case GLOB_ABORTED:
+        return fail(STATUS_INPUT, "%s: a directory of the pattern cannot be read: %s", pattern,
+                    strerror(errno));
+    default:
+        return fail(STATUS_INPUT, "%s: a token file expected, no file of this name found", pattern);
+    }
+}
+
 status tokens_open(tokens **out, const char *pattern, size_t length, size_t vocab_size)
 {
+    assert(length > 0);
     *out = NULL;
     tokens *t = calloc(1, sizeof *t);
     if (!t) return fail(STATUS_NOMEM, "memory for tokens");
     *t = (tokens){.length = length, .vocab_size = vocab_size};
     glob_t found = {0};
-    status result = STATUS_OK;
-    if (glob(pattern, 0, NULL, &found) != 0)
-        result =
-            fail(STATUS_INPUT, "%s: a token file expected, no file of this name found", pattern);
+    status result = find_shards(&found, pattern);
     if (!result) result = open_shards(t, &found);
     globfree(&found);
     if (!result && t->windows == 0)
@@ -224,7 +249,7 @@ static status copy_window(const tokens *t, uint64_t window, uint64_t offset, uin
     uint64_t start = offset + (window - s->first_window) * t->length;
     for (size_t i = 0; i <= t->length; i++) {
         uint64_t at = (start + i) % s->count;
-        uint16_t value = s->values[at];
+        uint16_t value = le16toh(s->values[at]);
         if (value >= t->vocab_size)
             return fail(STATUS_INPUT, "%s: token %llu is %u, below the vocabulary's %zu expected",
                         s->path, (unsigned long long)at, value, t->vocab_size);

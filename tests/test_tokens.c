@@ -111,7 +111,7 @@ static uint64_t permute_again(uint64_t seed, uint32_t epoch, uint64_t p, uint64_
 
 Test(tokens, permutation_is_a_bijection)
 {
-    for (uint64_t W = 1; W < 300; W += W < 20 ? 1 : 37) {
+    for (uint64_t W = 1; W <= 300; W++) {
         char seen[300] = {0};
         for (uint64_t p = 0; p < W; p++) {
             uint64_t v = tokens_permute(1337, 3, p, W);
@@ -156,26 +156,59 @@ static void expect_refused(const char *pattern, size_t T, size_t vocab, const ch
     status_clear();
 }
 
+/* A file with llm.c's header and `bytes` bytes in all, those after the three words 0. */
+static void write_llmc(const char *name, int32_t magic, int32_t version, int32_t count,
+                       size_t bytes)
+{
+    int32_t file[300] = {magic, version, count};
+    cr_assert_leq(bytes, sizeof file);
+    write_file(name, file, bytes);
+}
+
 Test(tokens, bad_files_are_named)
 {
-    int32_t header[256] = {20240520, 1, 100};
     write_file("empty.bin", "", 0);
+    write_file("one.bin", "a", 1);
     write_file("odd.bin", "abc", 3);
     write_tokens("short.bin", 4, 0);
-    write_file("promise.bin", header, sizeof header);
-    header[1] = 2;
-    write_file("version.bin", header, sizeof header);
-    write_file("cut.bin", (int32_t[]){20240520, 1, 0}, 12);
+    write_tokens("set_1.bin", 20, 0);
+    write_file("set_2.bin", "abc", 3);
+    write_llmc("promise.bin", 20240520, 1, 100, 1024);
+    write_llmc("more.bin", 20240520, 1, 10, 1024 + 22);
+    write_llmc("cut_tokens.bin", 20240520, 1, 10, 1024 + 19);
+    write_llmc("negative.bin", 20240520, 1, -4, 1024);
+    write_llmc("few.bin", 20240520, 1, 3, 1024 + 6);
+    write_llmc("version.bin", 20240520, 2, 10, 1024 + 20);
+    write_llmc("version_0.bin", 20240520, 0, 10, 1024 + 20);
+    write_llmc("cut.bin", 20240520, 1, 0, 12);
+    write_llmc("magic_alone.bin", 20240520, 1, 0, 4);
+    write_llmc("cut_header.bin", 20240520, 1, 0, 1023);
+    write_llmc("wide.bin", 20240801, 7, 10, 1024 + 40);
     mkdir(path_of("folder.bin"), 0777);
+    cr_assert_eq(mkfifo(path_of("pipe.bin"), 0666), 0);
+    cr_assert_eq(symlink("nowhere", path_of("dangling.bin")), 0);
     expect_refused("absent.bin", 4, 100, "no file");
     expect_refused("absent_*.bin", 4, 100, "no file");
+    expect_refused("below/absent.bin", 4, 100, "no file");
     expect_refused("empty.bin", 4, 100, "empty");
+    expect_refused("one.bin", 4, 100, "1 bytes");
     expect_refused("odd.bin", 4, 100, "3 bytes");
     expect_refused("short.bin", 4, 100, "4 tokens");
+    expect_refused("set_2.bin", 4, 100, "3 bytes");
     expect_refused("promise.bin", 4, 100, "100 tokens promised");
+    expect_refused("more.bin", 4, 100, "10 tokens promised, 22 bytes");
+    expect_refused("cut_tokens.bin", 4, 100, "10 tokens promised, 19 bytes");
+    expect_refused("negative.bin", 4, 100, "-4 tokens promised");
+    expect_refused("few.bin", 4, 100, "3 tokens");
     expect_refused("version.bin", 4, 100, "version 2");
+    expect_refused("version_0.bin", 4, 100, "version 0");
     expect_refused("cut.bin", 4, 100, "12 bytes");
+    expect_refused("magic_alone.bin", 4, 100, "4 bytes");
+    expect_refused("cut_header.bin", 4, 100, "1023 bytes");
+    expect_refused("wide.bin", 4, 100, "4-byte tokens");
     expect_refused("folder.bin", 4, 100, "no regular file");
+    expect_refused("pipe.bin", 4, 100, "no regular file");
+    expect_refused("dangling.bin", 4, 100, "No such file");
 }
 
 Test(tokens, meta_is_checked)
@@ -247,4 +280,28 @@ Test(tokens, prepare_cuts_shards)
     tokens_close(&t);
     cr_expect_eq(access(path_of("data/train_000003.bin"), F_OK), 0);
     cr_expect_neq(access(path_of("data/train_000004.bin"), F_OK), 0);
+}
+
+/* A pattern over the directory must not read what an earlier prepare wrote. */
+Test(tokens, prepare_refuses_to_mix_with_earlier_shards)
+{
+    char text[100], one[128], data[128];
+    memset(text, 'x', sizeof text);
+    write_file("one.txt", text, sizeof text);
+    snprintf(one, sizeof one, "%s", path_of("one.txt"));
+    snprintf(data, sizeof data, "%s", path_of("data"));
+    const char *texts[] = {one};
+    cr_assert_eq(tokens_prepare(texts, 1, data, 0.1, 40), STATUS_OK);
+    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 30), STATUS_OK, "as many shards");
+    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 50), STATUS_INPUT, "fewer shards");
+    cr_expect(strstr(status_message(), "train_000003.bin"), "%s", status_message());
+    status_clear();
+    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 1000), STATUS_INPUT, "one file");
+    cr_expect(strstr(status_message(), "train_000001.bin"), "%s", status_message());
+    status_clear();
+    snprintf(data, sizeof data, "%s", path_of("other"));
+    cr_assert_eq(tokens_prepare(texts, 1, data, 0.1, 1000), STATUS_OK);
+    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 40), STATUS_INPUT, "shards beside one file");
+    cr_expect(strstr(status_message(), "train.bin"), "%s", status_message());
+    status_clear();
 }

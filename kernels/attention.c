@@ -1,23 +1,39 @@
 /* Causal attention in tiles of 64 x 64 with an online softmax (Milakov and Gimelshein, 2018; Dao
  * et al., 2022): only tiles on and below the diagonal are computed. One thread does all of a head
- * of a sequence, so every sum has one order. Heads are widened to fp32 and padded with zeros to
- * whole tiles first. */
+ * of a sequence, so every sum has one order.
+ *
+ * Operands of the tile products are words (kernels/tile.h): one float, or two bf16 that are
+ * neighbours along the summed dimension. A head's arrays are copied first, padded with zeros to
+ * whole tiles, in the forms that the products want: rows (summed over the head's columns, left),
+ * turned (the same, right) and stacked (summed over positions, right). */
 #include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 #include "kernels/tile.h"
+#include "kernels/turn.h"
 
 #include <math.h>
 #include <omp.h>
 
-/* A head's arrays, padded: T to whole tiles, D (head size) to whole vectors. */
+/* Forms of one of q, k, v and the output's gradient; those not needed are not filled. */
 typedef struct {
+    word *rows;    /* [rows][words] */
+    word *turned;  /* [words][rows] */
+    word *stacked; /* [rows / elements of a word][columns] */
+} forms;
+
+/* A head: T to whole tiles, D (head size) to whole vectors. */
+typedef struct {
+    dtype type;
     size_t T, D, rows, columns;
-    float *q, *k, *v, *o_grad;  /* [rows][columns] */
-    float *k_turned, *v_turned; /* [columns][rows] */
-    float *out, *dk, *dv;       /* [rows][columns] */
-    float *most, *sum;          /* [rows] */
-    float *scores, *grads;      /* [TILE][TILE] */
+    size_t words; /* of a row */
+    float scale;
+    forms q, k, v, o_grad;
+    float *out, *dq, *dk, *dv; /* [rows][columns]; dq shares out's memory */
+    float *most, *sum;         /* [rows]; backward: log-sum-exp, and dO O summed */
+    float *scores, *grads;     /* [TILE][TILE] */
+    float *drops;              /* [TILE][TILE] */
+    word *packed;              /* [TILE][TILE] */
 } head;
 
 typedef struct {
@@ -33,44 +49,85 @@ static size_t round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
-static size_t head_floats(size_t T, size_t D)
+/* Hand out a head's arrays from `work`, or with NULL only count. @return floats taken */
+static size_t head_place(head *h, float *work, dtype type, size_t T, size_t D)
 {
-    size_t rows = round_up(T, TILE), columns = round_up(D, TILE_LANES);
-    return 9 * rows * columns + 2 * rows + 2 * TILE * TILE;
+    size_t columns = round_up(D, TILE_LANES), rows = round_up(T, TILE), n = rows * columns;
+    size_t group = type == DTYPE_BF16 ? 2 : 1, used = 0;
+    *h = (head){.type = type,
+                .T = T,
+                .D = D,
+                .rows = rows,
+                .columns = columns,
+                .words = columns / group,
+                .scale = (float)(1.0 / sqrt((double)D))};
+    forms *all[] = {&h->q, &h->k, &h->v, &h->o_grad};
+    for (size_t i = 0; i < 4; i++) {
+        word **arrays[] = {&all[i]->rows, &all[i]->turned, &all[i]->stacked};
+        for (size_t f = 0; f < (group == 2 ? 3 : 2); f++, used += n / group)
+            *arrays[f] = work ? (word *)(void *)(work + used) : NULL;
+        if (group == 1) all[i]->stacked = all[i]->rows;
+    }
+    struct {
+        float **array;
+        size_t count;
+    } floats[] = {{&h->out, n},
+                  {&h->dk, n},
+                  {&h->dv, n},
+                  {&h->most, rows},
+                  {&h->sum, rows},
+                  {&h->scores, TILE * TILE},
+                  {&h->grads, TILE * TILE},
+                  {&h->drops, TILE * TILE}};
+    for (size_t i = 0; i < sizeof floats / sizeof floats[0]; used += floats[i++].count)
+        *floats[i].array = work ? work + used : NULL;
+    h->packed = work ? (word *)(void *)(work + used) : NULL;
+    h->dq = h->out;
+    return used + TILE * TILE;
 }
 
 size_t attention_work_floats(size_t T, size_t C, size_t NH)
 {
-    return (size_t)omp_get_max_threads() * head_floats(T, C / NH);
+    head h;
+    size_t f32 = head_place(&h, NULL, DTYPE_F32, T, C / NH);
+    size_t pairs = head_place(&h, NULL, DTYPE_BF16, T, C / NH);
+    return (size_t)omp_get_max_threads() * round_up(f32 > pairs ? f32 : pairs, TILE_LANES);
 }
 
-static head head_place(float *work, size_t T, size_t D)
+static head head_open(float *work, dtype type, size_t T, size_t C, size_t NH)
 {
-    head h = {.T = T, .D = D, .rows = round_up(T, TILE), .columns = round_up(D, TILE_LANES)};
-    size_t n = h.rows * h.columns;
-    float **arrays[] = {&h.q,        &h.k,   &h.v,  &h.o_grad, &h.k_turned,
-                        &h.v_turned, &h.out, &h.dk, &h.dv};
-    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) *arrays[i] = work + i * n;
-    h.most = work + 9 * n;
-    h.sum = h.most + h.rows;
-    h.scores = h.sum + h.rows;
-    h.grads = h.scores + TILE * TILE;
+    head h;
+    size_t each = attention_work_floats(T, C, NH) / (size_t)omp_get_max_threads();
+    head_place(&h, work + (size_t)omp_get_thread_num() * each, type, T, C / NH);
     return h;
 }
 
-/* Columns at .. at + D of rows of `stride` elements, widened and padded. */
-CLONES static void load_head(float *out, const head *h, const void *in, dtype type, size_t at,
-                             size_t stride)
+/* Columns at .. at + D of rows of `stride` elements, padded. */
+static void load_rows(word *out, const head *h, const void *in, size_t at, size_t stride)
 {
-    if (h->rows != h->T || h->columns != h->D) memset(out, 0, h->rows * h->columns * sizeof *out);
-    for (size_t t = 0; t < h->T; t++) {
-        float *row = out + t * h->columns;
-        if (type == DTYPE_BF16) {
-            const bf16 *from = (const bf16 *)in + at + t * stride;
-            for (size_t d = 0; d < h->D; d++) row[d] = math_widen(from[d]);
-        } else {
-            memcpy(row, (const float *)in + at + t * stride, h->D * sizeof *row);
-        }
+    size_t element = h->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    if (h->rows != h->T || h->columns != h->D) memset(out, 0, h->rows * h->words * sizeof *out);
+    for (size_t t = 0; t < h->T; t++)
+        memcpy(out + t * h->words, (const char *)in + (at + t * stride) * element, h->D * element);
+}
+
+static void turn(const forms *f, const head *h)
+{
+    turn_words(f->turned, h->rows, f->rows, h->words, h->rows, h->words);
+}
+
+CLONES static void stack_two(word *restrict out, const bf16 *restrict first,
+                             const bf16 *restrict second, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = first[i] | (word)second[i] << 16;
+}
+
+static void stack(const forms *f, const head *h)
+{
+    if (h->type != DTYPE_BF16) return; /* rows are it */
+    for (size_t t = 0; t < h->rows; t += 2) {
+        const bf16 *first = (const bf16 *)(const void *)(f->rows + t * h->words);
+        stack_two(f->stacked + t / 2 * h->columns, first, first + h->columns, h->columns);
     }
 }
 
@@ -88,73 +145,121 @@ CLONES static void store_head(void *out, dtype type, size_t at, size_t stride, c
     }
 }
 
-/* Transpose, 16 rows at a time: they stay in the first cache, and whole lines are written. */
-static void turn(float *restrict out, const float *restrict in, const head *h)
+/* Words of the summed dimension of a tile. */
+static size_t tile_words(const head *h)
 {
-    for (size_t at = 0; at < h->rows; at += TILE_LANES)
-        for (size_t d = 0; d < h->columns; d++)
-            for (size_t t = at; t < at + TILE_LANES; t++)
-                out[d * h->rows + t] = in[t * h->columns + d];
+    return h->type == DTYPE_BF16 ? TILE / 2 : TILE;
 }
 
-static void load_qkv(head *h, const void *qkv, dtype type, size_t b, size_t n, size_t C,
-                     float scale)
+/* out(tile of a, tile of b) = A B^T, summed over the head's columns. */
+static void product_of_rows(const head *h, float *out, const forms *a, size_t i, const forms *b,
+                            size_t j)
 {
-    size_t at = b * h->T * 3 * C + n * h->D;
-    load_head(h->q, h, qkv, type, at, 3 * C);
-    load_head(h->k, h, qkv, type, at + C, 3 * C);
-    load_head(h->v, h, qkv, type, at + 2 * C, 3 * C);
-    turn(h->k_turned, h->k, h);
-    for (size_t i = 0; i < h->rows * h->columns; i++) h->q[i] *= scale;
+    tile_product(h->type, out, TILE, (tile_left){a->rows + i * h->words, h->words, 1},
+                 b->turned + j, h->rows, TILE, TILE, h->words, false);
 }
 
-/* Scores of query tile i and key tile j, minus infinity above the diagonal. */
-static void score_tile(const head *h, size_t i, size_t j)
+/* out += P B, summed over the positions of tile j. */
+static void product_of_stack(const head *h, float *out, tile_left p, const forms *b, size_t j)
 {
-    tile_product(h->scores, TILE, h->q + i * h->columns, h->columns, 1, h->k_turned + j, h->rows,
-                 TILE, TILE, h->columns, false);
-    if (i != j) return;
-    for (size_t r = 0; r < TILE; r++)
-        for (size_t c = r + 1; c < TILE; c++) h->scores[r * TILE + c] = -INFINITY;
+    size_t at = j * tile_words(h) / TILE * h->columns;
+    tile_product(h->type, out, h->columns, p, b->stacked + at, h->columns, TILE, h->columns,
+                 tile_words(h), true);
 }
 
-static void drop_row(float *row, const dropping *drop, const head *h, size_t query, size_t key)
+CLONES static void narrow(bf16 *restrict out, const float *restrict in, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = math_narrow(in[i]);
+}
+
+CLONES static void narrow_two(word *restrict out, const float *restrict first,
+                              const float *restrict second)
+{
+    for (size_t c = 0; c < TILE; c++)
+        out[c] = math_narrow(first[c]) | (word)math_narrow(second[c]) << 16;
+}
+
+/* A tile as left operand, summed over its columns. */
+static tile_left left_of(const head *h, const float *tile)
+{
+    if (h->type != DTYPE_BF16) return (tile_left){(const word *)(const void *)tile, TILE, 1};
+    narrow((bf16 *)(void *)h->packed, tile, TILE * TILE);
+    return (tile_left){h->packed, TILE / 2, 1};
+}
+
+/* A tile's transpose as left operand, summed over the tile's rows. */
+static tile_left left_of_turned(const head *h, const float *tile)
+{
+    if (h->type != DTYPE_BF16) return (tile_left){(const word *)(const void *)tile, 1, TILE};
+    for (size_t r = 0; r < TILE; r += 2)
+        narrow_two(h->packed + r / 2 * TILE, tile + r * TILE, tile + (r + 1) * TILE);
+    return (tile_left){h->packed, 1, TILE};
+}
+
+static dropping drop_of(double dropout, noise_key key, uint64_t index, size_t head_number, size_t T)
+{
+    return (dropping){.dropout = dropout,
+                      .key = key,
+                      .index = index + (uint64_t)head_number * T * T,
+                      .limit = (uint32_t)(dropout * 4294967296.0),
+                      .kept = (float)(1.0 / (1.0 - dropout))};
+}
+
+/* What a query's probabilities of a tile's keys are multiplied by: out[c * stride]. */
+static void draw_drops(float *out, size_t stride, const dropping *drop, const head *h, size_t query,
+                       size_t key)
 {
     uint32_t words[TILE];
     noise_uniform_words(words, drop->key, drop->index + query * h->T + key, TILE);
-    for (size_t c = 0; c < TILE; c++) row[c] = words[c] < drop->limit ? 0.0F : row[c] * drop->kept;
+    for (size_t c = 0; c < TILE; c++) out[c * stride] = words[c] < drop->limit ? 0.0F : drop->kept;
 }
 
-CLONES static float exponentials(float *row, float most)
+CLONES static void multiply(float *restrict row, const float *restrict by, size_t n)
+{
+    for (size_t c = 0; c < n; c++) row[c] *= by[c];
+}
+
+CLONES static float exponentials(float *row, float scale, float most)
 {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
     for (size_t c = 0; c < TILE; c++) {
-        row[c] = math_exp(row[c] - most);
+        row[c] = math_exp(row[c] * scale - most);
         sum += row[c];
     }
     return sum;
 }
 
-CLONES static float largest(const float *row, float most)
+CLONES static float largest(const float *row)
 {
+    float most = -INFINITY;
 #pragma omp simd reduction(max : most)
     for (size_t c = 0; c < TILE; c++) most = row[c] > most ? row[c] : most;
     return most;
+}
+
+CLONES static void shrink(float *out, float factor, size_t n)
+{
+    for (size_t d = 0; d < n; d++) out[d] *= factor;
 }
 
 /* Probabilities of a tile against the running maximum; what was summed before is scaled down. */
 static void soften_tile(const head *h, size_t i, size_t j, const dropping *drop)
 {
     for (size_t r = 0; r < TILE; r++) {
-        float *row = h->scores + r * TILE, *out = h->out + (i + r) * h->columns;
-        float most = largest(row, h->most[i + r]);
-        float shrink = math_exp(h->most[i + r] - most);
-        h->sum[i + r] = h->sum[i + r] * shrink + exponentials(row, most);
+        float *row = h->scores + r * TILE, before = h->most[i + r];
+        if (i == j)
+            for (size_t c = r + 1; c < TILE; c++) row[c] = -INFINITY;
+        float most = largest(row) * h->scale;
+        if (most < before) most = before;
+        float factor = math_exp(before - most);
+        h->sum[i + r] = h->sum[i + r] * factor + exponentials(row, h->scale, most);
         h->most[i + r] = most;
-        if (shrink != 1.0F)
-            for (size_t d = 0; d < h->columns; d++) out[d] *= shrink;
-        if (drop->dropout > 0.0) drop_row(row, drop, h, i + r, j);
+        if (factor != 1.0F) shrink(h->out + (i + r) * h->columns, factor, h->columns);
+        if (drop->dropout > 0.0) {
+            draw_drops(h->drops, 1, drop, h, i + r, j);
+            multiply(row, h->drops, TILE);
+        }
     }
 }
 
@@ -167,89 +272,103 @@ static void forward_head(head *h, float *lse, const dropping *drop)
     }
     for (size_t i = 0; i < h->rows; i += TILE) {
         for (size_t j = 0; j <= i; j += TILE) {
-            score_tile(h, i, j);
+            product_of_rows(h, h->scores, &h->q, i, &h->k, j);
             soften_tile(h, i, j, drop);
-            tile_product(h->out + i * h->columns, h->columns, h->scores, TILE, 1,
-                         h->v + j * h->columns, h->columns, TILE, h->columns, TILE, true);
+            product_of_stack(h, h->out + i * h->columns, left_of(h, h->scores), &h->v, j);
         }
         for (size_t r = i; r < i + TILE; r++) {
-            float inverse = 1.0F / h->sum[r];
-            for (size_t d = 0; d < h->columns; d++) h->out[r * h->columns + d] *= inverse;
+            shrink(h->out + r * h->columns, 1.0F / h->sum[r], h->columns);
             if (r < h->T) lse[r] = h->most[r] + logf(h->sum[r]);
         }
     }
-}
-
-static dropping drop_of(double dropout, noise_key key, uint64_t index, size_t head_number, size_t T)
-{
-    return (dropping){.dropout = dropout,
-                      .key = key,
-                      .index = index + (uint64_t)head_number * T * T,
-                      .limit = (uint32_t)(dropout * 4294967296.0),
-                      .kept = (float)(1.0 / (1.0 - dropout))};
 }
 
 void attention_forward(void *out, float *lse, const void *qkv, dtype type, size_t B, size_t T,
                        size_t C, size_t NH, double dropout, noise_key key, uint64_t index,
                        float *work)
 {
-    size_t D = C / NH;
-    float scale = (float)(1.0 / sqrt((double)D));
 #pragma omp parallel for schedule(static)
     for (size_t bn = 0; bn < B * NH; bn++) {
-        size_t b = bn / NH, n = bn % NH;
-        head h = head_place(work + (size_t)omp_get_thread_num() * head_floats(T, D), T, D);
+        size_t b = bn / NH, n = bn % NH, D = C / NH, at = b * T * 3 * C + n * D;
+        head h = head_open(work, type, T, C, NH);
         dropping drop = drop_of(dropout, key, index, bn, T);
-        load_qkv(&h, qkv, type, b, n, C, scale);
+        load_rows(h.q.rows, &h, qkv, at, 3 * C);
+        load_rows(h.k.rows, &h, qkv, at + C, 3 * C);
+        load_rows(h.v.rows, &h, qkv, at + 2 * C, 3 * C);
+        turn(&h.k, &h);
+        stack(&h.v, &h);
         forward_head(&h, lse + bn * T, &drop);
         store_head(out, type, b * T * C + n * D, C, &h, h.out);
     }
 }
 
-/* Gradients of the scores of a tile, from the probabilities in `scores` and their gradients:
- * dS = P (dP - rowsum(dO O)). With dropout, P is left as it was multiplied with V. */
-CLONES static void tile_grads(const head *h, size_t i, size_t j, const float *lse,
-                              const dropping *drop)
+/* The backward pass has its tiles transposed: a row is a key, a column a query, so that P^T and
+ * dS^T are left operands as they are. From the scores and the gradients of the probabilities:
+ * scores become P (as it was multiplied with V, so dropped), grads dS = P (dP - rowsum(dO O))
+ * scale. */
+CLONES static void gradient_row(float *restrict p, float *restrict g, const float *restrict lse,
+                                const float *restrict dot, float scale)
 {
+#pragma omp simd
     for (size_t r = 0; r < TILE; r++) {
-        float *p = h->scores + r * TILE, *g = h->grads + r * TILE, dot = h->sum[i + r];
-        float row_lse = i + r < h->T ? lse[i + r] : INFINITY;
-#pragma omp simd
-        for (size_t c = 0; c < TILE; c++) p[c] = math_exp(p[c] - row_lse);
-        if (drop->dropout > 0.0) drop_row(g, drop, h, i + r, j);
-#pragma omp simd
-        for (size_t c = 0; c < TILE; c++) g[c] = p[c] * (g[c] - dot);
-        if (drop->dropout > 0.0) drop_row(p, drop, h, i + r, j);
+        p[r] = math_exp(p[r] * scale - lse[r]);
+        g[r] = p[r] * (g[r] - dot[r]) * scale;
     }
 }
 
-static void backward_head(head *h, const float *lse, const dropping *drop)
+static void gradient_tile(const head *h, size_t i, size_t j, const dropping *drop)
 {
-    size_t W = h->columns;
-    float *dq = h->out; /* its last use, in `sum`, is over */
-    memset(dq, 0, h->rows * W * sizeof *dq);
-    memset(h->dk, 0, h->rows * W * sizeof *h->dk);
-    memset(h->dv, 0, h->rows * W * sizeof *h->dv);
-    for (size_t i = 0; i < h->rows; i += TILE)
-        for (size_t j = 0; j <= i; j += TILE) {
-            score_tile(h, i, j);
-            tile_product(h->grads, TILE, h->o_grad + i * W, W, 1, h->v_turned + j, h->rows, TILE,
-                         TILE, W, false);
-            tile_grads(h, i, j, lse, drop);
-            tile_product(dq + i * W, W, h->grads, TILE, 1, h->k + j * W, W, TILE, W, TILE, true);
-            tile_product(h->dk + j * W, W, h->grads, 1, TILE, h->q + i * W, W, TILE, W, TILE, true);
-            tile_product(h->dv + j * W, W, h->scores, 1, TILE, h->o_grad + i * W, W, TILE, W, TILE,
-                         true);
+    bool drops = drop->dropout > 0.0;
+    if (drops)
+        for (size_t r = 0; r < TILE; r++) draw_drops(h->drops + r, TILE, drop, h, i + r, j);
+    for (size_t c = 0; c < TILE; c++) {
+        float *p = h->scores + c * TILE, *g = h->grads + c * TILE;
+        if (i == j)
+            for (size_t r = 0; r < c; r++) p[r] = -INFINITY;
+        if (drops) multiply(g, h->drops + c * TILE, TILE);
+        gradient_row(p, g, h->most + i, h->sum + i, h->scale);
+        if (drops) multiply(p, h->drops + c * TILE, TILE);
+    }
+}
+
+static void backward_head(head *h, const dropping *drop)
+{
+    float *sums[] = {h->dq, h->dk, h->dv};
+    for (int s = 0; s < 3; s++) memset(sums[s], 0, h->rows * h->columns * sizeof *sums[s]);
+    for (size_t j = 0; j < h->rows; j += TILE)
+        for (size_t i = j; i < h->rows; i += TILE) {
+            product_of_rows(h, h->scores, &h->k, j, &h->q, i);
+            product_of_rows(h, h->grads, &h->v, j, &h->o_grad, i);
+            gradient_tile(h, i, j, drop);
+            product_of_stack(h, h->dv + j * h->columns, left_of(h, h->scores), &h->o_grad, i);
+            product_of_stack(h, h->dk + j * h->columns, left_of(h, h->grads), &h->q, i);
+            product_of_stack(h, h->dq + i * h->columns, left_of_turned(h, h->grads), &h->k, j);
         }
 }
 
-static void row_dots(head *h)
+CLONES static float row_dot(const void *a, const void *b, dtype type, size_t n)
 {
-    for (size_t r = 0; r < h->rows; r++) {
-        float sum = 0.0F;
-        for (size_t d = 0; d < h->columns; d++)
-            sum += h->out[r * h->columns + d] * h->o_grad[r * h->columns + d];
-        h->sum[r] = sum;
+    float sum = 0.0F;
+    if (type == DTYPE_BF16) {
+        const bf16 *x = a, *y = b;
+#pragma omp simd reduction(+ : sum)
+        for (size_t d = 0; d < n; d++) sum += math_widen(x[d]) * math_widen(y[d]);
+    } else {
+        const float *x = a, *y = b;
+#pragma omp simd reduction(+ : sum)
+        for (size_t d = 0; d < n; d++) sum += x[d] * y[d];
+    }
+    return sum;
+}
+
+/* Rows beyond T get probabilities of 0. */
+static void load_row_sums(head *h, const float *lse, const void *out, size_t at, size_t stride)
+{
+    size_t element = h->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    for (size_t t = 0; t < h->rows; t++) {
+        const char *row = (const char *)out + (at + t * stride) * element;
+        h->most[t] = t < h->T ? lse[t] : INFINITY;
+        h->sum[t] = t < h->T ? row_dot(row, h->o_grad.rows + t * h->words, h->type, h->D) : 0.0F;
     }
 }
 
@@ -257,22 +376,24 @@ void attention_backward(void *dqkv, const void *dout, const void *qkv, const voi
                         const float *lse, dtype type, size_t B, size_t T, size_t C, size_t NH,
                         double dropout, noise_key key, uint64_t index, float *work)
 {
-    size_t D = C / NH;
-    float scale = (float)(1.0 / sqrt((double)D));
 #pragma omp parallel for schedule(static)
     for (size_t bn = 0; bn < B * NH; bn++) {
-        size_t b = bn / NH, n = bn % NH, at = b * T * 3 * C + n * D;
-        head h = head_place(work + (size_t)omp_get_thread_num() * head_floats(T, D), T, D);
+        size_t b = bn / NH, n = bn % NH, D = C / NH;
+        size_t at = b * T * 3 * C + n * D, out_at = b * T * C + n * D;
+        head h = head_open(work, type, T, C, NH);
         dropping drop = drop_of(dropout, key, index, bn, T);
-        load_qkv(&h, qkv, type, b, n, C, scale);
-        turn(h.v_turned, h.v, &h);
-        load_head(h.o_grad, &h, dout, type, b * T * C + n * D, C);
-        load_head(h.out, &h, out, type, b * T * C + n * D, C);
-        row_dots(&h);
-        backward_head(&h, lse + bn * T, &drop);
-        /* q carries the scale, so dk has it; dq gets it here. */
-        for (size_t i = 0; i < h.rows * h.columns; i++) h.out[i] *= scale;
-        store_head(dqkv, type, at, 3 * C, &h, h.out);
+        load_rows(h.q.rows, &h, qkv, at, 3 * C);
+        load_rows(h.k.rows, &h, qkv, at + C, 3 * C);
+        load_rows(h.v.rows, &h, qkv, at + 2 * C, 3 * C);
+        load_rows(h.o_grad.rows, &h, dout, out_at, C);
+        load_row_sums(&h, lse + bn * T, out, out_at, C);
+        turn(&h.q, &h);
+        turn(&h.o_grad, &h);
+        stack(&h.q, &h);
+        stack(&h.k, &h);
+        stack(&h.o_grad, &h);
+        backward_head(&h, &drop);
+        store_head(dqkv, type, at, 3 * C, &h, h.dq);
         store_head(dqkv, type, at + C, 3 * C, &h, h.dk);
         store_head(dqkv, type, at + 2 * C, 3 * C, &h, h.dv);
     }

@@ -1,5 +1,9 @@
-/* Matrix products by oneDNN: one cached primitive a shape. */
+/* Matrix products by oneDNN: one cached primitive a shape. The library's products are fastest with
+ * a plain left operand and a right operand in a blocked layout of its own; bringing them there
+ * costs less than it saves, but for few rows. */
+#include "base/memory.h"
 #include "kernels/kernels.h"
+#include "kernels/turn.h"
 
 #include <assert.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -9,7 +13,7 @@
 
 typedef struct {
     size_t m, n, k, lda, ldb, ldc;
-    bool transpose_a, transpose_b, bias, accumulate;
+    bool transpose_a, transpose_b, packed, bias, accumulate;
     dtype type, out_type;
 } shape;
 
@@ -21,15 +25,34 @@ typedef struct entry {
     struct entry *next;
 } entry;
 
-enum { TURN_LEAST = 1024 /* rows from which turning a source pays */ };
+/* How a right operand of this shape is brought into the library's layout. */
+typedef struct packing {
+    size_t n, k, ldb;
+    bool transpose_b;
+    dtype type;
+    dnnl_memory_desc_t layout;
+    dnnl_primitive_t reorder;
+    dnnl_memory_t from, to;
+    struct packing *next;
+} packing;
+
+typedef struct {
+    void *data;
+    size_t bytes;
+} buffer;
+
+enum {
+    TURN_LEAST = 1024, /* sums and columns from which turning a left operand pays */
+    TURN_STRIP = 32,
+    PACK_LEAST = 64,    /* rows from which packing a right operand pays */
+    LAYOUT_ROWS = 1024, /* for which the library is asked for its layout */
+};
 
 static dnnl_engine_t engine;
 static dnnl_stream_t stream;
 static entry *entries;
-static void *scratch;
-static size_t scratch_bytes;
-static bf16 *turned; /* a source, transposed */
-static size_t turned_bytes;
+static packing *packings;
+static buffer scratch, turned, packed; /* the library's, a left operand, a right one */
 
 /* A library that fails on shapes that it accepted is a bug here, not the user's. */
 static void check(dnnl_status_t result, const char *call)
@@ -39,7 +62,7 @@ static void check(dnnl_status_t result, const char *call)
     abort();
 }
 
-static bool native_bf16(void)
+bool kernels_native_bf16(void)
 {
 #if defined(__x86_64__)
     dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
@@ -55,7 +78,7 @@ bool kernels_open(void)
         check(dnnl_engine_create(&engine, dnnl_cpu, 0), "engine");
         check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "stream");
     }
-    return native_bf16();
+    return kernels_native_bf16();
 }
 
 static void entry_free(entry *e)
@@ -67,23 +90,44 @@ static void entry_free(entry *e)
     free(e);
 }
 
+static void packing_free(packing *p)
+{
+    if (p->reorder) dnnl_primitive_destroy(p->reorder);
+    if (p->from) dnnl_memory_destroy(p->from);
+    if (p->to) dnnl_memory_destroy(p->to);
+    free(p);
+}
+
+static void *buffer_of(buffer *b, size_t bytes)
+{
+    if (bytes > b->bytes) {
+        free(b->data);
+        b->bytes = memory_round(bytes);
+        b->data = aligned_alloc(MEMORY_ALIGNMENT, b->bytes);
+        check(b->data ? dnnl_success : dnnl_out_of_memory, "memory for operands");
+    }
+    return b->data;
+}
+
 void kernels_close(void)
 {
-    while (entries) {
-        entry *next = entries->next;
+    for (entry *next; entries; entries = next) {
+        next = entries->next;
         entry_free(entries);
-        entries = next;
+    }
+    for (packing *next; packings; packings = next) {
+        next = packings->next;
+        packing_free(packings);
     }
     if (stream) dnnl_stream_destroy(stream);
     if (engine) dnnl_engine_destroy(engine);
-    free(scratch);
-    free(turned);
-    turned = NULL;
-    turned_bytes = 0;
     stream = NULL;
     engine = NULL;
-    scratch = NULL;
-    scratch_bytes = 0;
+    buffer *buffers[] = {&scratch, &turned, &packed};
+    for (int i = 0; i < 3; i++) {
+        free(buffers[i]->data);
+        *buffers[i] = (buffer){0};
+    }
 }
 
 const char *kernels_instruction_set(void)
@@ -112,15 +156,9 @@ const char *kernels_library_version(void)
     return text;
 }
 
-static void *scratch_of(size_t bytes)
+static dnnl_data_type_t data_type(dtype type)
 {
-    if (bytes > scratch_bytes) {
-        free(scratch);
-        scratch_bytes = (bytes + 4095) / 4096 * 4096;
-        scratch = aligned_alloc(4096, scratch_bytes);
-        check(scratch ? dnnl_success : dnnl_out_of_memory, "scratchpad");
-    }
-    return scratch;
+    return type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
 static dnnl_memory_desc_t describe(size_t rows, size_t columns, size_t ld, bool transposed,
@@ -129,8 +167,7 @@ static dnnl_memory_desc_t describe(size_t rows, size_t columns, size_t ld, bool 
     dnnl_memory_desc_t d;
     dnnl_dims_t dims = {(dnnl_dim_t)rows, (dnnl_dim_t)columns};
     dnnl_dims_t strides = {transposed ? 1 : (dnnl_dim_t)ld, transposed ? (dnnl_dim_t)ld : 1};
-    check(dnnl_memory_desc_init_by_strides(&d, 2, dims, type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32,
-                                           strides),
+    check(dnnl_memory_desc_init_by_strides(&d, 2, dims, data_type(type), strides),
           "memory descriptor");
     return d;
 }
@@ -151,11 +188,70 @@ static dnnl_primitive_attr_t make_attributes(bool accumulate)
     return attributes;
 }
 
-/* NULL when the library has no such product here (bf16 on an old processor). */
+/* The layout that the library likes best for right operands; plain when it has no such product. */
+static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
+{
+    dnnl_memory_desc_t right, best = describe(k, n, n, false, type);
+    dnnl_memory_desc_t left = describe(LAYOUT_ROWS, k, k, false, type);
+    dnnl_memory_desc_t out = describe(LAYOUT_ROWS, n, n, false, DTYPE_F32);
+    dnnl_dims_t dims = {(dnnl_dim_t)k, (dnnl_dim_t)n};
+    dnnl_matmul_desc_t operation;
+    dnnl_primitive_desc_t description;
+    check(dnnl_memory_desc_init_by_tag(&right, 2, dims, data_type(type), dnnl_format_tag_any),
+          "any layout");
+    check(dnnl_matmul_desc_init(&operation, &left, &right, NULL, &out), "matmul descriptor");
+    if (dnnl_primitive_desc_create(&description, &operation, NULL, engine, NULL) != dnnl_success)
+        return best;
+    best = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+    dnnl_primitive_desc_destroy(description);
+    return best;
+}
+
+static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dtype type)
+{
+    for (packing *p = packings; p; p = p->next)
+        if (p->n == n && p->k == k && p->ldb == ldb && p->transpose_b == transpose_b &&
+            p->type == type)
+            return p;
+    packing *p = calloc(1, sizeof *p);
+    check(p ? dnnl_success : dnnl_out_of_memory, "cache");
+    *p = (packing){n,    k,    ldb,  transpose_b, type, best_layout(n, k, type),
+                   NULL, NULL, NULL, packings};
+    packings = p;
+    dnnl_memory_desc_t plain = describe(k, n, ldb, transpose_b, type);
+    dnnl_primitive_desc_t description;
+    check(
+        dnnl_reorder_primitive_desc_create(&description, &plain, engine, &p->layout, engine, NULL),
+        "reorder descriptor");
+    check(dnnl_primitive_create(&p->reorder, description), "reorder");
+    dnnl_primitive_desc_destroy(description);
+    check(dnnl_memory_create(&p->from, &plain, engine, DNNL_MEMORY_NONE), "memory");
+    check(dnnl_memory_create(&p->to, &p->layout, engine, DNNL_MEMORY_NONE), "memory");
+    return p;
+}
+
+size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
+{
+    return dnnl_memory_desc_get_size(&packing_of(n, k, n, false, type)->layout);
+}
+
+void gemm_pack(void *out, size_t n, size_t k, const void *b, size_t ldb, bool transpose_b,
+               dtype type)
+{
+    packing *p = packing_of(n, k, ldb, transpose_b, type);
+    void *from;
+    memcpy(&from, &b, sizeof from);
+    check(dnnl_memory_set_data_handle(p->from, from), "data");
+    check(dnnl_memory_set_data_handle(p->to, out), "data");
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, p->from}, {DNNL_ARG_TO, p->to}};
+    check(dnnl_primitive_execute(p->reorder, stream, 2, arguments), "execute");
+}
+
 static entry *entry_make(const shape *s)
 {
     dnnl_memory_desc_t d[4] = {describe(s->m, s->k, s->lda, s->transpose_a, s->type),
-                               describe(s->k, s->n, s->ldb, s->transpose_b, s->type),
+                               s->packed ? packing_of(s->n, s->k, s->n, false, s->type)->layout
+                                         : describe(s->k, s->n, s->ldb, s->transpose_b, s->type),
                                describe(s->m, s->n, s->ldc, false, s->out_type),
                                describe(1, s->n, s->n, false, DTYPE_F32)};
     dnnl_matmul_desc_t operation;
@@ -163,10 +259,9 @@ static entry *entry_make(const shape *s)
           "matmul descriptor");
     dnnl_primitive_attr_t attributes = make_attributes(s->accumulate);
     dnnl_primitive_desc_t description;
-    dnnl_status_t found =
-        dnnl_primitive_desc_create(&description, &operation, attributes, engine, NULL);
+    check(dnnl_primitive_desc_create(&description, &operation, attributes, engine, NULL),
+          "primitive descriptor");
     dnnl_primitive_attr_destroy(attributes);
-    if (found != dnnl_success) return NULL;
     entry *e = calloc(1, sizeof *e);
     check(e ? dnnl_success : dnnl_out_of_memory, "cache");
     e->key = *s;
@@ -176,7 +271,7 @@ static entry *entry_make(const shape *s)
     const dnnl_memory_desc_t *pad =
         dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
     check(dnnl_memory_create(&e->scratchpad, pad, engine, DNNL_MEMORY_NONE), "scratchpad");
-    scratch_of(dnnl_memory_desc_get_size(pad));
+    buffer_of(&scratch, dnnl_memory_desc_get_size(pad));
     dnnl_primitive_desc_destroy(description);
     return e;
 }
@@ -185,7 +280,7 @@ static bool same(const shape *a, const shape *b)
 {
     return a->m == b->m && a->n == b->n && a->k == b->k && a->lda == b->lda && a->ldb == b->ldb &&
            a->ldc == b->ldc && a->transpose_a == b->transpose_a &&
-           a->transpose_b == b->transpose_b && a->bias == b->bias &&
+           a->transpose_b == b->transpose_b && a->packed == b->packed && a->bias == b->bias &&
            a->accumulate == b->accumulate && a->type == b->type && a->out_type == b->out_type;
 }
 
@@ -194,7 +289,6 @@ static entry *find(const shape *s)
     for (entry *e = entries; e; e = e->next)
         if (same(&e->key, s)) return e;
     entry *e = entry_make(s);
-    if (!e) return NULL;
     e->next = entries;
     entries = e;
     return e;
@@ -224,56 +318,62 @@ static void gemm_widened(const shape *s, const void *a, const void *b, void *out
     free(wide_b);
 }
 
-typedef bf16 eight __attribute__((vector_size(16), may_alias, aligned(2)));
-
-#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-
-/* An 8 x 8 block transposed: three rounds of interleaving rows i and i + 4. */
-static void turn_block(bf16 *restrict out, size_t ldo, const bf16 *restrict in, size_t ld)
-{
-    eight x[8], y[8];
-    for (size_t i = 0; i < 8; i++) x[i] = *(const eight *)(in + i * ld);
-    for (int round = 0; round < 3; round++) {
-        for (size_t i = 0; i < 4; i++) {
-            y[2 * i] = LOW(x[i], x[i + 4]);
-            y[2 * i + 1] = HIGH(x[i], x[i + 4]);
-        }
-        memcpy(x, y, sizeof x);
-    }
-    for (size_t i = 0; i < 8; i++) *(eight *)(out + i * ldo) = x[i];
-}
-
-/* (rows, columns) to (columns, rows); 32 columns at a time, so that written lines stay cached. */
-static void turn(bf16 *restrict out, const bf16 *restrict in, size_t rows, size_t columns,
-                 size_t ld)
-{
-    enum { STRIP = 32 };
-    size_t whole = rows / 8 * 8;
-#pragma omp parallel for schedule(static)
-    for (size_t at = 0; at < columns; at += STRIP) {
-        size_t end = at + STRIP < columns ? at + STRIP : columns, fit = at + (end - at) / 8 * 8;
-        for (size_t i = 0; i < whole; i += 8)
-            for (size_t j = at; j < fit; j += 8)
-                turn_block(out + j * rows + i, rows, in + i * ld + j, ld);
-        for (size_t j = at; j < end; j++)
-            for (size_t i = j < fit ? whole : 0; i < rows; i++) out[j * rows + i] = in[i * ld + j];
-    }
-}
-
-/* The library multiplies a transposed bf16 source 13% slower than a plain one (Zen 5, weight
- * gradients of GPT-2 124M); turning it first takes a tenth of that. */
+/* The library multiplies a transposed source about 10% slower than a plain one (Zen 5, weight
+ * gradients of GPT-2 124M). Turning it first reads and writes m k elements, so pays for large n. */
 static const void *turned_source(const shape *s, const void *a)
 {
-    size_t bytes = s->m * s->k * sizeof(bf16);
-    if (bytes > turned_bytes) {
-        free(turned);
-        turned_bytes = (bytes + 4095) / 4096 * 4096;
-        turned = aligned_alloc(4096, turned_bytes);
-        check(turned ? dnnl_success : dnnl_out_of_memory, "transpose");
+    size_t element = s->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    char *out = buffer_of(&turned, s->m * s->k * element);
+#pragma omp parallel for schedule(static)
+    for (size_t at = 0; at < s->m; at += TURN_STRIP) {
+        size_t columns = s->m - at < TURN_STRIP ? s->m - at : TURN_STRIP;
+        if (s->type == DTYPE_BF16)
+            turn_halves((bf16 *)(void *)out + at * s->k, s->k, (const bf16 *)a + at, s->lda, s->k,
+                        columns);
+        else
+            turn_words((uint32_t *)(void *)out + at * s->k, s->k, (const uint32_t *)a + at, s->lda,
+                       s->k, columns);
     }
-    turn(turned, a, s->k, s->m, s->lda);
-    return turned;
+    return out;
+}
+
+static void execute(const entry *e, const void *a, const void *b, void *out, const float *bias)
+{
+    void *handles[4];
+    memcpy(&handles[0], &a, sizeof a);
+    memcpy(&handles[1], &b, sizeof b);
+    handles[2] = out;
+    memcpy(&handles[3], &bias, sizeof bias);
+    for (int i = 0; i < (bias ? 4 : 3); i++)
+        check(dnnl_memory_set_data_handle(e->memory[i], handles[i]), "data");
+    check(dnnl_memory_set_data_handle(e->scratchpad, scratch.data), "data");
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, e->memory[0]},
+                                   {DNNL_ARG_WEIGHTS, e->memory[1]},
+                                   {DNNL_ARG_DST, e->memory[2]},
+                                   {DNNL_ARG_SCRATCHPAD, e->scratchpad},
+                                   {DNNL_ARG_BIAS, e->memory[3]}};
+    check(dnnl_primitive_execute(e->primitive, stream, bias ? 5 : 4, arguments), "execute");
+}
+
+static void multiply(shape s, const void *a, const void *b, void *out, const float *bias)
+{
+    assert(engine);
+    if (s.transpose_a && s.k >= TURN_LEAST && s.n >= TURN_LEAST) {
+        a = turned_source(&s, a);
+        s.transpose_a = false;
+        s.lda = s.k;
+    }
+    if (!s.packed && s.m >= PACK_LEAST) {
+        void *to = buffer_of(&packed, gemm_packed_bytes(s.n, s.k, s.type));
+        gemm_pack(to, s.n, s.k, b, s.ldb, s.transpose_b, s.type);
+        b = to;
+        s.packed = true;
+    }
+    if (s.packed) {
+        s.transpose_b = false;
+        s.ldb = s.n;
+    }
+    execute(find(&s), a, b, out, bias);
 }
 
 void gemm(size_t m, size_t n, size_t k, const void *a, size_t lda, bool transpose_a, const void *b,
@@ -292,30 +392,26 @@ void gemm(size_t m, size_t n, size_t k, const void *a, size_t lda, bool transpos
                .accumulate = accumulate,
                .type = type,
                .out_type = out_type};
-    assert(engine);
-    if (type == DTYPE_BF16 && transpose_a && k >= TURN_LEAST && native_bf16()) {
-        a = turned_source(&s, a);
-        s.transpose_a = false;
-        s.lda = k;
-    }
-    entry *e = find(&s);
-    if (!e) {
-        assert(type == DTYPE_BF16);
+    if (type == DTYPE_BF16 && !kernels_native_bf16())
         gemm_widened(&s, a, b, out, bias);
-        return;
-    }
-    void *handles[4];
-    memcpy(&handles[0], &a, sizeof a);
-    memcpy(&handles[1], &b, sizeof b);
-    handles[2] = out;
-    memcpy(&handles[3], &bias, sizeof bias);
-    for (int i = 0; i < (bias ? 4 : 3); i++)
-        check(dnnl_memory_set_data_handle(e->memory[i], handles[i]), "data");
-    check(dnnl_memory_set_data_handle(e->scratchpad, scratch_of(0)), "data");
-    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, e->memory[0]},
-                                   {DNNL_ARG_WEIGHTS, e->memory[1]},
-                                   {DNNL_ARG_DST, e->memory[2]},
-                                   {DNNL_ARG_SCRATCHPAD, e->scratchpad},
-                                   {DNNL_ARG_BIAS, e->memory[3]}};
-    check(dnnl_primitive_execute(e->primitive, stream, bias ? 5 : 4, arguments), "execute");
+    else
+        multiply(s, a, b, out, bias);
+}
+
+void gemm_packed(size_t m, size_t n, size_t k, const void *a, size_t lda, const void *b, void *out,
+                 size_t ldc, dtype type, dtype out_type)
+{
+    shape s = {.m = m,
+               .n = n,
+               .k = k,
+               .lda = lda,
+               .ldb = n,
+               .ldc = ldc,
+               .packed = true,
+               .type = type,
+               .out_type = out_type};
+    if (type == DTYPE_BF16 && !kernels_native_bf16())
+        gemm_widened(&s, a, b, out, NULL); /* packed is plain there */
+    else
+        multiply(s, a, b, out, NULL);
 }

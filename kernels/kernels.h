@@ -22,6 +22,7 @@ void convert(void *out, dtype out_type, const void *in, dtype in_type, size_t co
 /** Prepare the library for this number of threads and choose instructions; call once.
  * @return whether bf16 products are native here */
 bool kernels_open(void);
+bool kernels_native_bf16(void);            /**< as kernels_open says */
 void kernels_close(void);                  /**< frees cached primitives */
 const char *kernels_instruction_set(void); /**< e.g. "avx512_core_bf16" */
 const char *kernels_library_version(void); /**< "oneDNN 2.6.3" */
@@ -35,6 +36,14 @@ const char *kernels_library_version(void); /**< "oneDNN 2.6.3" */
 void gemm(size_t m, size_t n, size_t k, const void *a, size_t lda, bool transpose_a, const void *b,
           size_t ldb, bool transpose_b, void *out, size_t ldc, dtype type, dtype out_type,
           const float *bias, bool accumulate);
+
+/** A right operand that several products share, in the layout that products like best here: bytes
+ * of B (K, N), B brought there (stored as for gemm), and out(M, N) = A(M, K) B with it. */
+size_t gemm_packed_bytes(size_t n, size_t k, dtype type);
+void gemm_pack(void *packed, size_t n, size_t k, const void *b, size_t ldb, bool transpose_b,
+               dtype type);
+void gemm_packed(size_t m, size_t n, size_t k, const void *a, size_t lda, const void *packed,
+                 void *out, size_t ldc, dtype type, dtype out_type);
 
 /** residual(N, C) = wte[token] + wpe[position]; wte, wpe in type. positions are n mod T. */
 void embedding_forward(float *residual, const void *wte, const void *wpe, dtype type,

@@ -1,73 +1,109 @@
-/* Four rows by four vectors of accumulators. This file is compiled with contraction on: here a
- * fused multiply-add is what is wanted, and one kernel serves all callers. */
+/* Four rows by four vectors of accumulators, or by one. This file is compiled with contraction on:
+ * here a fused multiply-add is what is wanted, and one kernel serves all callers. */
 #include "kernels/tile.h"
 
 #include "kernels/clones.h"
+#include "kernels/kernels.h"
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { ROWS = 4 };
+
 typedef float lanes __attribute__((vector_size(TILE_LANES * sizeof(float))));
+typedef word words __attribute__((vector_size(TILE_LANES * sizeof(word))));
 typedef float unaligned_lanes
     __attribute__((vector_size(TILE_LANES * sizeof(float)), aligned(4), may_alias));
+typedef word unaligned_words
+    __attribute__((vector_size(TILE_LANES * sizeof(word)), aligned(4), may_alias));
 
-/* Macros, since a function that returns vectors has another calling convention in each clone. */
-#define LOAD(p) ((lanes) * (const unaligned_lanes *)(const void *)(p))
-#define STORE(p, x) (*(unaligned_lanes *)(void *)(p) = (unaligned_lanes)(x))
-
-CLONES static void four_by_four(float *out, size_t ldc, const float *a, size_t row, size_t column,
-                                const float *b, size_t ldb, size_t k, bool accumulate)
+static inline float as_float(word x)
 {
-    lanes c00 = {0}, c01 = {0}, c02 = {0}, c03 = {0}, c10 = {0}, c11 = {0}, c12 = {0}, c13 = {0};
-    lanes c20 = {0}, c21 = {0}, c22 = {0}, c23 = {0}, c30 = {0}, c31 = {0}, c32 = {0}, c33 = {0};
-    for (size_t l = 0; l < k; l++) {
-        const float *bl = b + l * ldb, *al = a + l * column;
-        lanes b0 = LOAD(bl), b1 = LOAD(bl + 16), b2 = LOAD(bl + 32), b3 = LOAD(bl + 48);
-        float a0 = al[0], a1 = al[row], a2 = al[2 * row], a3 = al[3 * row];
-        c00 += a0 * b0, c01 += a0 * b1, c02 += a0 * b2, c03 += a0 * b3;
-        c10 += a1 * b0, c11 += a1 * b1, c12 += a1 * b2, c13 += a1 * b3;
-        c20 += a2 * b0, c21 += a2 * b1, c22 += a2 * b2, c23 += a2 * b3;
-        c30 += a3 * b0, c31 += a3 * b1, c32 += a3 * b2, c33 += a3 * b3;
-    }
-    const lanes c[4][4] = {
-        {c00, c01, c02, c03}, {c10, c11, c12, c13}, {c20, c21, c22, c23}, {c30, c31, c32, c33}};
-    for (size_t i = 0; i < 4; i++)
-        for (size_t j = 0; j < 4; j++) {
-            float *o = out + i * ldc + j * TILE_LANES;
-            lanes before = accumulate ? LOAD(o) : (lanes){0};
-            STORE(o, before + c[i][j]);
-        }
+    float out;
+    memcpy(&out, &x, sizeof out);
+    return out;
 }
 
-CLONES static void four_by_one(float *out, size_t ldc, const float *a, size_t row, size_t column,
-                               const float *b, size_t ldb, size_t k, bool accumulate)
-{
-    lanes c0 = {0}, c1 = {0}, c2 = {0}, c3 = {0};
-    for (size_t l = 0; l < k; l++) {
-        lanes b0 = LOAD(b + l * ldb);
-        const float *al = a + l * column;
-        c0 += al[0] * b0;
-        c1 += al[row] * b0;
-        c2 += al[2 * row] * b0;
-        c3 += al[3 * row] * b0;
-    }
-    const lanes c[4] = {c0, c1, c2, c3};
-    for (size_t i = 0; i < 4; i++) {
-        float *o = out + i * ldc;
-        lanes before = accumulate ? LOAD(o) : (lanes){0};
-        STORE(o, before + c[i]);
-    }
-}
+/* c += a b for a word a and a vector of words b. Macros, since a function that takes vectors has
+ * another calling convention in each clone. */
+#define ADD_FLOATS(c, a, b) ((c) += as_float(a) * (lanes)(b))
+#define ADD_PAIRS(c, a, b)                                                                         \
+    ((c) += as_float((a) << 16) * (lanes)((b) << 16),                                              \
+     (c) += as_float((a)&0xffff0000U) * (lanes)((b)&0xffff0000U))
+#define ADD_PAIRS_AVX512(c, a, b)                                                                  \
+    ((c) = (lanes)_mm512_dpbf16_ps((__m512)(c), (__m512bh)_mm512_set1_epi32((int)(a)),             \
+                                   (__m512bh)(b)))
 
-void tile_product(float *out, size_t ldc, const float *a, size_t row, size_t column, const float *b,
-                  size_t ldb, size_t m, size_t n, size_t k, bool accumulate)
+/* One block of ROWS by `vectors` accumulators, which stay in registers once the loops over them are
+ * unrolled. */
+#define DEFINE_BLOCK(name, attributes, vectors, add)                                               \
+    attributes static void name(float *out, size_t ldc, tile_left a, const word *b, size_t ldb,    \
+                                size_t k, bool accumulate)                                         \
+    {                                                                                              \
+        lanes c[ROWS][vectors] = {{{0}}};                                                          \
+        for (size_t l = 0; l < k; l++) {                                                           \
+            const word *al = a.words + l * a.column, *bl = b + l * ldb;                            \
+            words x[vectors];                                                                      \
+            _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++) x[j] =                  \
+                *(const unaligned_words *)(bl + j * TILE_LANES);                                   \
+            _Pragma("GCC unroll 4") for (size_t i = 0; i < ROWS; i++)                              \
+            {                                                                                      \
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++)                     \
+                    add(c[i][j], al[i * a.row], x[j]);                                             \
+            }                                                                                      \
+        }                                                                                          \
+        _Pragma("GCC unroll 4") for (size_t i = 0; i < ROWS; i++)                                  \
+        {                                                                                          \
+            _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++)                         \
+            {                                                                                      \
+                unaligned_lanes *o = (unaligned_lanes *)(out + i * ldc + j * TILE_LANES);          \
+                if (accumulate) c[i][j] += *o;                                                     \
+                *o = c[i][j];                                                                      \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+DEFINE_BLOCK(floats_wide, CLONES, 4, ADD_FLOATS)
+DEFINE_BLOCK(floats_narrow, CLONES, 1, ADD_FLOATS)
+DEFINE_BLOCK(pairs_wide, CLONES, 4, ADD_PAIRS)
+DEFINE_BLOCK(pairs_narrow, CLONES, 1, ADD_PAIRS)
+
+typedef void block(float *out, size_t ldc, tile_left a, const word *b, size_t ldb, size_t k,
+                   bool accumulate);
+
+typedef struct {
+    block *wide, *narrow;
+} blocks;
+
+#if defined(__x86_64__)
+DEFINE_BLOCK(native_wide, __attribute__((target("avx512f,avx512bf16"))), 4, ADD_PAIRS_AVX512)
+DEFINE_BLOCK(native_narrow, __attribute__((target("avx512f,avx512bf16"))), 1, ADD_PAIRS_AVX512)
+
+static blocks pair_blocks(void)
 {
-    for (size_t i = 0; i < m; i += 4) {
+    return kernels_native_bf16() ? (blocks){native_wide, native_narrow}
+                                 : (blocks){pairs_wide, pairs_narrow};
+}
+#else
+static blocks pair_blocks(void)
+{
+    return (blocks){pairs_wide, pairs_narrow};
+}
+#endif
+
+void tile_product(dtype type, float *out, size_t ldc, tile_left a, const word *b, size_t ldb,
+                  size_t m, size_t n, size_t k, bool accumulate)
+{
+    blocks of = type == DTYPE_BF16 ? pair_blocks() : (blocks){floats_wide, floats_narrow};
+    for (size_t i = 0; i < m; i += ROWS) {
+        tile_left rows = {a.words + i * a.row, a.row, a.column};
         size_t j = 0;
         for (; j + 4 * TILE_LANES <= n; j += 4 * TILE_LANES)
-            four_by_four(out + i * ldc + j, ldc, a + i * row, row, column, b + j, ldb, k,
-                         accumulate);
+            of.wide(out + i * ldc + j, ldc, rows, b + j, ldb, k, accumulate);
         for (; j < n; j += TILE_LANES)
-            four_by_one(out + i * ldc + j, ldc, a + i * row, row, column, b + j, ldb, k,
-                        accumulate);
+            of.narrow(out + i * ldc + j, ldc, rows, b + j, ldb, k, accumulate);
     }
 }

@@ -1,21 +1,34 @@
-/** Products of small fp32 tiles in vector registers. */
+/** Products of small tiles in vector registers. Operands are words of 32 bits: a float, or two bf16
+ * that are neighbours along the summed dimension, the first in the low half. Sums are fp32. */
 #ifndef VARIO_KERNELS_TILE_H
 #define VARIO_KERNELS_TILE_H
 
+#include "base/parameters.h"
+
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { TILE = 64, TILE_LANES = 16 };
 
+typedef uint32_t word;
+
+/** Element (i, l) of a left operand is at words[i * row + l * column]. */
+typedef struct {
+    const word *words;
+    size_t row, column;
+} tile_left;
+
 /** out(m, n) = A(m, k) B(k, n), or += when accumulate.
  *
- * @param m    a multiple of 4
- * @param n    a multiple of 16
- * @param a    element (i, l) at a[i * row + l * column]
- * @param b    rows of ldb floats
- * @param out  rows of ldc floats
+ * @param type  what a word holds
+ * @param m     a multiple of 4
+ * @param n     a multiple of 16
+ * @param k     words along the summed dimension: two elements each when they are bf16
+ * @param b     rows of ldb words
+ * @param out   rows of ldc floats
  */
-void tile_product(float *out, size_t ldc, const float *a, size_t row, size_t column, const float *b,
-                  size_t ldb, size_t m, size_t n, size_t k, bool accumulate);
+void tile_product(dtype type, float *out, size_t ldc, tile_left a, const word *b, size_t ldb,
+                  size_t m, size_t n, size_t k, bool accumulate);
 
 #endif

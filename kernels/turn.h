@@ -1,0 +1,14 @@
+/** Transposition of matrices of small elements. */
+#ifndef VARIO_KERNELS_TURN_H
+#define VARIO_KERNELS_TURN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** out[j * ldo + i] = in[i * ldi + j] for i < rows and j < columns; no threads. */
+void turn_halves(uint16_t *restrict out, size_t ldo, const uint16_t *restrict in, size_t ldi,
+                 size_t rows, size_t columns);
+void turn_words(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in, size_t ldi,
+                size_t rows, size_t columns);
+
+#endif

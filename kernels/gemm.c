@@ -36,15 +36,11 @@ typedef struct packing {
     struct packing *next;
 } packing;
 
-typedef struct {
-    void *data;
-    size_t bytes;
-} buffer;
-
 enum {
     TURN_LEAST = 1024, /* sums and columns from which turning a left operand pays */
     TURN_STRIP = 32,
-    PACK_LEAST = 64,    /* rows from which packing a right operand pays */
+    PACK_LEAST = 64, /* rows from which packing a right operand pays */
+    LAYOUT_BLOCK = 64,
     LAYOUT_ROWS = 1024, /* for which the library is asked for its layout */
 };
 
@@ -52,7 +48,7 @@ static dnnl_engine_t engine;
 static dnnl_stream_t stream;
 static entry *entries;
 static packing *packings;
-static buffer scratch, turned, packed; /* the library's, a left operand, a right one */
+static arena scratch, turned, packed; /* the library's, a left operand, a right one */
 
 /* A library that fails on shapes that it accepted is a bug here, not the user's. */
 static void check(dnnl_status_t result, const char *call)
@@ -98,15 +94,13 @@ static void packing_free(packing *p)
     free(p);
 }
 
-static void *buffer_of(buffer *b, size_t bytes)
+static void *buffer_of(arena *a, const char *name, size_t bytes)
 {
-    if (bytes > b->bytes) {
-        free(b->data);
-        b->bytes = memory_round(bytes);
-        b->data = aligned_alloc(MEMORY_ALIGNMENT, b->bytes);
-        check(b->data ? dnnl_success : dnnl_out_of_memory, "memory for operands");
+    if (bytes > a->capacity) {
+        arena_close(a);
+        check(arena_open(a, name, bytes) ? dnnl_out_of_memory : dnnl_success, name);
     }
-    return b->data;
+    return a->base;
 }
 
 void kernels_close(void)
@@ -123,11 +117,9 @@ void kernels_close(void)
     if (engine) dnnl_engine_destroy(engine);
     stream = NULL;
     engine = NULL;
-    buffer *buffers[] = {&scratch, &turned, &packed};
-    for (int i = 0; i < 3; i++) {
-        free(buffers[i]->data);
-        *buffers[i] = (buffer){0};
-    }
+    arena_close(&scratch);
+    arena_close(&turned);
+    arena_close(&packed);
 }
 
 const char *kernels_instruction_set(void)
@@ -207,6 +199,18 @@ static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
     return best;
 }
 
+/* The library's blocks are at most this long. */
+static size_t round_up(size_t n)
+{
+    return (n + LAYOUT_BLOCK - 1) / LAYOUT_BLOCK * LAYOUT_BLOCK;
+}
+
+/* Of any layout: what a plan says must not depend on the processor that makes it. */
+size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
+{
+    return round_up(n) * round_up(k) * (type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float));
+}
+
 static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dtype type)
 {
     for (packing *p = packings; p; p = p->next)
@@ -218,6 +222,7 @@ static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dty
     *p = (packing){n,    k,    ldb,  transpose_b, type, best_layout(n, k, type),
                    NULL, NULL, NULL, packings};
     packings = p;
+    assert(dnnl_memory_desc_get_size(&p->layout) <= gemm_packed_bytes(n, k, type));
     dnnl_memory_desc_t plain = describe(k, n, ldb, transpose_b, type);
     dnnl_primitive_desc_t description;
     check(
@@ -228,11 +233,6 @@ static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dty
     check(dnnl_memory_create(&p->from, &plain, engine, DNNL_MEMORY_NONE), "memory");
     check(dnnl_memory_create(&p->to, &p->layout, engine, DNNL_MEMORY_NONE), "memory");
     return p;
-}
-
-size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
-{
-    return dnnl_memory_desc_get_size(&packing_of(n, k, n, false, type)->layout);
 }
 
 void gemm_pack(void *out, size_t n, size_t k, const void *b, size_t ldb, bool transpose_b,
@@ -271,7 +271,7 @@ static entry *entry_make(const shape *s)
     const dnnl_memory_desc_t *pad =
         dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
     check(dnnl_memory_create(&e->scratchpad, pad, engine, DNNL_MEMORY_NONE), "scratchpad");
-    buffer_of(&scratch, dnnl_memory_desc_get_size(pad));
+    buffer_of(&scratch, "scratch", dnnl_memory_desc_get_size(pad));
     dnnl_primitive_desc_destroy(description);
     return e;
 }
@@ -323,7 +323,7 @@ static void gemm_widened(const shape *s, const void *a, const void *b, void *out
 static const void *turned_source(const shape *s, const void *a)
 {
     size_t element = s->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    char *out = buffer_of(&turned, s->m * s->k * element);
+    char *out = buffer_of(&turned, "left operand", s->m * s->k * element);
 #pragma omp parallel for schedule(static)
     for (size_t at = 0; at < s->m; at += TURN_STRIP) {
         size_t columns = s->m - at < TURN_STRIP ? s->m - at : TURN_STRIP;
@@ -346,7 +346,7 @@ static void execute(const entry *e, const void *a, const void *b, void *out, con
     memcpy(&handles[3], &bias, sizeof bias);
     for (int i = 0; i < (bias ? 4 : 3); i++)
         check(dnnl_memory_set_data_handle(e->memory[i], handles[i]), "data");
-    check(dnnl_memory_set_data_handle(e->scratchpad, scratch.data), "data");
+    check(dnnl_memory_set_data_handle(e->scratchpad, scratch.base), "data");
     dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, e->memory[0]},
                                    {DNNL_ARG_WEIGHTS, e->memory[1]},
                                    {DNNL_ARG_DST, e->memory[2]},
@@ -364,7 +364,7 @@ static void multiply(shape s, const void *a, const void *b, void *out, const flo
         s.lda = s.k;
     }
     if (!s.packed && s.m >= PACK_LEAST) {
-        void *to = buffer_of(&packed, gemm_packed_bytes(s.n, s.k, s.type));
+        void *to = buffer_of(&packed, "right operand", gemm_packed_bytes(s.n, s.k, s.type));
         gemm_pack(to, s.n, s.k, b, s.ldb, s.transpose_b, s.type);
         b = to;
         s.packed = true;

@@ -140,6 +140,7 @@ static void place_backward(gpt2 *g, take_function *take)
     g->da = take(a, N, C * act);
     g->d3 = take(a, N, 3 * C * act);
     g->d4 = take(a, N, 4 * C * act);
+    g->wte_final = take(a, 1, gemm_packed_bytes(C, g->config.vocab_size, g->shape.precision));
     g->d_logits = take(a, g->kept * g->chunk, g->config.vocab_size * act);
 }
 
@@ -179,6 +180,7 @@ static void place(gpt2 *g, take_function *take)
     g->final_rstd = take(a, N, sizeof(float));
     g->losses = take(a, N, sizeof(float));
     g->logits = take(a, g->chunk, g->config.vocab_size * sizeof(float));
+    g->wte_logits = take(a, 1, gemm_packed_bytes(g->config.vocab_size, C, g->shape.precision));
     g->work = take(a, work, sizeof(float));
     if (g->shape.training) place_backward(g, take);
 }
@@ -268,46 +270,51 @@ static const void *act_row(const gpt2 *g, const void *values, size_t row, size_t
     return (const char *)values + row * columns * act_bytes(g);
 }
 
-/* Logits of rows [at, at + rows). */
-static void output(gpt2 *g, const void *first, size_t at, size_t rows)
+static void pack_output(gpt2 *g, const void *first)
+{
+    gemm_pack(g->wte_logits, g->config.vocab_size, g->config.n_embd, embeddings(g, first, 0),
+              g->config.n_embd, true, g->shape.precision);
+}
+
+/* Logits of rows [at, at + rows), wte packed. */
+static void output(gpt2 *g, size_t at, size_t rows)
 {
     size_t C = g->config.n_embd, V = g->config.vocab_size;
-    gemm(rows, V, C, act_row(g, g->final, at, C), C, false, embeddings(g, first, 0), C, true,
-         g->logits, V, g->shape.precision, DTYPE_F32, NULL, false);
+    gemm_packed(rows, V, C, act_row(g, g->final, at, C), C, g->wte_logits, g->logits, V,
+                g->shape.precision, DTYPE_F32);
 }
 
-/* Rows [at, at + rows): losses, dlogits, and d_norm = dlogits wte. */
-static void chunk_backward(gpt2 *g, const model_hooks *hooks, const void *first, size_t at,
-                           size_t rows, void *d_logits, const uint16_t *targets)
+/* Rows [from, to): losses, dlogits, d_norm = dlogits wte, d wte += dlogits^T final. Adding to d wte
+ * costs reading and writing all of it, so some chunks of logits are multiplied at once. */
+static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t from, size_t to, float *d_wte,
+                          const uint16_t *targets)
 {
     dtype type = g->shape.precision;
-    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
-    output(g, first, at, rows);
+    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size, rows;
+    for (size_t at = from; at < to; at += rows) {
+        rows = to - at < g->chunk ? to - at : g->chunk;
+        output(g, at, rows);
+        gpt2_poll(hooks);
+        cross_entropy(g->losses + at, (char *)g->d_logits + (at - from) * V * act_bytes(g), V, type,
+                      g->logits, V, targets + at, rows, V, 1.0 / (double)N);
+    }
+    gemm_packed(to - from, C, V, g->d_logits, V, g->wte_final, g->d_norm + from * C, C, type,
+                DTYPE_F32);
     gpt2_poll(hooks);
-    cross_entropy(g->losses + at, d_logits, V, type, g->logits, V, targets + at, rows, V,
-                  1.0 / (double)N);
-    gemm(rows, C, V, d_logits, V, false, embeddings(g, first, 0), C, false, g->d_norm + at * C, C,
-         type, DTYPE_F32, NULL, false);
+    gemm(V, C, to - from, g->d_logits, V, true, act_row(g, g->final, from, C), C, false, d_wte, C,
+         type, DTYPE_F32, NULL, from > 0);
     gpt2_poll(hooks);
 }
 
-/* The output layer and its gradient: d wte = sum of dlogits^T final. Adding to d wte costs reading
- * and writing all of it, so `kept` chunks are multiplied at once. */
 static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
                             const uint16_t *targets)
 {
-    dtype type = g->shape.precision;
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
-    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    for (size_t from = 0, to; from < N; from = to) {
-        to = N - from < g->kept * g->chunk ? N : from + g->kept * g->chunk;
-        for (size_t at = from; at < to; at += g->chunk)
-            chunk_backward(g, hooks, first, at, to - at < g->chunk ? to - at : g->chunk,
-                           (char *)g->d_logits + (at - from) * V * element, targets);
-        gemm(V, C, to - from, g->d_logits, V, true, act_row(g, g->final, from, C), C, false, d_wte,
-             C, type, DTYPE_F32, NULL, from > 0);
-        gpt2_poll(hooks);
-    }
+    size_t step = g->kept * g->chunk;
+    pack_output(g, first);
+    gemm_pack(g->wte_final, C, V, embeddings(g, first, 0), C, false, g->shape.precision);
+    for (size_t from = 0; from < N; from += step)
+        rows_backward(g, hooks, from, N - from < step ? N : from + step, d_wte, targets);
 }
 
 static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, float *gradients)
@@ -369,10 +376,10 @@ void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
 {
     gpt2 *g = model;
     size_t N = gpt2_rows(g), V = g->config.vocab_size;
-    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0}).first;
+    pack_output(g, forward(g, hooks, tokens, 0.0, (noise_key){0}).first);
     for (size_t at = 0; at < N; at += g->chunk) {
         size_t rows = N - at < g->chunk ? N - at : g->chunk;
-        output(g, first, at, rows);
+        output(g, at, rows);
         cross_entropy(losses + at, NULL, 0, g->shape.precision, g->logits, V, targets + at, rows, V,
                       1.0);
         gpt2_poll(hooks);
@@ -385,7 +392,8 @@ void gpt2_logits(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens, 
 {
     gpt2 *g = model;
     const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0}).first;
-    output(g, first, position, 1);
+    pack_output(g, first);
+    output(g, position, 1);
     memcpy(logits, g->logits, g->config.vocab_size * sizeof *logits);
     release_ends(g, hooks);
 }

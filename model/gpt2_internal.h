@@ -30,8 +30,10 @@ struct gpt2 {
     float *final_mean, *final_rstd, *losses; /**< [N] */
     size_t chunk;                            /**< rows of the output layer at once */
     float *logits;                           /**< (chunk, V) */
-    size_t kept;                             /**< chunks whose gradients are kept */
-    void *d_logits;                          /**< act (kept * chunk, V) */
+    void *wte_logits;                        /**< wte packed for the logits' product */
+    void *wte_final; /**< wte packed for the product that gives the gradient of `final` */
+    size_t kept;     /**< chunks whose gradients are kept */
+    void *d_logits;  /**< act (kept * chunk, V) */
     float *work;
 };
 

@@ -6,7 +6,6 @@
  * neighbours along the summed dimension. A head's arrays are copied first, padded with zeros to
  * whole tiles, in the forms that the products want: rows (summed over the head's columns, left),
  * turned (the same, right) and stacked (summed over positions, right). */
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 #include "kernels/tile.h"
@@ -116,8 +115,8 @@ static void turn(const forms *f, const head *h)
     turn_words(f->turned, h->rows, f->rows, h->words, h->rows, h->words);
 }
 
-CLONES static void stack_two(word *restrict out, const bf16 *restrict first,
-                             const bf16 *restrict second, size_t n)
+static void stack_two(word *restrict out, const bf16 *restrict first, const bf16 *restrict second,
+                      size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = first[i] | (word)second[i] << 16;
 }
@@ -131,8 +130,8 @@ static void stack(const forms *f, const head *h)
     }
 }
 
-CLONES static void store_head(void *out, dtype type, size_t at, size_t stride, const head *h,
-                              const float *in)
+static void store_head(void *out, dtype type, size_t at, size_t stride, const head *h,
+                       const float *in)
 {
     for (size_t t = 0; t < h->T; t++) {
         const float *row = in + t * h->columns;
@@ -167,13 +166,13 @@ static void product_of_stack(const head *h, float *out, tile_left p, const forms
                  tile_words(h), true);
 }
 
-CLONES static void narrow(bf16 *restrict out, const float *restrict in, size_t n)
+static void narrow(bf16 *restrict out, const float *restrict in, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = math_narrow(in[i]);
 }
 
-CLONES static void narrow_two(word *restrict out, const float *restrict first,
-                              const float *restrict second)
+static void narrow_two(word *restrict out, const float *restrict first,
+                       const float *restrict second)
 {
     for (size_t c = 0; c < TILE; c++)
         out[c] = math_narrow(first[c]) | (word)math_narrow(second[c]) << 16;
@@ -214,12 +213,12 @@ static void draw_drops(float *out, size_t stride, const dropping *drop, const he
     for (size_t c = 0; c < TILE; c++) out[c * stride] = words[c] < drop->limit ? 0.0F : drop->kept;
 }
 
-CLONES static void multiply(float *restrict row, const float *restrict by, size_t n)
+static void multiply(float *restrict row, const float *restrict by, size_t n)
 {
     for (size_t c = 0; c < n; c++) row[c] *= by[c];
 }
 
-CLONES static float exponentials(float *row, float scale, float most)
+static float exponentials(float *row, float scale, float most)
 {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
@@ -230,7 +229,7 @@ CLONES static float exponentials(float *row, float scale, float most)
     return sum;
 }
 
-CLONES static float largest(const float *row)
+static float largest(const float *row)
 {
     float most = -INFINITY;
 #pragma omp simd reduction(max : most)
@@ -238,7 +237,7 @@ CLONES static float largest(const float *row)
     return most;
 }
 
-CLONES static void shrink(float *out, float factor, size_t n)
+static void shrink(float *out, float factor, size_t n)
 {
     for (size_t d = 0; d < n; d++) out[d] *= factor;
 }
@@ -306,8 +305,8 @@ void attention_forward(void *out, float *lse, const void *qkv, dtype type, size_
  * dS^T are left operands as they are. From the scores and the gradients of the probabilities:
  * scores become P (as it was multiplied with V, so dropped), grads dS = P (dP - rowsum(dO O))
  * scale. */
-CLONES static void gradient_row(float *restrict p, float *restrict g, const float *restrict lse,
-                                const float *restrict dot, float scale)
+static void gradient_row(float *restrict p, float *restrict g, const float *restrict lse,
+                         const float *restrict dot, float scale)
 {
 #pragma omp simd
     for (size_t r = 0; r < TILE; r++) {
@@ -346,7 +345,7 @@ static void backward_head(head *h, const dropping *drop)
         }
 }
 
-CLONES static float row_dot(const void *a, const void *b, dtype type, size_t n)
+static float row_dot(const void *a, const void *b, dtype type, size_t n)
 {
     float sum = 0.0F;
     if (type == DTYPE_BF16) {

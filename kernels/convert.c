@@ -1,5 +1,4 @@
 /* bf16 and float. */
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 
@@ -15,12 +14,12 @@ bf16 bf16_from_float(float x)
     return math_narrow(x);
 }
 
-CLONES static void widen(float *restrict out, const bf16 *restrict in, size_t n)
+static void widen(float *restrict out, const bf16 *restrict in, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = math_widen(in[i]);
 }
 
-CLONES static void narrow(bf16 *restrict out, const float *restrict in, size_t n)
+static void narrow(bf16 *restrict out, const float *restrict in, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = math_narrow(in[i]);
 }

@@ -1,11 +1,10 @@
 /* Cross-entropy of a chunk of rows. */
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 
 #include <math.h>
 
-CLONES static float row_max(const float *logits, size_t V)
+static float row_max(const float *logits, size_t V)
 {
     float most = -INFINITY;
 #pragma omp simd reduction(max : most)
@@ -13,7 +12,7 @@ CLONES static float row_max(const float *logits, size_t V)
     return most;
 }
 
-CLONES static float row_sum(const float *logits, float most, size_t V)
+static float row_sum(const float *logits, float most, size_t V)
 {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
@@ -21,12 +20,12 @@ CLONES static float row_sum(const float *logits, float most, size_t V)
     return sum;
 }
 
-CLONES static void row_bf16(bf16 *out, const float *logits, float lse, float scale, size_t V)
+static void row_bf16(bf16 *out, const float *logits, float lse, float scale, size_t V)
 {
     for (size_t v = 0; v < V; v++) out[v] = math_narrow(math_exp(logits[v] - lse) * scale);
 }
 
-CLONES static void row_float(float *out, const float *logits, float lse, float scale, size_t V)
+static void row_float(float *out, const float *logits, float lse, float scale, size_t V)
 {
     for (size_t v = 0; v < V; v++) out[v] = math_exp(logits[v] - lse) * scale;
 }

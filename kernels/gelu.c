@@ -1,6 +1,5 @@
 /* GELU in its tanh form (Hendrycks and Gimpel, 2016): x/2 (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))).
  */
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 
@@ -19,23 +18,23 @@ static inline float slope(float x)
     return 0.5F * (1.0F + t) + 0.5F * x * (1.0F - t * t) * root * (1.0F + 3.0F * cubic * x * x);
 }
 
-CLONES static void forward_bf16(bf16 *out, const bf16 *in, size_t n)
+static void forward_bf16(bf16 *out, const bf16 *in, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = math_narrow(gelu(math_widen(in[i])));
 }
 
-CLONES static void forward_float(float *out, const float *in, size_t n)
+static void forward_float(float *out, const float *in, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = gelu(in[i]);
 }
 
-CLONES static void backward_bf16(bf16 *din, const bf16 *dout, const bf16 *in, size_t n)
+static void backward_bf16(bf16 *din, const bf16 *dout, const bf16 *in, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         din[i] = math_narrow(math_widen(dout[i]) * slope(math_widen(in[i])));
 }
 
-CLONES static void backward_float(float *din, const float *dout, const float *in, size_t n)
+static void backward_float(float *din, const float *dout, const float *in, size_t n)
 {
     for (size_t i = 0; i < n; i++) din[i] = dout[i] * slope(in[i]);
 }

@@ -1,13 +1,12 @@
 /* Layer norm over rows, and column sums. */
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 
 #include <math.h>
 #include <omp.h>
 
-CLONES static void forward_row(void *out, dtype type, size_t at, float *mean, float *rstd,
-                               const float *in, const float *gain, const float *bias, size_t C)
+static void forward_row(void *out, dtype type, size_t at, float *mean, float *rstd, const float *in,
+                        const float *gain, const float *bias, size_t C)
 {
     float sum = 0.0F, squares = 0.0F;
 #pragma omp simd reduction(+ : sum)
@@ -47,9 +46,9 @@ size_t layernorm_work_floats(size_t C)
 }
 
 /* With x the normalized input and d = dout * gain: din += rstd (d - mean(d) - x mean(d x)). */
-CLONES static void backward_row(float *restrict din, float *restrict dgain, float *restrict dbias,
-                                const float *restrict dout, const float *restrict in,
-                                const float *restrict gain, float mean, float rstd, size_t C)
+static void backward_row(float *restrict din, float *restrict dgain, float *restrict dbias,
+                         const float *restrict dout, const float *restrict in,
+                         const float *restrict gain, float mean, float rstd, size_t C)
 {
     float sum = 0.0F, product = 0.0F;
 #pragma omp simd reduction(+ : sum, product)

@@ -1,4 +1,4 @@
-/** Functions of one float that the compiler vectorizes inside CLONES. Relative error about 1e-7. */
+/** Functions of one float that the compiler vectorizes in loops. Relative error about 1e-7. */
 #ifndef VARIO_KERNELS_MATH_H
 #define VARIO_KERNELS_MATH_H
 

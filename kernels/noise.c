@@ -3,8 +3,6 @@
  * element's bits do not depend on who asks for it. */
 #include "kernels/noise.h"
 
-#include "kernels/clones.h"
-
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -45,7 +43,7 @@ void noise_words(uint32_t out[4], uint64_t seed, const uint32_t counter[4])
 }
 
 /* Words of counters first .. first + lanes - 1; lanes is WHOLE or LANES. */
-CLONES static void block_words(word_block *w, noise_key key, uint64_t first, int lanes)
+static void block_words(word_block *w, noise_key key, uint64_t first, int lanes)
 {
     uint32_t seed0 = (uint32_t)key.seed, seed1 = (uint32_t)(key.seed >> 32);
     for (int i = 0; i < lanes; i++) {
@@ -105,7 +103,7 @@ static inline void normal_pair(float *z0, float *z1, uint32_t a, uint32_t b)
     *z1 = radius * s;
 }
 
-CLONES static void block_normals(float *z, const word_block *w, int lanes)
+static void block_normals(float *z, const word_block *w, int lanes)
 {
     float z0[LANES], z1[LANES], z2[LANES], z3[LANES];
 #pragma omp simd
@@ -121,7 +119,7 @@ CLONES static void block_normals(float *z, const word_block *w, int lanes)
 }
 
 /* Words in the order of elements. */
-CLONES static void block_in_order(uint32_t *words, const word_block *w, int lanes)
+static void block_in_order(uint32_t *words, const word_block *w, int lanes)
 {
     for (int i = 0; i < lanes; i++)
         for (int j = 0; j < 4; j++) words[4 * i + j] = w->r[j][i];

@@ -1,5 +1,4 @@
 /* The residual stream and dropout: element i is dropped when its word is below p 2^32. */
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 
@@ -14,12 +13,12 @@ static void factors(float *out, double dropout, noise_key key, uint64_t index, s
     for (size_t i = 0; i < n; i++) out[i] = dropout > 0.0 && words[i] < limit ? 0.0F : kept;
 }
 
-CLONES static void add_bf16(float *residual, const bf16 *in, const float *factor, size_t n)
+static void add_bf16(float *residual, const bf16 *in, const float *factor, size_t n)
 {
     for (size_t i = 0; i < n; i++) residual[i] += factor[i] * math_widen(in[i]);
 }
 
-CLONES static void add_float(float *residual, const float *in, const float *factor, size_t n)
+static void add_float(float *residual, const float *in, const float *factor, size_t n)
 {
     for (size_t i = 0; i < n; i++) residual[i] += factor[i] * in[i];
 }
@@ -39,12 +38,12 @@ void residual_add(float *residual, const void *in, dtype type, size_t count, dou
     }
 }
 
-CLONES static void grad_bf16(bf16 *out, const float *in, const float *factor, size_t n)
+static void grad_bf16(bf16 *out, const float *in, const float *factor, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = math_narrow(factor[i] * in[i]);
 }
 
-CLONES static void grad_float(float *out, const float *in, const float *factor, size_t n)
+static void grad_float(float *out, const float *in, const float *factor, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = factor[i] * in[i];
 }

@@ -2,12 +2,13 @@
  * here a fused multiply-add is what is wanted, and one kernel serves all callers. */
 #include "kernels/tile.h"
 
-#include "kernels/clones.h"
 #include "kernels/kernels.h"
 
 #include <string.h>
 
-#if defined(__x86_64__)
+/* Where the processor may have products of bf16 pairs: not worth it in the lower levels. */
+#if defined(__x86_64__) && (defined(__AVX512F__) || !defined(VARIO_LEVEL))
+#define HAS_NATIVE_PAIRS
 #include <immintrin.h>
 #endif
 
@@ -66,10 +67,10 @@ static inline float as_float(word x)
         }                                                                                          \
     }
 
-DEFINE_BLOCK(floats_wide, CLONES, 4, ADD_FLOATS)
-DEFINE_BLOCK(floats_narrow, CLONES, 1, ADD_FLOATS)
-DEFINE_BLOCK(pairs_wide, CLONES, 4, ADD_PAIRS)
-DEFINE_BLOCK(pairs_narrow, CLONES, 1, ADD_PAIRS)
+DEFINE_BLOCK(floats_wide, , 4, ADD_FLOATS)
+DEFINE_BLOCK(floats_narrow, , 1, ADD_FLOATS)
+DEFINE_BLOCK(pairs_wide, , 4, ADD_PAIRS)
+DEFINE_BLOCK(pairs_narrow, , 1, ADD_PAIRS)
 
 typedef void block(float *out, size_t ldc, tile_left a, const word *b, size_t ldb, size_t k,
                    bool accumulate);
@@ -78,7 +79,7 @@ typedef struct {
     block *wide, *narrow;
 } blocks;
 
-#if defined(__x86_64__)
+#if defined(HAS_NATIVE_PAIRS)
 DEFINE_BLOCK(native_wide, __attribute__((target("avx512f,avx512bf16"))), 4, ADD_PAIRS_AVX512)
 DEFINE_BLOCK(native_narrow, __attribute__((target("avx512f,avx512bf16"))), 1, ADD_PAIRS_AVX512)
 

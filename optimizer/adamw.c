@@ -1,5 +1,4 @@
 /* AdamW (Loshchilov and Hutter, ICLR 2019) and SGD with momentum. */
-#include "kernels/clones.h"
 #include "optimizer/optimizer.h"
 
 #include <math.h>
@@ -10,8 +9,8 @@ typedef struct {
     float g_scale, keep1, keep2, correct1, correct2, epsilon, shrink, lr;
 } constants;
 
-CLONES static void adamw_run(float *restrict m, float *restrict first, float *restrict second,
-                             const float *restrict g_sum, const constants *c, size_t n)
+static void adamw_run(float *restrict m, float *restrict first, float *restrict second,
+                      const float *restrict g_sum, const constants *c, size_t n)
 {
     const constants k = *c;
     for (size_t i = 0; i < n; i++) {

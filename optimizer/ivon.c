@@ -1,5 +1,4 @@
 /* IVON's update (Shen et al., ICML 2024, algorithm 1), one pass over the state. */
-#include "kernels/clones.h"
 #include "optimizer/optimizer.h"
 
 #include <float.h>
@@ -30,7 +29,7 @@ static constants make_constants(double g_scale, double f_scale, const ivon_step 
                        .price = s->hessian == HESSIAN_PRICE};
 }
 
-CLONES static void sigma_run(float *sigma, const float *h, float lambda, float delta, size_t count)
+static void sigma_run(float *sigma, const float *h, float lambda, float delta, size_t count)
 {
     for (size_t i = 0; i < count; i++) sigma[i] = 1.0F / sqrtf(lambda * (h[i] + delta));
 }
@@ -49,9 +48,9 @@ void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_
  * An estimate too large or too small for fp32 would end in h + delta <= 0, infinity or NaN, which
  * no later step mends: h then stays as it was. Only plain selections: the loop must stay one vector
  * loop. */
-CLONES static void update_run(float *restrict m, float *restrict h, float *restrict momentum,
-                              const float *restrict g_sum, const float *restrict f,
-                              const constants *c, size_t n, uint32_t counts[2])
+static void update_run(float *restrict m, float *restrict h, float *restrict momentum,
+                       const float *restrict g_sum, const float *restrict f, const constants *c,
+                       size_t n, uint32_t counts[2])
 {
     const float g_scale = c->g_scale, delta = c->delta, keep1 = c->keep1, keep2 = c->keep2;
     const float half_square = c->half_square, debias = c->debias, alpha = c->alpha, xi = c->xi;
@@ -77,16 +76,15 @@ CLONES static void update_run(float *restrict m, float *restrict h, float *restr
     counts[1] = (uint32_t)rescued;
 }
 
-CLONES static void price_run(float *restrict f, const float *restrict f_sum,
-                             const float *restrict h, const constants *c, size_t n)
+static void price_run(float *restrict f, const float *restrict f_sum, const float *restrict h,
+                      const constants *c, size_t n)
 {
     const float scale = c->f_scale, lambda = c->lambda, delta = c->delta;
 #pragma omp simd
     for (size_t i = 0; i < n; i++) f[i] = scale * f_sum[i] * sqrtf(lambda * (h[i] + delta));
 }
 
-CLONES static void gradsq_run(float *restrict f, const float *restrict f_sum, const constants *c,
-                              size_t n)
+static void gradsq_run(float *restrict f, const float *restrict f_sum, const constants *c, size_t n)
 {
     const float scale = c->f_scale * c->lambda;
 #pragma omp simd

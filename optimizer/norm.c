@@ -1,11 +1,10 @@
 /* Squared sums by block, in an order that depends on nothing but the block. */
-#include "kernels/clones.h"
 #include "optimizer/optimizer.h"
 
 enum { LANES = 8 };
 
 /* Element i is added to lane i mod 8, then the lanes in their order. */
-CLONES static double squared_sum(const float *values, double scale, size_t count)
+static double squared_sum(const float *values, double scale, size_t count)
 {
     double lanes[LANES] = {0.0}, sum = 0.0;
     size_t whole = count / LANES * LANES;

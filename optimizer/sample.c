@@ -1,6 +1,5 @@
 /* Weights drawn from means, deviations and noise, and gradient pieces added up with the same noise:
  * both walk blocks of NOISE_BLOCK elements, each with its own noise. */
-#include "kernels/clones.h"
 #include "optimizer/optimizer.h"
 
 #include <math.h>
@@ -17,13 +16,12 @@ static size_t block_count(size_t count)
     return (count + NOISE_BLOCK - 1) / NOISE_BLOCK;
 }
 
-CLONES static void add_noise(float *theta, const float *m, const float *sigma, const float *z,
-                             size_t n)
+static void add_noise(float *theta, const float *m, const float *sigma, const float *z, size_t n)
 {
     for (size_t i = 0; i < n; i++) theta[i] = m[i] + sigma[i] * z[i];
 }
 
-CLONES static void round_stochastic(bf16 *out, const float *theta, const uint32_t *words, size_t n)
+static void round_stochastic(bf16 *out, const float *theta, const uint32_t *words, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -32,7 +30,7 @@ CLONES static void round_stochastic(bf16 *out, const float *theta, const uint32_
     }
 }
 
-CLONES static void round_nearest(bf16 *out, const float *m, size_t n)
+static void round_nearest(bf16 *out, const float *m, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -82,7 +80,7 @@ void initial_weights(float *m, double mean, double deviation, uint64_t seed, uin
     }
 }
 
-CLONES static void widen(float *out, const bf16 *in, size_t n)
+static void widen(float *out, const bf16 *in, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)in[i] << 16;
@@ -90,13 +88,13 @@ CLONES static void widen(float *out, const bf16 *in, size_t n)
     }
 }
 
-CLONES static void add_scaled(float *sum, const float *piece, float scale, size_t n)
+static void add_scaled(float *sum, const float *piece, float scale, size_t n)
 {
     for (size_t i = 0; i < n; i++) sum[i] += scale * piece[i];
 }
 
-CLONES static void add_price(float *g_sum, float *f_sum, const float *piece, const float *z,
-                             float scale, size_t n)
+static void add_price(float *g_sum, float *f_sum, const float *piece, const float *z, float scale,
+                      size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         float g = scale * piece[i];
@@ -105,8 +103,7 @@ CLONES static void add_price(float *g_sum, float *f_sum, const float *piece, con
     }
 }
 
-CLONES static void add_squares(float *g_sum, float *f_sum, const float *piece, float scale,
-                               size_t n)
+static void add_squares(float *g_sum, float *f_sum, const float *piece, float scale, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         float g = scale * piece[i];

@@ -36,6 +36,7 @@
 #define ivon_sigma LEVELED(ivon_sigma)
 #define ivon_update LEVELED(ivon_update)
 #define sample_weights LEVELED(sample_weights)
+#define sample_weights_from_hessian LEVELED(sample_weights_from_hessian)
 #define sgd_update LEVELED(sgd_update)
 #define squared_blocks LEVELED(squared_blocks)
 

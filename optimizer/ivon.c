@@ -1,4 +1,5 @@
 /* IVON's update (Shen et al., ICML 2024, algorithm 1), one pass over the state. */
+#include "optimizer/deviation.h"
 #include "optimizer/optimizer.h"
 
 #include <float.h>
@@ -31,7 +32,7 @@ static constants make_constants(double g_scale, double f_scale, const ivon_step 
 
 static void sigma_run(float *sigma, const float *h, float lambda, float delta, size_t count)
 {
-    for (size_t i = 0; i < count; i++) sigma[i] = 1.0F / sqrtf(lambda * (h[i] + delta));
+    for (size_t i = 0; i < count; i++) sigma[i] = deviation(h[i], lambda, delta);
 }
 
 void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_t count)

@@ -50,6 +50,11 @@ void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_
 void sample_weights(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
                     uint64_t index, size_t count);
 
+/** The same with sigma as ivon_sigma forms it, to the bit, from h [count] where that is at hand. */
+void sample_weights_from_hessian(void *theta, dtype type, const float *m, const float *h,
+                                 double lambda, double delta, noise_key key, uint64_t index,
+                                 size_t count);
+
 /** Initial weights: mean + deviation * epsilon (stream 1), or the constant mean. */
 void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
                      size_t count);

@@ -1,5 +1,6 @@
 /* Weights drawn from means, deviations and noise, and gradient pieces added up with the same noise:
  * both walk blocks of NOISE_BLOCK elements, each with its own noise. */
+#include "optimizer/deviation.h"
 #include "optimizer/optimizer.h"
 
 #include <math.h>
@@ -40,29 +41,46 @@ static void round_nearest(bf16 *out, const float *m, size_t n)
     }
 }
 
-static void sample_block(void *theta, dtype type, size_t at, const float *m, const float *sigma,
-                         noise_key key, uint64_t index, size_t n)
+static void sample_block(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
+                         uint64_t index, size_t n)
 {
     float z[NOISE_BLOCK], sampled[NOISE_BLOCK];
     uint32_t words[NOISE_BLOCK];
     bool rounds = type == DTYPE_BF16;
-    noise_normals(z, rounds ? words : NULL, key, index + at, n);
-    add_noise(rounds ? sampled : (float *)theta + at, m + at, sigma + at, z, n);
-    if (rounds) round_stochastic((bf16 *)theta + at, sampled, words, n);
+    noise_normals(z, rounds ? words : NULL, key, index, n);
+    add_noise(rounds ? sampled : (float *)theta, m, sigma, z, n);
+    if (rounds) round_stochastic(theta, sampled, words, n);
 }
 
 void sample_weights(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
                     uint64_t index, size_t count)
 {
+    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
 #pragma omp parallel for schedule(static)
     for (size_t b = 0; b < block_count(count); b++) {
         size_t at = b * NOISE_BLOCK, n = block_length(b, count);
         if (sigma)
-            sample_block(theta, type, at, m, sigma, key, index, n);
+            sample_block((char *)theta + at * element, type, m + at, sigma + at, key, index + at,
+                         n);
         else if (type == DTYPE_BF16)
             round_nearest((bf16 *)theta + at, m + at, n);
         else
             memcpy((float *)theta + at, m + at, n * sizeof *m);
+    }
+}
+
+void sample_weights_from_hessian(void *theta, dtype type, const float *m, const float *h,
+                                 double lambda, double delta, noise_key key, uint64_t index,
+                                 size_t count)
+{
+    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    float scale = (float)lambda, shift = (float)delta;
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < block_count(count); b++) {
+        size_t at = b * NOISE_BLOCK, n = block_length(b, count);
+        float sigma[NOISE_BLOCK];
+        for (size_t i = 0; i < n; i++) sigma[i] = deviation(h[at + i], scale, shift);
+        sample_block((char *)theta + at * element, type, m + at, sigma, key, index + at, n);
     }
 }
 

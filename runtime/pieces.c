@@ -134,6 +134,24 @@ const void *pieces_slice(const pieces *x, const slice *part, size_t from)
     return piece_from(x, u, from) + slice_piece_offset(x->owned, &x->wire, part);
 }
 
+bool pieces_are_direct(const sharding *owned, dtype wire)
+{
+    return owned->ranks == 1 && wire == DTYPE_F32;
+}
+
+static void claim(pieces *x, size_t u)
+{
+    size_t *occupant = &x->received.occupant[x->received.of_unit[u]];
+    if (*occupant != x->owned->p->unit_count) pieces_finish(x, *occupant);
+    *occupant = u;
+}
+
+float *pieces_direct(pieces *x, size_t unit_number)
+{
+    claim(x, unit_number);
+    return (float *)(void *)piece_from(x, unit_number, 0);
+}
+
 /* The unit's gradient as it travels: the source itself, or rounded. */
 static const char *wire_form(pieces *x, size_t u, const float *source)
 {
@@ -165,6 +183,7 @@ static void send(pieces *x, size_t u, const char *data)
         size_t begin, end;
         sharding_bytes(x->owned, &x->wire, u, to, &begin, &end);
         if (begin == end) continue;
+        if (data + begin == piece_from(x, u, to)) continue;
         if (to == x->owned->rank)
             convert(piece_from(x, u, to), DTYPE_BF16, data + begin, DTYPE_BF16,
                     (end - begin) / sizeof(bf16));
@@ -176,9 +195,7 @@ static void send(pieces *x, size_t u, const char *data)
 
 void pieces_start(pieces *x, size_t unit_number, const float *source, size_t senders)
 {
-    size_t *occupant = &x->received.occupant[x->received.of_unit[unit_number]];
-    if (*occupant != x->owned->p->unit_count) pieces_finish(x, *occupant);
-    *occupant = unit_number;
+    claim(x, unit_number);
     if (x->wire.matrix_type == DTYPE_BF16) {
         size_t *leaving = &x->outgoing.occupant[x->outgoing.of_unit[unit_number]];
         if (*leaving != x->owned->p->unit_count) pieces_wait(x, *leaving);

@@ -33,6 +33,12 @@ status pieces_open(pieces *x, comm *c, const sharding *owned, const layout *grad
                    bool hold, pieces_consume *consume, void *context);
 void pieces_close(pieces *x);
 
+/** Whether a rank's gradients are its own pieces, byte by byte: one rank, fp32 wire. */
+bool pieces_are_direct(const sharding *owned, dtype wire);
+
+/** Then a unit's gradient is written where its piece is kept; what was there is consumed first. */
+float *pieces_direct(pieces *x, size_t unit_number);
+
 /** Send a unit's gradient to its owners and expect this rank's pieces of it; every rank calls it
  * for every unit, in the same order. Consumes the unit that held the buffer before.
  * @param source   the unit's gradient, fp32 in the gradient layout; stays as it is until

@@ -19,6 +19,13 @@ static size_t array_elements(const sharding *owned, bool whole)
     return whole ? owned->p->count : owned->elements;
 }
 
+/* Where h is at hand for every mean, sigma is formed when weights are drawn, not kept. */
+static bool keeps_sigma(const job *j, const sharding *owned)
+{
+    return is_ivon(j) && owned->ranks > 1 &&
+           (j->parallel.shard == SHARD_OPTIMIZER || j->parallel.shard == SHARD_GRADIENTS);
+}
+
 static size_t block_count(const parameters *p)
 {
     size_t blocks = 0;
@@ -44,7 +51,8 @@ size_t state_bytes(const job *j, const sharding *owned)
     size_t rest = memory_round(array_elements(owned, all_whole) * sizeof(float));
     size_t bytes = mean + 2 * rest; /* mean, momentum, g_sum */
     if (j->optimizer.kind != OPTIMIZER_SGD) bytes += rest;
-    if (is_ivon(j)) bytes += mean + rest; /* sigma, f_sum */
+    if (is_ivon(j)) bytes += rest; /* f_sum */
+    if (keeps_sigma(j, owned)) bytes += mean;
     if (local) bytes += local_bytes(owned->p) * (is_ivon(j) ? 2 : 1);
     return bytes + memory_round(block_count(owned->p) * sizeof(double));
 }
@@ -63,10 +71,8 @@ static void take_arrays(state *s)
     s->momentum = take_array(s, all_whole);
     s->g_sum = take_array(s, all_whole);
     if (s->job->optimizer.kind != OPTIMIZER_SGD) s->second = take_array(s, all_whole);
-    if (is_ivon(s->job)) {
-        s->sigma = take_array(s, mean_whole);
-        s->f_sum = take_array(s, all_whole);
-    }
+    if (is_ivon(s->job)) s->f_sum = take_array(s, all_whole);
+    if (keeps_sigma(s->job, s->owned)) s->sigma = take_array(s, mean_whole);
     if (s->job->parallel.shard <= SHARD_OPTIMIZER) {
         s->local_g = arena_take(&s->arena, local_bytes(s->p));
         if (is_ivon(s->job)) s->local_f = arena_take(&s->arena, local_bytes(s->p));
@@ -97,13 +103,25 @@ static const sharding *mean_slices(const state *s)
 
 static void refresh_sigma(state *s, const sharding *part)
 {
-    if (!is_ivon(s->job)) return;
+    if (!s->sigma.values) return;
     for (size_t i = 0; i < part->owned_count; i++) {
         const slice *piece = &part->owned[i];
         ivon_sigma(state_at(s, s->sigma, piece), state_at(s, s->second, piece),
                    s->job->optimizer.ess, tensor_decay(s, &s->p->tensors[piece->tensor]),
                    piece->count);
     }
+}
+
+void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type)
+{
+    const float *mean = state_at(s, s->mean, part);
+    uint64_t index = slice_index(s->p, part);
+    if (s->sigma.values)
+        sample_weights(theta, type, mean, state_at(s, s->sigma, part), key, index, part->count);
+    else
+        sample_weights_from_hessian(
+            theta, type, mean, state_at(s, s->second, part), s->job->optimizer.ess,
+            tensor_decay(s, &s->p->tensors[part->tensor]), key, index, part->count);
 }
 
 static void set_initial(state *s)

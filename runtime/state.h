@@ -21,14 +21,15 @@ typedef struct {
     sharding all;          /**< the same with one rank: whole tensors */
     layout gradient;       /**< fp32, of gradient buffers and local sums */
     arena arena;
-    state_array mean, sigma, momentum, second; /**< second: IVON's h, AdamW's exp_avg_sq */
-    state_array g_sum, f_sum;                  /**< the step's sums, of all ranks */
-    float *local_g, *local_f; /**< this rank's sums (none, optimizer), in the gradient layout */
-    size_t *gradient_start;   /**< [unit_count] float of local_g where each unit begins */
-    double *block_sums;       /**< of all units, for the gradient's norm */
-    size_t *unit_blocks;      /**< [unit_count + 1] first entry of each unit in block_sums */
-    slice *checkpoint_slices; /**< [owned->owned_count] owned, as the checkpoint's arrays are
-                                 addressed */
+    state_array mean, sigma;      /**< sigma only where not every h is at hand */
+    state_array momentum, second; /**< second: IVON's h, AdamW's exp_avg_sq */
+    state_array g_sum, f_sum;     /**< the step's sums, of all ranks */
+    float *local_g, *local_f;     /**< this rank's sums (none, optimizer), in the gradient layout */
+    size_t *gradient_start;       /**< [unit_count] float of local_g where each unit begins */
+    double *block_sums;           /**< of all units, for the gradient's norm */
+    size_t *unit_blocks;          /**< [unit_count + 1] first entry of each unit in block_sums */
+    slice *checkpoint_slices;     /**< [owned->owned_count] owned, as the checkpoint's arrays are
+                                     addressed */
     uint64_t updates;
 } state;
 
@@ -57,6 +58,10 @@ float *state_at(const state *s, state_array array, const slice *part);
 
 /** The slices this rank updates: its own, or everything where all is kept whole (none). */
 const sharding *state_updated(const state *s);
+
+/** Draw a slice's weights from the posterior (IVON).
+ * @param theta  [part->count] of type */
+void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type);
 
 /** Set all sums to +0. */
 void state_clear_sums(state *s);

@@ -32,10 +32,18 @@ static gpt2_shape shape_of(const job *j, dtype precision, bool training)
                         .training = training};
 }
 
-static status gradient_bytes(const job *j, const parameters *p, size_t *bytes)
+static bool is_direct(const job *j, const sharding *owned)
 {
+    return !trainer_sums_locally(j) && pieces_are_direct(owned, j->parallel.wire);
+}
+
+static status gradient_bytes(const job *j, const sharding *owned, size_t *bytes)
+{
+    const parameters *p = owned->p;
     layout l = {0};
     slots s = {0};
+    *bytes = 0;
+    if (is_direct(j, owned)) return STATUS_OK;
     status result = layout_open(&l, p, DTYPE_F32);
     if (!result) result = slots_open(&s, p, trainer_sums_locally(j) && trainer_holds_round(j));
     if (!result) *bytes = slots_bytes(&s, p, l.unit_bytes);
@@ -56,7 +64,7 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, traine
                                .activations = gpt2_activation_bytes(&j->model.gpt2, &shape),
                                .staging = array_count(j) * owned->elements * sizeof(float)};
     status result = weights_bytes(j, owned, precision, &memory->weights);
-    if (!result) result = gradient_bytes(j, owned->p, &memory->gradients);
+    if (!result) result = gradient_bytes(j, owned, &memory->gradients);
     if (!result)
         result = pieces_bytes(owned, j->parallel.wire,
                               trainer_holds_round(j) && !trainer_sums_locally(j), &memory->pieces);
@@ -66,7 +74,9 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, traine
 static status open_gradients(trainer *r)
 {
     size_t bytes = 0;
-    status result = gradient_bytes(r->job, &r->p, &bytes);
+    r->direct = is_direct(r->job, &r->owned);
+    if (r->direct) return STATUS_OK;
+    status result = gradient_bytes(r->job, &r->owned, &bytes);
     if (!result) result = arena_open(&r->gradients_arena, "gradients", bytes);
     if (!result)
         result = slots_open(&r->gradients, &r->p,

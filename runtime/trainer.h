@@ -29,6 +29,7 @@ typedef struct {
     pieces pieces;
     gpt2 *model;
     model_hooks hooks;
+    bool direct; /**< gradients are written where their pieces are kept */
     arena gradients_arena;
     slots gradients;
     double *norm_blocks;        /**< scratch for one tensor's norm */

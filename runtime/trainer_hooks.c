@@ -22,14 +22,22 @@ static void hook_poll(void *context)
     if (r->training) pieces_poll(&r->pieces);
 }
 
+/* The round's gradient of a unit, fp32 in the gradient layout. */
+static float *gradient_of(trainer *r, size_t u)
+{
+    if (r->direct) return pieces_direct(&r->pieces, u);
+    return (float *)(void *)slots_at(&r->gradients, u);
+}
+
 static float *hook_gradients(void *context, size_t u)
 {
     trainer *r = context;
+    if (r->direct) return gradient_of(r, u);
     size_t *occupant = &r->gradients.occupant[r->gradients.of_unit[u]];
     if (*occupant != r->p.unit_count && !trainer_sums_locally(r->job))
         pieces_wait(&r->pieces, *occupant);
     *occupant = u;
-    return (float *)(void *)slots_at(&r->gradients, u);
+    return gradient_of(r, u);
 }
 
 noise_key trainer_item_key(const trainer *r, size_t from)
@@ -122,7 +130,7 @@ static void hook_gradients_done(void *context, size_t u)
 {
     trainer *r = context;
     bool works = (size_t)r->c->rank < r->senders;
-    const float *source = works ? (const float *)(void *)slots_at(&r->gradients, u) : NULL;
+    const float *source = works ? gradient_of(r, u) : NULL;
     if (works && trainer_holds_round(r->job)) add_norm(r, u, source);
     if (!trainer_sums_locally(r->job))
         pieces_start(&r->pieces, u, source, r->senders);

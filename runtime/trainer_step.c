@@ -55,7 +55,7 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
     for (size_t from = 0; from < r->senders; from++) r->keys[from] = trainer_item_key(r, from);
     weights_begin(&r->weights, &(weights_round){.active = r->senders,
                                                 .keys = r->keys,
-                                                .sampled = r->state.sigma.values != NULL,
+                                                .sampled = r->job->optimizer.kind == OPTIMIZER_IVON,
                                                 .backward = true});
     round_facts mine = {.written = written, .failed = failed};
     if (me < r->senders) {

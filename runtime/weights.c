@@ -116,10 +116,11 @@ static void sample_slice(const weights *w, const slice *part, noise_key key, voi
 {
     const state *s = w->s;
     const tensor *t = &s->p->tensors[part->tensor];
-    const float *sigma = w->round.sampled ? state_at(s, s->sigma, part) : NULL;
     dtype type = t->dimensions == 2 ? w->compute.matrix_type : DTYPE_F32;
-    sample_weights(theta, type, state_at(s, s->mean, part), sigma, key, slice_index(s->p, part),
-                   part->count);
+    if (w->round.sampled)
+        state_sample(s, part, key, theta, type);
+    else
+        sample_weights(theta, type, state_at(s, s->mean, part), NULL, key, 0, part->count);
 }
 
 static bool working(const weights *w)

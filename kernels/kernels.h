@@ -85,10 +85,11 @@ void attention_backward(void *dqkv, const void *dout, const void *qkv, const voi
                         double dropout, noise_key key, uint64_t index, float *work);
 size_t attention_work_floats(size_t T, size_t C, size_t NH); /**< both, present threads */
 
-/** residual(N, C) += act in, each element dropped with probability `dropout` (kept ones divided by
- * 1 - dropout) by word of element index + n C + c; dropout 0 draws nothing. */
-void residual_add(float *residual, const void *in, dtype type, size_t count, double dropout,
-                  noise_key key, uint64_t index);
+/** out(N, C) = residual + act in, each element of `in` dropped with probability `dropout` (kept
+ * ones divided by 1 - dropout) by word of element index + n C + c; dropout 0 draws nothing. out may
+ * be residual. */
+void residual_add(float *out, const float *residual, const void *in, dtype type, size_t count,
+                  double dropout, noise_key key, uint64_t index);
 /** act out = float in, dropped by the same words and scaled: the backward of residual_add. */
 void residual_grad(void *out, dtype type, const float *in, size_t count, double dropout,
                    noise_key key, uint64_t index);

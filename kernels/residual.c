@@ -13,18 +13,22 @@ static void factors(float *out, double dropout, noise_key key, uint64_t index, s
     for (size_t i = 0; i < n; i++) out[i] = dropout > 0.0 && words[i] < limit ? 0.0F : kept;
 }
 
-static void add_bf16(float *residual, const bf16 *in, const float *factor, size_t n)
+static void add_bf16(float *out, const float *residual, const bf16 *in, const float *factor,
+                     size_t n)
 {
-    for (size_t i = 0; i < n; i++) residual[i] += factor[i] * math_widen(in[i]);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) out[i] = residual[i] + factor[i] * math_widen(in[i]);
 }
 
-static void add_float(float *residual, const float *in, const float *factor, size_t n)
+static void add_float(float *out, const float *residual, const float *in, const float *factor,
+                      size_t n)
 {
-    for (size_t i = 0; i < n; i++) residual[i] += factor[i] * in[i];
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) out[i] = residual[i] + factor[i] * in[i];
 }
 
-void residual_add(float *residual, const void *in, dtype type, size_t count, double dropout,
-                  noise_key key, uint64_t index)
+void residual_add(float *out, const float *residual, const void *in, dtype type, size_t count,
+                  double dropout, noise_key key, uint64_t index)
 {
 #pragma omp parallel for schedule(static)
     for (size_t at = 0; at < count; at += RUN) {
@@ -32,9 +36,9 @@ void residual_add(float *residual, const void *in, dtype type, size_t count, dou
         float factor[RUN];
         factors(factor, dropout, key, index + at, n);
         if (type == DTYPE_BF16)
-            add_bf16(residual + at, (const bf16 *)in + at, factor, n);
+            add_bf16(out + at, residual + at, (const bf16 *)in + at, factor, n);
         else
-            add_float(residual + at, (const float *)in + at, factor, n);
+            add_float(out + at, residual + at, (const float *)in + at, factor, n);
     }
 }
 

@@ -31,11 +31,6 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype
     gpt2_poll(hooks);
 }
 
-static void copy(float *out, const float *in, size_t count)
-{
-    if (out != in) convert(out, DTYPE_F32, in, DTYPE_F32, count);
-}
-
 void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
                         float *out, double drop, noise_key key)
 {
@@ -49,8 +44,7 @@ void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void 
                       gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
     gpt2_poll(hooks);
     linear(g, hooks, g->projected, s->att, weights, l, ATTN_PROJ, C, C);
-    copy(s->mid, s->in, N * C);
-    residual_add(s->mid, g->projected, type, N * C, drop, key,
+    residual_add(s->mid, s->in, g->projected, type, N * C, drop, key,
                  gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
     layernorm_forward(s->ln2, type, s->mean2, s->rstd2, s->mid,
                       gpt2_weight(g, weights, 1 + l, LN_2), gpt2_bias(g, weights, 1 + l, LN_2), N,
@@ -59,8 +53,7 @@ void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void 
     gelu_forward(s->gelu, s->fc, type, N * 4 * C);
     if (!out) return;
     linear(g, hooks, g->projected, s->gelu, weights, l, FC_PROJ, 4 * C, C);
-    copy(out, s->mid, N * C);
-    residual_add(out, g->projected, type, N * C, drop, key,
+    residual_add(out, s->mid, g->projected, type, N * C, drop, key,
                  gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
 }
 

@@ -275,7 +275,7 @@ Test(kernels, dropout)
     float *ones = malloc(COUNT * 4), *sum = calloc(COUNT, 4), *back = malloc(COUNT * 4);
     size_t dropped = 0;
     for (size_t i = 0; i < COUNT; i++) ones[i] = 1.0F;
-    residual_add(sum, ones, DTYPE_F32, COUNT, 0.3, key, 12345);
+    residual_add(sum, sum, ones, DTYPE_F32, COUNT, 0.3, key, 12345);
     residual_grad(back, DTYPE_F32, ones, COUNT, 0.3, key, 12345);
     for (size_t i = 0; i < COUNT; i++) {
         dropped += sum[i] == 0.0F;

@@ -28,8 +28,8 @@ static inline bf16 math_narrow(float x)
 /** e^x: x = n ln 2 + r, |r| <= ln(2)/2, and a polynomial of degree 6. Below -87 gives about 0. */
 static inline float math_exp(float x)
 {
-    float low = x < -87.0F ? -87.0F : x;
-    float y = low > 88.0F ? 88.0F : low;
+    float low = x > -87.0F ? x : -87.0F; /* in these forms they are single instructions */
+    float y = low < 88.0F ? low : 88.0F;
     float n = (y * 1.44269504F + 12582912.0F) - 12582912.0F; /* rounds to an integer */
     float r = (y - n * 0.693359375F) + n * 2.12194440e-4F;
     float p =

@@ -23,12 +23,16 @@ size_t memory_round(size_t bytes);
 /** Product of two sizes; false (and *product = 0) when it overflows. */
 bool memory_product(size_t *product, size_t a, size_t b);
 
-/** Allocate an arena of zeros, its pages touched by all OpenMP threads; not collective.
+/** Allocate an arena of zeros, whose pages belong to the threads that touch them first; not
+ * collective.
  *
  * @param name  static string for messages ("parameters", "activations")
  * @return STATUS_OK or STATUS_NOMEM (a is then empty); capacity 0 allocates nothing
  */
 status arena_open(arena *a, const char *name, size_t capacity);
+
+/** Set bytes to 0, by all threads. */
+void memory_clear(void *data, size_t bytes);
 
 /** Hand out bytes, aligned to MEMORY_ALIGNMENT; NULL never: exhausting an arena is a bug (assert).
  */

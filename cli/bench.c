@@ -1,141 +1,197 @@
-/* vario bench: the machine's matrix-product rate, and a training step's against it. */
+/* vario bench: what this machine can do, and how near to it training comes. */
 #include "bench/ceiling.h"
+#include "bench/loops.h"
+#include "bench/steps.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/file.h"
-#include "io/tokens.h"
+#include "io/agree.h"
 #include "kernels/kernels.h"
-#include "runtime/trainer.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
-    const char *optimizer;
-    bool json, fp32;
+    const char *reference;
+    bool json, fp32, busy;
 } arguments;
 
 enum { STEPS_MOST = 64 };
 
-static int by_value(const void *a, const void *b)
+typedef struct {
+    session *s;
+    const arguments *a;
+    report *r;
+    comm alone;
+    machine_memory memory; /* measured when a section asks */
+} bench;
+
+static bench_size chosen_size(const arguments *a)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    bench_size size = bench_size_124m();
+    size.model.n_layer = a->layers;
+    size.sequences = a->sequences;
+    size.length = a->length;
+    size.microbatches = a->microbatches;
+    size.steps = a->steps;
+    size.precision = a->fp32 ? DTYPE_F32 : DTYPE_BF16;
+    return size;
 }
 
-/* The published 124M job, with fewer micro-batches a step than its 24. */
-static job bench_job(const arguments *a, optimizer_kind kind)
+static const machine_memory *memory_of(bench *b)
 {
-    return (job){
-        .name = "bench",
-        .seed = 1,
-        .model = {.gpt2 = {.n_layer = a->layers,
-                           .n_head = 12,
-                           .n_embd = 768,
-                           .block_size = 1024,
-                           .vocab_size = 50304},
-                  .init = "scratch"},
-        .batch = {.sequences = a->sequences, .length = a->length, .microbatches = a->microbatches},
-        .steps = 1000,
-        .optimizer = {.kind = kind,
-                      .ess = 1e10,
-                      .hessian_init = 1e-3,
-                      .beta1 = 0.9,
-                      .beta2 = kind == OPTIMIZER_IVON ? 0.99999 : 0.95,
-                      .weight_decay = kind == OPTIMIZER_IVON ? 1e-6 : 0.1,
-                      .epsilon = 1e-8,
-                      .mc_samples = 1,
-                      .rescale_lr = true,
-                      .debias = true},
-        .schedule = {.kind = SCHEDULE_CONSTANT, .peak = kind == OPTIMIZER_IVON ? 3.0 : 6e-6},
-        .clip = {.norm = 1.0,
-                 .scope = kind == OPTIMIZER_IVON ? SCOPE_MICROBATCH : SCOPE_STEP,
-                 .update = kind == OPTIMIZER_IVON ? 1e-3 : INFINITY},
-        .parallel = {.shard = SHARD_GRADIENTS},
-        .precision = a->fp32 ? DTYPE_F32 : DTYPE_BF16,
-    };
+    if (b->memory.copy == 0.0) b->memory = machine_memory_rates();
+    return &b->memory;
 }
 
-static status make_tokens(tokens **data, char *path, const job *j)
+static void product_row(bench *b, dtype type, const char *name)
 {
-    int fd = mkstemp(path);
-    FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (!file) return fail(STATUS_IO, "%s: a temporary file could not be made", path);
-    for (uint32_t i = 0; i < 1U << 17; i++) {
-        uint16_t token = (uint16_t)((i * 2654435761U >> 12) % 50000);
-        fwrite(&token, sizeof token, 1, file);
-    }
-    fclose(file);
-    status result = tokens_open(data, path, j->batch.length, j->model.gpt2.vocab_size);
-    unlink(path);
-    return result;
+    report_add(b->r, name, ceiling_product_rate(type), "GFLOP/s", machine_multiply_add(type));
 }
 
-/* Median seconds of a step of each optimizer, in turn: both see the same machine. */
-static status time_steps(session *s, const arguments *a, double seconds[2])
+static status section_ceilings(bench *b)
 {
-    static const optimizer_kind kinds[2] = {OPTIMIZER_IVON, OPTIMIZER_ADAMW};
-    double times[2][STEPS_MOST];
-    job jobs[2];
-    trainer r[2] = {0};
-    tokens *data = NULL;
-    char path[] = "/tmp/vario-bench-XXXXXX";
+    product_row(b, DTYPE_F32, "products fp32, packed; multiply-adds in registers");
+    if (b->s->bf16) product_row(b, DTYPE_BF16, "products bf16, packed; multiply-adds in registers");
+    report_add(b->r, "memory, a = b + s c", memory_of(b)->triad, "GB/s", NAN);
+    report_add(b->r, "memory, a = b", b->memory.copy, "GB/s", NAN);
+    report_add(b->r, "memory, a = s a + b", b->memory.update, "GB/s", NAN);
+    return STATUS_OK;
+}
+
+static status section_kernels(bench *b)
+{
+    return bench_kernels(b->r, memory_of(b), b->a->fp32 ? DTYPE_F32 : DTYPE_BF16);
+}
+
+static status section_optimizer(bench *b)
+{
+    return bench_optimizer(b->r, memory_of(b));
+}
+
+static status section_step(bench *b)
+{
+    bench_size size = chosen_size(b->a);
+    char name[REPORT_TEXT];
+    snprintf(name, sizeof name, "%zu layers %s %zu x %zu", size.model.n_layer,
+             size.precision == DTYPE_BF16 ? "bf16" : "fp32", (size_t)size.sequences,
+             (size_t)size.length);
+    return bench_steps(b->r, &b->alone, name, &size);
+}
+
+/* The sizes that claims are made of, whatever the arguments say. */
+static status section_steps(bench *b)
+{
+    bench_size size = bench_size_124m();
     status result = STATUS_OK;
-    for (int k = 0; k < 2 && !result; k++) {
-        jobs[k] = bench_job(a, kinds[k]);
-        if (!data) result = make_tokens(&data, path, &jobs[k]);
-        if (!result) result = trainer_open(&r[k], &jobs[k], &s->c, jobs[k].precision, true);
+    if (b->s->bf16) {
+        result = bench_steps(b->r, &b->alone, "124M bf16 4 x 1024", &size);
+        size.sequences = 1;
+        if (!result) result = bench_steps(b->r, &b->alone, "124M bf16 1 x 1024", &size);
+        size.length = 256;
+        if (!result) result = bench_steps(b->r, &b->alone, "124M bf16 1 x 256", &size);
     }
-    for (uint64_t t = 0; !result && t <= a->steps; t++)
-        for (int k = 0; k < 2 && !result; k++) {
-            step_result step;
-            double start = MPI_Wtime();
-            result = trainer_step(&r[k], data, t, true, &step, NULL);
-            if (t > 0) times[k][t - 1] = MPI_Wtime() - start;
-        }
-    for (int k = 0; k < 2; k++) {
-        trainer_close(&r[k]);
-        if (result) continue;
-        qsort(times[k], a->steps, sizeof times[k][0], by_value);
-        seconds[k] = times[k][a->steps / 2];
-    }
-    tokens_close(&data);
+    size = bench_size_124m();
+    size.precision = DTYPE_F32;
+    size.microbatches = 1;
+    return result ? result : bench_steps(b->r, &b->alone, "124M fp32 4 x 1024", &size);
+}
+
+static status section_small(bench *b)
+{
+    int threads = omp_get_max_threads();
+    bench_size size = {
+        .model = {.n_layer = 4, .n_head = 4, .n_embd = 128, .block_size = 64, .vocab_size = 256},
+        .sequences = 12,
+        .length = 64,
+        .microbatches = 1,
+        .precision = DTYPE_F32,
+        .shard = SHARD_GRADIENTS,
+        .steps = STEPS_MOST};
+    kernels_close();
+    omp_set_num_threads(1);
+    kernels_open();
+    status result = bench_steps(b->r, &b->alone, "4 layers of 128, fp32 12 x 64, 1 thread", &size);
+    kernels_close();
+    omp_set_num_threads(threads);
+    kernels_open();
     return result;
 }
 
-static void print_json(const arguments *a, const session *s, const double rate[2],
-                       const double seconds[2], double flops, double count)
+static status section_memory(bench *b)
 {
-    double ceiling = rate[a->fp32 ? 0 : 1];
-    printf("{\"threads\": %d, \"product_gflops_fp32\": %.1f, \"product_gflops_bf16\": %.1f, "
-           "\"step_seconds_ivon\": %.4f, \"step_seconds_adamw\": %.4f, \"tokens_per_second\": "
-           "%.1f, \"step_over_product_rate\": %.4f, \"ivon_over_adamw\": %.4f}\n",
-           s->threads, rate[0], rate[1], seconds[0], seconds[1], count / seconds[0],
-           flops / seconds[0] / 1e9 / ceiling, seconds[0] / seconds[1]);
+    bench_size size = chosen_size(b->a);
+    double none, block;
+    status result = bench_memory(b->r, &b->alone, "recompute none", &size, &none);
+    size.recompute = RECOMPUTE_BLOCK;
+    if (!result) result = bench_memory(b->r, &b->alone, "recompute block", &size, &block);
+    if (!result) report_add(b->r, "step with recompute block, with none", block, "s", none);
+    return result;
 }
 
-static void print_table(const arguments *a, const session *s, const double rate[2],
-                        const double seconds[2], double flops, double count)
+static status section_start(bench *b)
 {
-    double ceiling = rate[a->fp32 ? 0 : 1], reached = flops / seconds[0] / 1e9;
-    printf("threads %d, %s, %s\n\n", s->threads, kernels_instruction_set(),
-           kernels_library_version());
-    printf("%-44s %12s %12s %8s\n", "what", "measured", "bound", "ratio");
-    printf("%-44s %12.1f\n", "matrix products fp32, packed, GFLOP/s", rate[0]);
-    printf("%-44s %12.1f\n", "matrix products bf16, packed, GFLOP/s", rate[1]);
-    printf("%-44s %12.1f %12.1f %8.3f\n",
-           a->fp32 ? "GPT-2 step, IVON, fp32, GFLOP/s" : "GPT-2 step, IVON, bf16, GFLOP/s", reached,
-           ceiling, reached / ceiling);
-    printf("%-44s %12.3f %12.3f %8.3f\n", "seconds a step: IVON, and AdamW's", seconds[0],
-           seconds[1], seconds[0] / seconds[1]);
-    printf("%-44s %12.1f\n", "tokens/s, IVON", count / seconds[0]);
+    bench_size size = chosen_size(b->a);
+    return bench_start(b->r, &b->alone, &size);
 }
 
-static status run(session *s, arguments *a)
+static status section_ranks(bench *b)
+{
+    bench_size size = chosen_size(b->a);
+    if (b->s->c.size < 2)
+        return fail(STATUS_INPUT,
+                    "vario bench: ranks: a launch of at least 2 ranks expected, 1 found");
+    return bench_ranks(b->r, &b->s->c, &b->alone, &size);
+}
+
+typedef struct {
+    const char *name;
+    status (*run)(bench *);
+    bool all_ranks; /* others sleep through the rest */
+} section;
+
+static const section sections[] = {
+    {"start", section_start, false},         {"ceilings", section_ceilings, false},
+    {"optimizer", section_optimizer, false}, {"kernels", section_kernels, false},
+    {"step", section_step, false},           {"steps", section_steps, false},
+    {"small", section_small, false},         {"memory", section_memory, false},
+    {"ranks", section_ranks, true},
+};
+
+enum { SECTIONS = sizeof sections / sizeof sections[0] };
+
+static const section *find_section(const char *name)
+{
+    for (size_t i = 0; i < SECTIONS; i++)
+        if (strcmp(sections[i].name, name) == 0) return &sections[i];
+    return NULL;
+}
+
+/* Share of the processors' time that others used during half a second of our sleep. */
+static double busy_share(void)
+{
+    unsigned long long before[2] = {0}, after[2] = {0}; /* all, idle */
+    for (int i = 0; i < 2; i++) {
+        unsigned long long *out = i ? after : before, v[8] = {0};
+        FILE *file = fopen("/proc/stat", "r");
+        if (!file) return 0.0;
+        int found = fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2],
+                           &v[3], &v[4], &v[5], &v[6], &v[7]);
+        fclose(file);
+        if (found != 8) return 0.0;
+        for (int k = 0; k < 8; k++) out[0] += v[k];
+        out[1] = v[3] + v[4];
+        if (i == 0) usleep(500000);
+    }
+    return after[0] > before[0]
+               ? 1.0 - (double)(after[1] - before[1]) / (double)(after[0] - before[0])
+               : 0.0;
+}
+
+static status check_arguments(session *s, const arguments *a, const char **names, size_t count)
 {
     if (a->steps == 0 || a->steps > STEPS_MOST)
         return fail(STATUS_INPUT, "vario bench: --steps %llu found, 1 to %d expected",
@@ -146,20 +202,56 @@ static status run(session *s, arguments *a)
             STATUS_INPUT,
             "vario bench: sequences, micro-batches and layers from 1 and a length from 1 to "
             "1024 expected");
-    if (s->c.size != 1)
-        return fail(STATUS_INPUT, "vario bench: a launch of 1 rank expected, %d found", s->c.size);
+    for (size_t i = 0; i < count; i++)
+        if (!find_section(names[i]))
+            return fail(STATUS_INPUT,
+                        "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
+                        "step, steps, small, memory or ranks expected",
+                        names[i]);
+    double busy = s->c.rank == 0 && !a->busy ? busy_share() : 0.0;
+    if (busy > 0.1)
+        return fail(STATUS_PEER,
+                    "vario bench: %.0f%% of the processors' time is used by others, at most 10%% "
+                    "expected (--busy measures all the same)",
+                    100.0 * busy);
+    return STATUS_OK;
+}
+
+static status run_sections(bench *b, const char **names, size_t count)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; i < count && !result; i++) {
+        const section *one = find_section(names[i]);
+        if (one->all_ranks || b->s->c.rank == 0) result = one->run(b);
+        if (!one->all_ranks) bench_sleep(&b->s->c);
+        result = agree(b->s->c.world, result);
+    }
+    return result;
+}
+
+static status run(session *s, arguments *a, const char **names, size_t count)
+{
+    static const char *const usual[] = {"ceilings", "step"};
+    status result = agree(s->c.world, check_arguments(s, a, names, count));
+    if (result) return result;
     session_compute(s, 0);
     if (!s->bf16) a->fp32 = true;
-    double rate[2] = {ceiling_product_rate(DTYPE_F32),
-                      s->bf16 ? ceiling_product_rate(DTYPE_BF16) : 0.0};
-    double seconds[2];
-    status result = time_steps(s, a, seconds);
+    report r = {.speaks = s->c.rank == 0, .json = a->json};
+    if (a->reference) result = agree(s->c.world, report_reference(&r, a->reference));
     if (result) return result;
-    gpt2_config config = bench_job(a, OPTIMIZER_IVON).model.gpt2;
-    double count = (double)(a->sequences * a->length * a->microbatches);
-    double flops = gpt2_flops_per_token(&config, a->length) * count;
-    (a->json ? print_json : print_table)(a, s, rate, seconds, flops, count);
-    return STATUS_OK;
+    if (r.speaks && !a->json)
+        printf("threads %d, %s, %s\n\n", s->threads, kernels_instruction_set(),
+               kernels_library_version());
+    bench b = {.s = s,
+               .a = a,
+               .r = &r,
+               .alone = {.world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1}};
+    const char *chosen[SECTIONS];
+    if (count == 0) count = 2;
+    for (size_t i = 0; i < count; i++) chosen[i] = names[0] ? names[i] : usual[i];
+    result = run_sections(&b, chosen, count);
+    report_close(&r);
+    return result;
 }
 
 int bench_main(int argc, char **argv)
@@ -172,20 +264,25 @@ int bench_main(int argc, char **argv)
         {"--layers", OPTION_COUNT, &a.layers, "L", "blocks, 768 wide (12: GPT-2 124M)"},
         {"--steps", OPTION_COUNT, &a.steps, "N", "measured steps of each optimizer (3)"},
         {"--fp32", OPTION_FLAG, &a.fp32, NULL, "fp32 instead of bf16"},
-        {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
+        {"--busy", OPTION_FLAG, &a.busy, NULL, "measure even if others use the processors"},
+        {"--reference", OPTION_TEXT, &a.reference, "FILE", "compare with what --json wrote before"},
+        {"--json", OPTION_FLAG, &a.json, NULL, "the rows as one JSON array"},
     };
-    const option_table table = {"bench",
-                                "[--sequences S] [--length T] [--json]",
-                                "Measure the machine's matrix products and GPT-2 training steps "
-                                "against them, in one run.",
-                                options,
-                                sizeof options / sizeof options[0],
-                                0,
-                                0};
+    const option_table table = {
+        "bench",
+        "[SECTION...]",
+        "Measure what this machine can do and how near to it training comes. Sections: start,\n"
+        "ceilings, optimizer, kernels, step, steps, small, memory, ranks (of 2 ranks and more);\n"
+        "ceilings and step unless given.",
+        options,
+        sizeof options / sizeof options[0],
+        0,
+        SECTIONS};
+    const char *rest[SECTIONS] = {NULL};
     size_t count;
     bool helped;
     session s;
-    status result = session_open(&s, &table, argc, argv, NULL, &count, &helped);
-    if (!result && !helped) result = run(&s, &a);
+    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
+    if (!result && !helped) result = run(&s, &a, rest, count);
     return session_close(&s, result);
 }

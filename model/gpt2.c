@@ -320,7 +320,7 @@ static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first
 static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, float *gradients)
 {
     size_t N = gpt2_rows(g), C = g->config.n_embd, L = g->config.n_layer;
-    memset(g->d_residual, 0, N * C * sizeof *g->d_residual);
+    memory_clear(g->d_residual, N * C * sizeof *g->d_residual);
     layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, L + 1, 0),
                        gpt2_bias_grad(g, gradients, L + 1, 0), g->d_norm, DTYPE_F32, g->residual,
                        gpt2_weight(g, last, L + 1, 0), g->final_mean, g->final_rstd, g->work, N, C);

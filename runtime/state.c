@@ -135,7 +135,9 @@ static void set_initial(state *s)
     }
     if (!is_ivon(s->job)) return;
     size_t count = array_elements(s->owned, s->second.whole);
-    for (size_t i = 0; i < count; i++) s->second.values[i] = (float)s->job->optimizer.hessian_init;
+    float h = (float)s->job->optimizer.hessian_init;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++) s->second.values[i] = h;
 }
 
 status state_open(state *s, const job *j, const sharding *owned)
@@ -181,10 +183,10 @@ void state_close(state *s)
 void state_clear_sums(state *s)
 {
     size_t bytes = array_elements(s->owned, s->g_sum.whole) * sizeof(float);
-    memset(s->g_sum.values, 0, bytes);
-    if (s->f_sum.values) memset(s->f_sum.values, 0, bytes);
-    if (s->local_g) memset(s->local_g, 0, local_bytes(s->p));
-    if (s->local_f) memset(s->local_f, 0, local_bytes(s->p));
+    memory_clear(s->g_sum.values, bytes);
+    if (s->f_sum.values) memory_clear(s->f_sum.values, bytes);
+    if (s->local_g) memory_clear(s->local_g, local_bytes(s->p));
+    if (s->local_f) memory_clear(s->local_f, local_bytes(s->p));
 }
 
 /* Gather a whole array's chunks, unit by unit, from their owners. */

@@ -1,0 +1,104 @@
+/* A row is a ratio where it has a bound: only ratios of one run are comparable between runs. */
+#include "bench/report.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double report_median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, by_value);
+    return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
+}
+
+static double figure_of(const json_t *row)
+{
+    const json_t *ratio = json_object_get(row, "ratio");
+    const json_t *figure = json_is_number(ratio) ? ratio : json_object_get(row, "measured");
+    return json_is_number(figure) ? json_number_value(figure) : NAN;
+}
+
+static double figure_before(const report *r, const char *name)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach((json_t *)r->reference, i, row)
+    {
+        const char *other = json_string_value(json_object_get(row, "name"));
+        if (other && strcmp(other, name) == 0) return figure_of(row);
+    }
+    return NAN;
+}
+
+static void print_row(const report *r, const report_row *row)
+{
+    if (r->count == 1)
+        printf("%-58s %11s %-9s %10s %7s%s\n", "what", "measured", "", "bound", "ratio",
+               r->reference ? "  before" : "");
+    printf("%-58s %11.4g %-9s", row->name, row->measured, row->unit);
+    if (isnan(row->bound))
+        printf(" %10s %7s", "", "");
+    else
+        printf(" %10.4g %7.3f", row->bound, row->measured / row->bound);
+    if (isnan(row->before))
+        putchar('\n');
+    else
+        printf(" %7.3f\n", row->before);
+    fflush(stdout);
+}
+
+void report_add(report *r, const char *name, double measured, const char *unit, double bound)
+{
+    if (r->count == REPORT_ROWS) return;
+    report_row *row = &r->rows[r->count++];
+    *row = (report_row){.measured = measured, .bound = bound, .before = figure_before(r, name)};
+    snprintf(row->name, sizeof row->name, "%s", name);
+    snprintf(row->unit, sizeof row->unit, "%s", unit);
+    if (r->speaks && !r->json) print_row(r, row);
+}
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+void report_close(report *r)
+{
+    if (r->speaks && r->json) {
+        json_t *all = json_array();
+        for (size_t i = 0; i < r->count; i++) {
+            const report_row *row = &r->rows[i];
+            json_array_append_new(all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name,
+                                                 "measured", number(row->measured), "unit",
+                                                 row->unit, "bound", number(row->bound), "ratio",
+                                                 number(row->measured / row->bound)));
+        }
+        json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+        putchar('\n');
+        json_decref(all);
+    }
+    json_decref(r->reference);
+    r->reference = NULL;
+}
+
+status report_reference(report *r, const char *path)
+{
+    json_error_t error;
+    json_t *rows = json_load_file(path, 0, &error);
+    if (!rows)
+        return fail(STATUS_INPUT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+    if (json_is_array(rows)) {
+        r->reference = rows;
+        return STATUS_OK;
+    }
+    json_decref(rows);
+    return fail(STATUS_INPUT, "%s: an array of rows (vario bench --json) expected", path);
+}

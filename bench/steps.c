@@ -1,0 +1,267 @@
+/* Steps of whole trainers on tokens that are made up: only their number matters. */
+#include "bench/steps.h"
+
+#include "bench/ceiling.h"
+#include "io/agree.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { STEPS_MOST = 64 };
+
+typedef struct {
+    job job;
+    tokens *data;
+    trainer trainer;
+    uint64_t t;
+} bench_run;
+
+bench_size bench_size_124m(void)
+{
+    return (bench_size){.model = {.n_layer = 12,
+                                  .n_head = 12,
+                                  .n_embd = 768,
+                                  .block_size = 1024,
+                                  .vocab_size = 50304},
+                        .sequences = 4,
+                        .length = 1024,
+                        .microbatches = 4,
+                        .precision = DTYPE_BF16,
+                        .shard = SHARD_GRADIENTS,
+                        .steps = 3};
+}
+
+/* The published settings; the schedule is constant and small, so that nothing blows up. */
+static job job_of(const bench_size *size, optimizer_kind kind)
+{
+    bool ivon = kind == OPTIMIZER_IVON;
+    return (job){
+        .name = "bench",
+        .seed = 1,
+        .model = {.gpt2 = size->model, .init = "scratch"},
+        .batch = {.sequences = size->sequences,
+                  .length = size->length,
+                  .microbatches = size->microbatches},
+        .steps = 1000,
+        .optimizer = {.kind = kind,
+                      .ess = 1e10,
+                      .hessian_init = 1e-3,
+                      .beta1 = 0.9,
+                      .beta2 = ivon ? 0.99999 : 0.95,
+                      .weight_decay = ivon ? 1e-6 : 0.1,
+                      .epsilon = 1e-8,
+                      .mc_samples = 1,
+                      .rescale_lr = true,
+                      .debias = true},
+        .schedule = {.kind = SCHEDULE_CONSTANT, .peak = ivon ? 3.0 : 6e-6},
+        .clip = {.norm = 1.0,
+                 .scope = ivon ? SCOPE_MICROBATCH : SCOPE_STEP,
+                 .update = ivon ? 1e-3 : INFINITY},
+        .parallel = {.shard = size->shard},
+        .precision = size->precision,
+        .recompute = size->recompute,
+    };
+}
+
+static status make_tokens(tokens **data, const job *j)
+{
+    char path[] = "/tmp/vario-bench-XXXXXX";
+    int fd = mkstemp(path);
+    FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (!file) return fail(STATUS_IO, "%s: a temporary file could not be made", path);
+    for (uint32_t i = 0; i < 1U << 17; i++) {
+        uint16_t token = (uint16_t)((i * 2654435761U >> 12) % j->model.gpt2.vocab_size);
+        fwrite(&token, sizeof token, 1, file);
+    }
+    fclose(file);
+    status result = tokens_open(data, path, j->batch.length, j->model.gpt2.vocab_size);
+    unlink(path);
+    return result;
+}
+
+static void close_run(bench_run *b)
+{
+    trainer_close(&b->trainer);
+    tokens_close(&b->data);
+}
+
+static status open_run(bench_run *b, comm *c, const bench_size *size, optimizer_kind kind)
+{
+    *b = (bench_run){.job = job_of(size, kind)};
+    status result = agree(c->world, make_tokens(&b->data, &b->job));
+    if (!result) result = trainer_open(&b->trainer, &b->job, c, size->precision, true);
+    if (result) tokens_close(&b->data);
+    return result;
+}
+
+static status step(bench_run *b, double *seconds)
+{
+    step_result result;
+    double start = MPI_Wtime();
+    status code = trainer_step(&b->trainer, b->data, b->t++, true, &result, NULL);
+    *seconds = MPI_Wtime() - start;
+    return code;
+}
+
+static double step_tokens(const bench_size *size)
+{
+    return (double)(size->sequences * size->length * size->microbatches);
+}
+
+static void add(report *r, const char *name, const char *what, double measured, const char *of,
+                double bound)
+{
+    char text[REPORT_TEXT];
+    snprintf(text, sizeof text, "%s: %s", name, what);
+    report_add(r, text, measured, of, bound);
+}
+
+status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
+{
+    bench_run runs[2];
+    double times[2][STEPS_MOST], rates[STEPS_MOST], ignored;
+    status result = open_run(&runs[0], c, size, OPTIMIZER_IVON);
+    if (result) return result;
+    result = open_run(&runs[1], c, size, OPTIMIZER_ADAMW);
+    for (int k = 0; k < 2 && !result; k++) result = step(&runs[k], &ignored);
+    for (uint64_t i = 0; !result && i < size->steps; i++) {
+        rates[i] = ceiling_product_rate(size->precision);
+        result = step(&runs[0], &times[0][i]);
+        if (!result) result = step(&runs[1], &times[1][i]);
+    }
+    close_run(&runs[0]);
+    close_run(&runs[1]);
+    if (result) return result;
+    double ivon = report_median(times[0], size->steps),
+           adamw = report_median(times[1], size->steps);
+    double flops = 1e-9 * gpt2_flops_per_token(&size->model, size->length) * step_tokens(size);
+    add(r, name, "IVON's step", flops / ivon, "GFLOP/s", report_median(rates, size->steps));
+    add(r, name, "IVON, tokens/s", step_tokens(size) / ivon, "1/s", NAN);
+    add(r, name, "IVON's step, AdamW's", ivon, "s", adamw);
+    return STATUS_OK;
+}
+
+static double resident_mib(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    unsigned long whole, resident = 0;
+    if (!file || fscanf(file, "%lu %lu", &whole, &resident) != 2) resident = 0;
+    if (file) fclose(file);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE) / 1048576.0;
+}
+
+status bench_memory(report *r, comm *c, const char *name, const bench_size *size, double *seconds)
+{
+    bench_run run;
+    trainer_memory plan = {0};
+    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    if (result) return result;
+    double times[STEPS_MOST], ignored;
+    result = step(&run, &ignored);
+    for (uint64_t i = 0; !result && i < size->steps; i++) result = step(&run, &times[i]);
+    double resident = resident_mib();
+    if (!result) result = trainer_plan(&run.job, &run.trainer.owned, size->precision, &plan);
+    close_run(&run);
+    if (result) return result;
+    size_t bytes = plan.state + plan.weights + plan.gradients + plan.pieces + plan.activations;
+    add(r, name, "resident memory, the plan's", resident, "MiB", (double)bytes / 1048576.0);
+    *seconds = report_median(times, size->steps);
+    return STATUS_OK;
+}
+
+void bench_sleep(comm *world)
+{
+    MPI_Request request;
+    int done = 0;
+    MPI_Ibarrier(world->world, &request);
+    while (!done) {
+        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (!done) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+}
+
+static void set_threads(int threads)
+{
+    kernels_close();
+    omp_set_num_threads(threads);
+    kernels_open();
+}
+
+static status time_run(comm *c, const bench_size *size, double *seconds, double *waited)
+{
+    bench_run run;
+    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    if (result) return result;
+    double times[STEPS_MOST], before = 0.0, all = 0.0;
+    result = step(&run, &times[0]);
+    before = c->waited_seconds;
+    for (uint64_t i = 0; !result && i < size->steps; i++) {
+        result = step(&run, &times[i]);
+        all += times[i];
+    }
+    *waited = (c->waited_seconds - before) / all;
+    close_run(&run);
+    if (!result) *seconds = report_median(times, size->steps);
+    return result;
+}
+
+status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size)
+{
+    static const char *const names[] = {
+        [SHARD_GRADIENTS] = "gradients", [SHARD_PARAMETERS] = "parameters"};
+    int threads = omp_get_max_threads();
+    double one = 0.0, two = 0.0, waited = 0.0;
+    status result = STATUS_OK;
+    for (int stage = SHARD_GRADIENTS; stage <= SHARD_PARAMETERS && !result; stage++) {
+        bench_size other = *size;
+        char name[REPORT_TEXT];
+        other.shard = (shard_stage)stage;
+        set_threads(world->size * threads);
+        if (world->rank == 0) result = time_run(alone, &other, &one, &waited);
+        bench_sleep(world);
+        set_threads(threads);
+        result = agree(world->world, result);
+        if (!result) result = time_run(world, &other, &two, &waited);
+        if (result) return result;
+        comm_sum_ordered(world, &waited, 1);
+        snprintf(name, sizeof name, "%d ranks x %d thread%s, %s", world->size, threads,
+                 threads == 1 ? "" : "s", names[stage]);
+        add(r, name, "tokens/s, one rank's", step_tokens(size) / two, "1/s",
+            step_tokens(size) / one);
+        add(r, name, "share of time spent waiting", waited / world->size, "", 0.03);
+    }
+    return result;
+}
+
+/* Of this process: now, less its start in /proc. */
+static double process_seconds(void)
+{
+    FILE *file = fopen("/proc/self/stat", "r");
+    unsigned long long ticks = 0;
+    struct timespec now;
+    if (!file) return NAN;
+    int found = fscanf(file,
+                       "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d "
+                       "%*d %*d %*d %*d %*d %llu",
+                       &ticks);
+    fclose(file);
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    if (found != 1) return NAN;
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec -
+           (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+status bench_start(report *r, comm *c, const bench_size *size)
+{
+    bench_run run;
+    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    if (result) return result;
+    report_add(r, "start of the process to the first forward pass", process_seconds(), "s", 2.0);
+    close_run(&run);
+    return STATUS_OK;
+}

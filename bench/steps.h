@@ -1,0 +1,38 @@
+/** Steps of training, beside the products' speed, the other optimizer, the plan. */
+#ifndef VARIO_BENCH_STEPS_H
+#define VARIO_BENCH_STEPS_H
+
+#include "bench/report.h"
+#include "runtime/comm.h"
+#include "runtime/trainer.h"
+
+typedef struct {
+    gpt2_config model;
+    uint64_t sequences, length, microbatches;
+    dtype precision;
+    recompute_kind recompute;
+    shard_stage shard;
+    uint64_t steps; /**< measured, after one that is not */
+} bench_size;
+
+/** GPT-2 124M, bf16, 4 x 1024 tokens a micro-batch, 4 micro-batches a step. */
+bench_size bench_size_124m(void);
+
+/** Steps of IVON and of AdamW, in turn: speed beside the product rate (measured before each pair of
+ * steps), and their ratio. `c` has one rank. */
+status bench_steps(report *r, comm *c, const char *name, const bench_size *size);
+
+/** Resident memory of a step of IVON beside the plan, and seconds a step. */
+status bench_memory(report *r, comm *c, const char *name, const bench_size *size, double *seconds);
+
+/** Two ranks of one thread beside one of two, for both stages that exchange every round; every rank
+ * of `world` (2) calls it. */
+status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size);
+
+/** Until all ranks of `world` are here, asleep: a barrier would spin on the processors. */
+void bench_sleep(comm *world);
+
+/** Seconds from the start of the process to the first forward pass; call it first. */
+status bench_start(report *r, comm *c, const bench_size *size);
+
+#endif

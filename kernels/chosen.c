@@ -4,7 +4,9 @@
 #include "kernels/tile.h"
 
 CHOOSE(attention_backward)
+CHOOSE(attention_cached)
 CHOOSE(attention_forward)
+CHOOSE(attention_store)
 CHOOSE(attention_work_floats)
 CHOOSE(bf16_from_float)
 CHOOSE(bf16_to_float)
@@ -15,6 +17,7 @@ CHOOSE(cross_entropy)
 CHOOSE(dropout_apply)
 CHOOSE(gelu_backward)
 CHOOSE(gelu_forward)
+CHOOSE(gemv)
 CHOOSE(layernorm_backward)
 CHOOSE(layernorm_forward)
 CHOOSE(layernorm_work_floats)

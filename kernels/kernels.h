@@ -45,6 +45,12 @@ void gemm_pack(void *packed, size_t n, size_t k, const void *b, size_t ldb, bool
 void gemm_packed(size_t m, size_t n, size_t k, const void *a, size_t lda, const void *packed,
                  void *out, size_t ldc, dtype type, dtype out_type);
 
+/** out[n] = x[k] B for a single row x, where gemm would not reach memory's bandwidth; x and B in
+ * `type`, fp32 sums, out in out_type. B is stored (k, n), or (n, k) when transpose_b, in rows of
+ * ldb elements. bias: [n] fp32, or NULL. The bits do not depend on the threads. */
+void gemv(size_t n, size_t k, const void *x, const void *b, size_t ldb, bool transpose_b, void *out,
+          dtype type, dtype out_type, const float *bias);
+
 /** residual(N, C) = wte[token] + wpe[position]; wte, wpe in type. positions are n mod T. */
 void embedding_forward(float *residual, const void *wte, const void *wpe, dtype type,
                        const uint16_t *tokens, size_t B, size_t T, size_t C);
@@ -84,6 +90,20 @@ void attention_backward(void *dqkv, const void *dout, const void *qkv, const voi
                         const float *lse, dtype type, size_t B, size_t T, size_t C, size_t NH,
                         double dropout, noise_key key, uint64_t index, float *work);
 size_t attention_work_floats(size_t T, size_t C, size_t NH); /**< both, present threads */
+
+/** Attention of a text that grows. The cache of its `most` positions at most is keys and values
+ * (NH, most, C / NH), act.
+ *
+ * attention_store puts the k and v of positions at .. at + rows - 1, in qkv(rows, 3C) act, there.
+ * attention_cached gives these positions' out(rows, C) act from their q in qkv and from the cache,
+ * in which they are: position at + i attends to 0 .. at + i. One query at a time, so for many rows
+ * from position 0 on attention_forward is faster; their twin is that one's.
+ *
+ * @param work  [attention_work_floats(most, C, NH)] */
+void attention_store(void *keys, void *values, const void *qkv, dtype type, size_t at, size_t rows,
+                     size_t most, size_t C, size_t NH);
+void attention_cached(void *out, const void *keys, const void *values, const void *qkv, dtype type,
+                      size_t at, size_t rows, size_t most, size_t C, size_t NH, float *work);
 
 /** out(N, C) = residual + act in, each element of `in` dropped with probability `dropout` (kept
  * ones divided by 1 - dropout) by word of element index + n C + c; dropout 0 draws nothing. out may

@@ -18,6 +18,17 @@ void reference_gemm(size_t m, size_t n, size_t k, const double *a, size_t lda, b
         }
 }
 
+void reference_gemv(size_t n, size_t k, const double *x, const double *b, size_t ldb,
+                    bool transpose_b, double *out, const double *bias)
+{
+    for (size_t j = 0; j < n; j++) {
+        double sum = bias ? bias[j] : 0.0;
+        for (size_t i = 0; i < k; i++)
+            sum += x[i] * (transpose_b ? b[j * ldb + i] : b[i * ldb + j]);
+        out[j] = sum;
+    }
+}
+
 void reference_embedding_forward(double *residual, const double *wte, const double *wpe,
                                  const uint16_t *tokens, size_t B, size_t T, size_t C)
 {

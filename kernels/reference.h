@@ -10,6 +10,8 @@
 void reference_gemm(size_t m, size_t n, size_t k, const double *a, size_t lda, bool transpose_a,
                     const double *b, size_t ldb, bool transpose_b, double *out, size_t ldc,
                     const double *bias, bool accumulate);
+void reference_gemv(size_t n, size_t k, const double *x, const double *b, size_t ldb,
+                    bool transpose_b, double *out, const double *bias);
 void reference_embedding_forward(double *residual, const double *wte, const double *wpe,
                                  const uint16_t *tokens, size_t B, size_t T, size_t C);
 void reference_embedding_backward(double *dwte, double *dwpe, const double *dresidual,

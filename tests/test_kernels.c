@@ -91,6 +91,52 @@ Test(kernels, gemm)
     check_gemm(1037, DTYPE_BF16, DTYPE_F32, true, false, false, true);
 }
 
+static void check_gemv(size_t N, size_t K, dtype type, dtype out_type, bool tb, bool bias)
+{
+    enum { MORE = 3 }; /* rows of the matrix are longer than what is multiplied */
+    size_t ldb = (tb ? K : N) + MORE;
+    values x = make(type, K, 1), b = make(type, (tb ? N : K) * ldb, 2), out = make(out_type, N, 3);
+    values offsets = make(DTYPE_F32, N, 4);
+    gemv(N, K, x.act, b.act, ldb, tb, out.act, type, out_type, bias ? offsets.f32 : NULL);
+    reference_gemv(N, K, x.exact, b.exact, ldb, tb, out.exact, bias ? offsets.exact : NULL);
+    expect_close("gemv", out.act, out_type, out.exact, N);
+    drop(&x);
+    drop(&b);
+    drop(&out);
+    drop(&offsets);
+}
+
+/* One output, fewer than threads share, more than a strip holds; odd sizes. */
+Test(kernels, gemv)
+{
+    static const size_t sizes[][2] = {{1, 1}, {5, 1}, {1, 9}, {31, 53}, {96, 64}, {2307, 77}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (int way = 0; way < 4; way++) {
+            bool tb = way & 1, bias = way & 2;
+            check_gemv(sizes[i][0], sizes[i][1], DTYPE_F32, DTYPE_F32, tb, bias);
+            check_gemv(sizes[i][0], sizes[i][1], DTYPE_BF16, DTYPE_F32, tb, bias);
+            check_gemv(sizes[i][0], sizes[i][1], DTYPE_BF16, DTYPE_BF16, tb, bias);
+        }
+}
+
+Test(kernels, gemv_bits_do_not_depend_on_threads)
+{
+    enum { N = 1100, K = 61 };
+    for (int way = 0; way < 4; way++) {
+        dtype type = way & 1 ? DTYPE_BF16 : DTYPE_F32;
+        values x = make(type, K, 1), b = make(type, K * N, 2);
+        float out[2][N];
+        for (int threads = 1; threads <= 3; threads++) {
+            omp_set_num_threads(threads);
+            gemv(N, K, x.act, b.act, way & 2 ? K : N, way & 2, out[threads > 1], type, DTYPE_F32,
+                 NULL);
+            cr_expect_arr_eq(out[0], out[threads > 1], sizeof out[0], "%d threads", threads);
+        }
+        drop(&x);
+        drop(&b);
+    }
+}
+
 static void check_attention(dtype type, size_t B, size_t T, size_t C, size_t NH)
 {
     values qkv = make(type, B * T * 3 * C, 1), dout = make(type, B * T * C, 2);
@@ -125,6 +171,41 @@ Test(kernels, attention)
     check_attention(DTYPE_F32, 1, 64, 64, 1);
     check_attention(DTYPE_F32, 1, 130, 48, 3);
     check_attention(DTYPE_BF16, 2, 130, 64, 2);
+}
+
+/* A text that grows by 1, 2, 3, ... positions, and all of it in one pass. */
+static void check_attention_cached(dtype type, size_t T, size_t C, size_t NH)
+{
+    enum { ROOM = 5 };
+    values qkv = make(type, T * 3 * C, 1), out = make(type, T * C, 2);
+    values keys = make(type, (T + ROOM) * C, 3), cached = make(type, (T + ROOM) * C, 4);
+    size_t row = C * (type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float));
+    double *lse = calloc(NH * T, sizeof *lse);
+    float *work = aligned_alloc(64, attention_work_floats(T + ROOM, C, NH) * 4 / 64 * 64 + 64);
+    reference_attention_forward(out.exact, lse, qkv.exact, 1, T, C, NH);
+    for (size_t at = 0, rows = 1; at < T; at += rows++) {
+        if (rows > T - at) rows = T - at;
+        const char *new = (const char *)qkv.act + at * 3 * row;
+        attention_store(keys.act, cached.act, new, type, at, rows, T + ROOM, C, NH);
+        attention_cached((char *)out.act + at * row, keys.act, cached.act, new, type, at, rows,
+                         T + ROOM, C, NH, work);
+    }
+    expect_close("cached attention", out.act, type, out.exact, T * C);
+    free(lse);
+    free(work);
+    drop(&qkv);
+    drop(&out);
+    drop(&keys);
+    drop(&cached);
+}
+
+Test(kernels, attention_cached)
+{
+    check_attention_cached(DTYPE_F32, 1, 8, 2);
+    check_attention_cached(DTYPE_F32, 33, 9, 3);
+    check_attention_cached(DTYPE_F32, 130, 64, 1);
+    check_attention_cached(DTYPE_BF16, 33, 9, 3);
+    check_attention_cached(DTYPE_BF16, 130, 64, 2);
 }
 
 static void check_layernorm(dtype type, bool bias)

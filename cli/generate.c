@@ -18,21 +18,69 @@ typedef struct {
     bool json, quiet;
 } arguments;
 
-/* Logits of the position after `length` tokens: the mean of probabilities over samples would need
- * them all at once, so each token is drawn with one posterior sample, its number mod `samples`. */
-static void next_logits(trainer *r, const arguments *a, size_t length, uint64_t drawn,
-                        float *logits)
+/* A text in the making: its last tokens are the trainer's inputs. */
+typedef struct {
+    trainer *r;
+    const arguments *a;
+    size_t length;       /* tokens that the model sees */
+    gpt2_cache **caches; /* one for each sample in use: other weights, other keys and values */
+    size_t cache_count;
+    float *logits;
+} text;
+
+static status open_text(text *t, trainer *r, const arguments *a)
 {
+    size_t vocabulary = r->job->model.gpt2.vocab_size;
+    *t = (text){.r = r, .a = a, .cache_count = 1};
+    if (a->samples > 1 && a->count > 1)
+        t->cache_count = a->samples < a->count ? a->samples : a->count;
+    t->caches = calloc(t->cache_count, sizeof(gpt2_cache *));
+    t->logits = malloc(vocabulary * sizeof *t->logits);
+    status result = t->caches && t->logits
+                        ? STATUS_OK
+                        : fail(STATUS_NOMEM, "memory for %zu caches and %zu logits", t->cache_count,
+                               vocabulary);
+    for (size_t i = 0; !result && i < t->cache_count; i++)
+        result = gpt2_cache_open(&t->caches[i], r->model);
+    return agree(r->c->world, result);
+}
+
+static void close_text(text *t)
+{
+    for (size_t i = 0; t->caches && i < t->cache_count; i++) gpt2_cache_close(&t->caches[i]);
+    free(t->caches);
+    free(t->logits);
+}
+
+/* Logits of the token after the text: the mean of probabilities over samples would need them all at
+ * once, so each token is drawn with one posterior sample, its number mod `samples`. */
+static void next_logits(text *t, uint64_t drawn)
+{
+    trainer *r = t->r;
+    uint64_t sample = t->a->samples ? drawn % t->a->samples : 0;
     noise_key keys[r->c->size];
     for (int i = 0; i < r->c->size; i++)
-        keys[i] = (noise_key){.seed = r->job->seed,
-                              .stream = STREAM_POSTERIOR,
-                              .sample = (uint32_t)(a->samples ? drawn % a->samples : 0)};
+        keys[i] = (noise_key){
+            .seed = r->job->seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)sample};
     weights_begin(
         &r->weights,
-        &(weights_round){.active = (size_t)r->c->size, .keys = keys, .sampled = a->samples > 0});
-    gpt2_logits(r->model, &r->hooks, r->inputs, length - 1, logits);
+        &(weights_round){.active = (size_t)r->c->size, .keys = keys, .sampled = t->a->samples > 0});
+    gpt2_decode(r->model, &r->hooks, t->caches[sample], r->inputs, t->length, t->logits);
     weights_end(&r->weights);
+}
+
+/* Positions count from the window's start, so what is dropped shifts them all and the caches are
+ * void. Dropping half of a full window at once makes that rare. */
+static void append(text *t, uint16_t token)
+{
+    uint16_t *seen = t->r->inputs;
+    size_t window = t->r->job->batch.length, kept = window / 2;
+    if (t->length == window) {
+        memmove(seen, seen + window - kept, kept * sizeof *seen);
+        t->length = kept;
+        for (size_t i = 0; i < t->cache_count; i++) gpt2_cache_clear(t->caches[i]);
+    }
+    seen[t->length++] = token;
 }
 
 static double uniform(uint64_t seed, uint64_t drawn)
@@ -43,30 +91,31 @@ static double uniform(uint64_t seed, uint64_t drawn)
     return ((double)out[0] + 0.5) / 4294967296.0;
 }
 
+/* What does not fit into the window is not seen. */
+static void take_prompt(text *t)
+{
+    size_t length = strlen(t->a->prompt), window = t->r->job->batch.length;
+    const char *seen = t->a->prompt + (length > window ? length - window : 0);
+    for (; *seen; seen++) t->r->inputs[t->length++] = (unsigned char)*seen;
+}
+
 static status write_text(trainer *r, const arguments *a)
 {
-    size_t window = r->job->batch.length, length = strlen(a->prompt);
-    size_t vocabulary = r->job->model.gpt2.vocab_size;
-    const unsigned char *prompt = (const unsigned char *)a->prompt;
-    if (length > window) prompt += length - window;
-    if (length > window) length = window;
-    for (size_t i = 0; i < length; i++) r->inputs[i] = prompt[i];
-    float *logits = malloc(vocabulary * sizeof *logits);
-    status result = logits ? STATUS_OK : fail(STATUS_NOMEM, "memory for %zu logits", vocabulary);
-    result = agree(r->c->world, result);
+    text t;
+    status result = open_text(&t, r, a);
     bool speaks = r->c->rank == 0;
+    if (!result) take_prompt(&t);
     if (!result && speaks) fputs(a->prompt, stdout);
     for (uint64_t drawn = 0; !result && drawn < a->count; drawn++) {
-        next_logits(r, a, length, drawn, logits);
-        size_t token = sample_token(logits, vocabulary, a->temperature, a->top_k, a->top_p,
-                                    uniform(a->seed, drawn));
+        next_logits(&t, drawn);
+        size_t token = sample_token(t.logits, r->job->model.gpt2.vocab_size, a->temperature,
+                                    a->top_k, a->top_p, uniform(a->seed, drawn));
         if (speaks) putchar((int)(token & 0xff));
         if (speaks) fflush(stdout);
-        if (length == window) memmove(r->inputs, r->inputs + 1, --length * sizeof *r->inputs);
-        r->inputs[length++] = (uint16_t)token;
+        append(&t, (uint16_t)token);
     }
     if (!result && speaks) putchar('\n');
-    free(logits);
+    close_text(&t);
     return result;
 }
 

@@ -232,31 +232,26 @@ void gpt2_close(gpt2 **model)
     *model = NULL;
 }
 
-static const void *embeddings(const gpt2 *g, const void *buffer, size_t which)
+const void *gpt2_embeddings(const gpt2 *g, const void *buffer, size_t which)
 {
     return (const char *)buffer + g->weights_layout.tensor_offset[which];
 }
 
-/* Weights of the embeddings and of the final norm, which a pass holds to its end. */
-typedef struct {
-    const void *first, *last;
-} end_weights;
-
-/* Embeddings to the final norm's output. */
-static end_weights forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens, double drop,
-                           noise_key key)
+end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens,
+                         const forward_pass *pass)
 {
-    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
-    size_t L = g->config.n_layer;
+    size_t B = pass->sequences, T = pass->length, C = g->config.n_embd, N = B * T;
+    size_t L = g->config.n_layer, position = pass->cache ? pass->cache->length : 0;
     const void *first = hooks->weights(hooks->context, 0);
     float *stream = g->blocks[0].in;
-    embedding_forward(stream, embeddings(g, first, 0), embeddings(g, first, 1), g->shape.precision,
-                      tokens, B, T, C);
-    dropout_apply(stream, N * C, drop, key, 0);
+    embedding_forward(stream, gpt2_embeddings(g, first, 0),
+                      gpt2_act_row(g, gpt2_embeddings(g, first, 1), position, C),
+                      g->shape.precision, tokens, B, T, C);
+    dropout_apply(stream, N * C, pass->drop, pass->key, 0);
     for (size_t l = 0; l < L; l++) {
         const void *weights = hooks->weights(hooks->context, 1 + l);
         gpt2_block_forward(g, hooks, l, weights, l + 1 < L ? g->blocks[l + 1].in : g->residual,
-                           drop, key);
+                           pass);
         hooks->release(hooks->context, 1 + l);
     }
     const void *last = hooks->weights(hooks->context, L + 1);
@@ -265,14 +260,21 @@ static end_weights forward(gpt2 *g, const model_hooks *hooks, const uint16_t *to
     return (end_weights){first, last};
 }
 
-static const void *act_row(const gpt2 *g, const void *values, size_t row, size_t columns)
+/* A whole micro-batch. */
+static forward_pass whole(const gpt2 *g, double drop, noise_key key)
+{
+    return (forward_pass){
+        .sequences = g->shape.sequences, .length = g->shape.length, .drop = drop, .key = key};
+}
+
+const void *gpt2_act_row(const gpt2 *g, const void *values, size_t row, size_t columns)
 {
     return (const char *)values + row * columns * act_bytes(g);
 }
 
 static void pack_output(gpt2 *g, const void *first)
 {
-    gemm_pack(g->wte_logits, g->config.vocab_size, g->config.n_embd, embeddings(g, first, 0),
+    gemm_pack(g->wte_logits, g->config.vocab_size, g->config.n_embd, gpt2_embeddings(g, first, 0),
               g->config.n_embd, true, g->shape.precision);
 }
 
@@ -280,7 +282,7 @@ static void pack_output(gpt2 *g, const void *first)
 static void output(gpt2 *g, size_t at, size_t rows)
 {
     size_t C = g->config.n_embd, V = g->config.vocab_size;
-    gemm_packed(rows, V, C, act_row(g, g->final, at, C), C, g->wte_logits, g->logits, V,
+    gemm_packed(rows, V, C, gpt2_act_row(g, g->final, at, C), C, g->wte_logits, g->logits, V,
                 g->shape.precision, DTYPE_F32);
 }
 
@@ -301,8 +303,8 @@ static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t from, size_t
     gemm_packed(to - from, C, V, g->d_logits, V, g->wte_final, g->d_norm + from * C, C, type,
                 DTYPE_F32);
     gpt2_poll(hooks);
-    gemm(V, C, to - from, g->d_logits, V, true, act_row(g, g->final, from, C), C, false, d_wte, C,
-         type, DTYPE_F32, NULL, from > 0);
+    gemm(V, C, to - from, g->d_logits, V, true, gpt2_act_row(g, g->final, from, C), C, false, d_wte,
+         C, type, DTYPE_F32, NULL, from > 0);
     gpt2_poll(hooks);
 }
 
@@ -312,7 +314,7 @@ static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
     size_t step = g->kept * g->chunk;
     pack_output(g, first);
-    gemm_pack(g->wte_final, C, V, embeddings(g, first, 0), C, false, g->shape.precision);
+    gemm_pack(g->wte_final, C, V, gpt2_embeddings(g, first, 0), C, false, g->shape.precision);
     for (size_t from = 0; from < N; from += step)
         rows_backward(g, hooks, from, N - from < step ? N : from + step, d_wte, targets);
 }
@@ -330,14 +332,14 @@ static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, 
 
 /* The blocks share what they save, so it is still there of the last one; what a block puts out is
  * not needed again. */
-static void blocks_backward(gpt2 *g, const model_hooks *hooks, double drop, noise_key key)
+static void blocks_backward(gpt2 *g, const model_hooks *hooks, const forward_pass *pass)
 {
     for (size_t l = g->config.n_layer; l-- > 0;) {
         const void *weights = hooks->weights(hooks->context, 1 + l);
         float *gradients = hooks->gradients(hooks->context, 1 + l);
         if (g->shape.recompute == RECOMPUTE_BLOCK && l + 1 < g->config.n_layer)
-            gpt2_block_forward(g, hooks, l, weights, NULL, drop, key);
-        gpt2_block_backward(g, hooks, l, weights, gradients, drop, key);
+            gpt2_block_forward(g, hooks, l, weights, NULL, pass);
+        gpt2_block_backward(g, hooks, l, weights, gradients, pass->drop, pass->key);
         hooks->gradients_done(hooks->context, 1 + l);
         hooks->release(hooks->context, 1 + l);
     }
@@ -349,12 +351,13 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *toke
     gpt2 *g = model;
     size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
     double drop = g->config.dropout;
-    end_weights ends = forward(g, hooks, tokens, drop, key);
+    forward_pass pass = whole(g, drop, key);
+    end_weights ends = gpt2_forward(g, hooks, tokens, &pass);
     float *d_first = hooks->gradients(hooks->context, 0);
     float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
     output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), targets);
     final_backward(g, hooks, ends.last, d_last);
-    blocks_backward(g, hooks, drop, key);
+    blocks_backward(g, hooks, &pass);
     dropout_apply(g->d_residual, N * C, drop, key, 0);
     embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,
                        tokens, B, T, C, g->config.vocab_size, g->config.block_size);
@@ -365,7 +368,7 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *toke
     return sum / (double)N;
 }
 
-static void release_ends(gpt2 *g, const model_hooks *hooks)
+void gpt2_release_ends(const gpt2 *g, const model_hooks *hooks)
 {
     hooks->release(hooks->context, g->config.n_layer + 1);
     hooks->release(hooks->context, 0);
@@ -376,7 +379,8 @@ void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
 {
     gpt2 *g = model;
     size_t N = gpt2_rows(g), V = g->config.vocab_size;
-    pack_output(g, forward(g, hooks, tokens, 0.0, (noise_key){0}).first);
+    forward_pass pass = whole(g, 0.0, (noise_key){0});
+    pack_output(g, gpt2_forward(g, hooks, tokens, &pass).first);
     for (size_t at = 0; at < N; at += g->chunk) {
         size_t rows = N - at < g->chunk ? N - at : g->chunk;
         output(g, at, rows);
@@ -384,16 +388,5 @@ void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
                       1.0);
         gpt2_poll(hooks);
     }
-    release_ends(g, hooks);
-}
-
-void gpt2_logits(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens, size_t position,
-                 float *logits)
-{
-    gpt2 *g = model;
-    const void *first = forward(g, hooks, tokens, 0.0, (noise_key){0}).first;
-    pack_output(g, first);
-    output(g, position, 1);
-    memcpy(logits, g->logits, g->config.vocab_size * sizeof *logits);
-    release_ends(g, hooks);
+    gpt2_release_ends(g, hooks);
 }

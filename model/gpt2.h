@@ -72,10 +72,31 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *toke
 void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
                  const uint16_t *targets, float *losses);
 
-/** Logits of one position of the first sequence: logits [vocab_size] fp32. Tokens after
- * `position` are ignored (the attention is causal). */
-void gpt2_logits(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens, size_t position,
-                 float *logits);
+/** The keys and values of a text so far, with which decoding computes a position only once. */
+typedef struct gpt2_cache gpt2_cache;
+
+/** Allocate a cache of shape.length positions: 2 n_layer shape.length n_embd elements of the
+ * compute type. Not collective. @return STATUS_OK or STATUS_NOMEM (*cache is then NULL). */
+status gpt2_cache_open(gpt2_cache **cache, const gpt2 *model);
+void gpt2_cache_close(gpt2_cache **cache);
+
+/** Forget all positions: the text or the weights are others from here on. */
+void gpt2_cache_clear(gpt2_cache *cache);
+
+/** Logits of the token that follows a text; no dropout. Computes the positions that the cache does
+ * not hold yet (a prompt in one pass, then one position a call) and adds them to it. A call for one
+ * position takes the time of reading every weight once.
+ *
+ * Calls the hooks as any pass without a backward does, so all ranks may decode the same text.
+ *
+ * @param cache   of this model; what it holds was computed from the first of these tokens and with
+ *                the weights that the hooks give now
+ * @param tokens  [length] the whole text
+ * @param length  more than the cache holds, at most shape.length
+ * @param logits  [vocab_size] fp32
+ */
+void gpt2_decode(gpt2 *model, const model_hooks *hooks, gpt2_cache *cache, const uint16_t *tokens,
+                 size_t length, float *logits);
 
 /** Floating-point operations of one training token: 6 N_mm + 12 L C T / 2 (causal half), N_mm the
  * parameters of the matrix products, tied output included, embeddings look-ups not. */

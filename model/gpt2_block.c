@@ -5,12 +5,16 @@
 #include <string.h>
 
 /* out(N, O) = in(N, I) W + bias */
-static void linear(gpt2 *g, const model_hooks *hooks, void *out, const void *in,
+static void linear(gpt2 *g, const model_hooks *hooks, size_t N, void *out, const void *in,
                    const void *weights, size_t l, size_t which, size_t I, size_t O)
 {
     dtype type = g->shape.precision;
-    gemm(gpt2_rows(g), O, I, in, I, false, gpt2_weight(g, weights, 1 + l, which), O, false, out, O,
-         type, type, gpt2_bias(g, weights, 1 + l, which), false);
+    const void *weight = gpt2_weight(g, weights, 1 + l, which);
+    const float *bias = gpt2_bias(g, weights, 1 + l, which);
+    if (N == 1)
+        gemv(O, I, in, weight, O, false, out, type, type, bias);
+    else
+        gemm(N, O, I, in, I, false, weight, O, false, out, O, type, type, bias, false);
     gpt2_poll(hooks);
 }
 
@@ -31,29 +35,39 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype
     gpt2_poll(hooks);
 }
 
+static void attention(gpt2 *g, size_t l, const forward_pass *pass)
+{
+    block_saved *s = &g->blocks[l];
+    if (pass->cache)
+        gpt2_cache_attend(g, l, pass);
+    else
+        attention_forward(s->att, s->lse, s->qkv, g->shape.precision, pass->sequences, pass->length,
+                          g->config.n_embd, g->config.n_head, pass->drop, pass->key,
+                          gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
+}
+
 void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
-                        float *out, double drop, noise_key key)
+                        float *out, const forward_pass *pass)
 {
     block_saved *s = &g->blocks[l];
     dtype type = g->shape.precision;
-    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
+    size_t C = g->config.n_embd, N = pass->sequences * pass->length;
     layernorm_forward(s->ln1, type, s->mean1, s->rstd1, s->in, gpt2_weight(g, weights, 1 + l, LN_1),
                       gpt2_bias(g, weights, 1 + l, LN_1), N, C);
-    linear(g, hooks, s->qkv, s->ln1, weights, l, ATTN, C, 3 * C);
-    attention_forward(s->att, s->lse, s->qkv, type, B, T, C, g->config.n_head, drop, key,
-                      gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
+    linear(g, hooks, N, s->qkv, s->ln1, weights, l, ATTN, C, 3 * C);
+    attention(g, l, pass);
     gpt2_poll(hooks);
-    linear(g, hooks, g->projected, s->att, weights, l, ATTN_PROJ, C, C);
-    residual_add(s->mid, s->in, g->projected, type, N * C, drop, key,
+    linear(g, hooks, N, g->projected, s->att, weights, l, ATTN_PROJ, C, C);
+    residual_add(s->mid, s->in, g->projected, type, N * C, pass->drop, pass->key,
                  gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
     layernorm_forward(s->ln2, type, s->mean2, s->rstd2, s->mid,
                       gpt2_weight(g, weights, 1 + l, LN_2), gpt2_bias(g, weights, 1 + l, LN_2), N,
                       C);
-    linear(g, hooks, s->fc, s->ln2, weights, l, FC, C, 4 * C);
+    linear(g, hooks, N, s->fc, s->ln2, weights, l, FC, C, 4 * C);
     gelu_forward(s->gelu, s->fc, type, N * 4 * C);
     if (!out) return;
-    linear(g, hooks, g->projected, s->gelu, weights, l, FC_PROJ, 4 * C, C);
-    residual_add(out, s->mid, g->projected, type, N * C, drop, key,
+    linear(g, hooks, N, g->projected, s->gelu, weights, l, FC_PROJ, 4 * C, C);
+    residual_add(out, s->mid, g->projected, type, N * C, pass->drop, pass->key,
                  gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
 }
 

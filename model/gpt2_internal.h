@@ -37,12 +37,30 @@ struct gpt2 {
     float *work;
 };
 
+/** Keys and values of the positions 0 .. length - 1 of a text. */
+struct gpt2_cache {
+    arena arena;
+    char *base;    /**< act (n_layer, 2, NH, most, C / NH): of each block keys, then values */
+    size_t half;   /**< bytes of a block's keys */
+    size_t most;   /**< positions */
+    size_t length; /**< positions that it holds */
+};
+
+/** What a forward pass computes. */
+typedef struct {
+    size_t sequences, length; /**< at most as many rows as the model's shape has */
+    double drop;              /**< 0 without dropout */
+    noise_key key;
+    gpt2_cache *cache; /**< positions follow those that it holds; NULL: from 0 on */
+} forward_pass;
+
 /** Tensors of a block, and of the final norm (0). */
 enum { LN_1, ATTN, ATTN_PROJ, LN_2, FC, FC_PROJ };
 
 /** A weight or a bias (NULL without biases) in a unit's buffer. */
 const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
 const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
+const void *gpt2_embeddings(const gpt2 *g, const void *buffer, size_t which); /**< wte, wpe */
 float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 
@@ -54,11 +72,25 @@ void gpt2_poll(const model_hooks *hooks);
 typedef enum { SITE_ATTENTION, SITE_ATTENTION_PROJECTION, SITE_MLP_PROJECTION } dropout_site;
 uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site);
 
+/** Weights of the embeddings and of the final norm, which a pass holds to its end. */
+typedef struct {
+    const void *first, *last;
+} end_weights;
+
+/** Embeddings to the final norm's output. */
+end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens,
+                         const forward_pass *pass);
+void gpt2_release_ends(const gpt2 *g, const model_hooks *hooks);
+
+const void *gpt2_act_row(const gpt2 *g, const void *values, size_t row, size_t columns);
+
 /** Block l: blocks[l].in to `out`.
- * @param out   (N, C); NULL to compute only what blocks[l] saves
- * @param drop  0 without dropout */
+ * @param out  (N, C); NULL to compute only what blocks[l] saves */
 void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
-                        float *out, double drop, noise_key key);
+                        float *out, const forward_pass *pass);
+
+/** att from qkv of block l, for a pass with a cache; puts the new keys and values there. */
+void gpt2_cache_attend(gpt2 *g, size_t l, const forward_pass *pass);
 
 /** From d_residual of the block's output to that of its input, and its gradients. */
 void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,

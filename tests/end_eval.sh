@@ -60,6 +60,30 @@ check "top-k 1 is temperature 0" same "$(cat last.out)" "$greedy"
 launch 1 generate runs/run --prompt "The sea" --tokens 60 --top-p 0.000001 --seed 5
 check "a tiny top-p is temperature 0" same "$(cat last.out)" "$greedy"
 
+# A text is the same whether its tokens were computed one by one or at once, as a prompt. A posterior
+# this wide gives every sample other words. Token 26 is the last that sees the whole window of 32;
+# then its second half is kept, and 26 is a multiple of 13: the same samples' turn.
+greedy() { launch "$1" generate "runs/$2" --temperature 0 --samples 13 --prompt "$3" --tokens "$4"; }
+continues() { same "$(cat last.out)" "$(printf '%s\n' "$1")"; }
+cp -r runs/run runs/vague
+sed -i 's/ess: .*/ess: 20000/' runs/vague/job.yaml
+greedy 1 vague "The sea" 60
+text=$(cat last.out)
+check "samples" exits 0
+greedy 1 vague "${text:0:20}" 13
+check "a longer prompt" continues "${text:0:33}"
+greedy 1 vague "${text:16:17}" 16
+check "a full window keeps its second half" continues "${text:16:33}"
+greedy 1 vague "$text" 1
+check "a prompt longer than the window" exits 0
+cp -r runs/vague runs/fetched
+sed -i 's/shard: gradients/shard: parameters/' runs/fetched/job.yaml
+check "the run is sharded" grep -q "shard: parameters" runs/fetched/job.yaml
+for ranks in 1 3; do
+    greedy $ranks fetched "The sea" 60
+    check "text of fetched samples on $ranks ranks" continues "$text"
+done
+
 # A finished run is done at once; another name for it changes nothing.
 launch 3 train job.yaml
 check "a finished run" exits 0

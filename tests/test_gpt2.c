@@ -62,6 +62,30 @@ Test(gpt2, reference_gradients_are_finite_differences)
     check_differences(plain);
 }
 
+/* Prompts of every length, continued to the window's end by runs of `rows` tokens; a cache that is
+ * cleared is as good as new. */
+static void check_decoding(fixture *f, const uint16_t *tokens, const double *expected,
+                           double tolerance)
+{
+    size_t V = f->config.vocab_size;
+    float logits[V];
+    gpt2_cache *cache;
+    cr_assert_eq(gpt2_cache_open(&cache, f->model), STATUS_OK);
+    for (size_t prompt = 1; prompt <= T; prompt++)
+        for (size_t rows = 1; rows <= 3; rows++) {
+            gpt2_cache_clear(cache);
+            for (size_t length = prompt; length <= T; length += rows) {
+                gpt2_decode(f->model, &f->hooks, cache, tokens, length, logits);
+                double error = relative(logits, expected + (length - 1) * V, V);
+                cr_expect_lt(error, tolerance,
+                             "logits after %zu, prompt of %zu, by %zu: relative error %.3g", length,
+                             prompt, rows, error);
+            }
+        }
+    gpt2_cache_close(&cache);
+    cr_expect_null(cache);
+}
+
 /* fp32 differs from double by rounding: 1e-4. bf16 keeps 8 bits (2^-9 = 0.2% an operand), and a
  * gradient passes through some ten roundings: 2e-2 of each tensor's norm. */
 static void check_model(gpt2_config config, dtype precision, recompute_kind recompute, size_t chunk,
@@ -69,7 +93,7 @@ static void check_model(gpt2_config config, dtype precision, recompute_kind reco
 {
     fixture f;
     uint16_t tokens[N], targets[N];
-    float losses[N], logits[97];
+    float losses[N];
     double token_losses[N];
     open_fixture(&f, config, precision, recompute);
     cr_assert_leq(chunk, f.model->chunk);
@@ -95,11 +119,7 @@ static void check_model(gpt2_config config, dtype precision, recompute_kind reco
     reference_cross_entropy(token_losses, NULL, expected, targets, N, config.vocab_size, 1.0);
     double error = relative(losses, token_losses, N);
     cr_expect_lt(error, tolerance, "losses: relative error %.3g", error);
-    for (size_t at = 0; at < T; at++) {
-        gpt2_logits(f.model, &f.hooks, tokens, at, logits);
-        error = relative(logits, expected + at * config.vocab_size, config.vocab_size);
-        cr_expect_lt(error, tolerance, "logits at %zu: relative error %.3g", at, error);
-    }
+    check_decoding(&f, tokens, expected, tolerance);
     free(theta);
     free(grad);
     free(expected);
@@ -193,11 +213,14 @@ static void check_torch(dtype precision, double tolerance)
     read_fixture(&n, &f.p);
     memcpy(f.theta, n.theta, f.p.count * sizeof *n.theta);
     load_weights(&f);
+    gpt2_cache *cache;
+    cr_assert_eq(gpt2_cache_open(&cache, f.model), STATUS_OK);
     for (size_t at = 0; at < T; at++) {
-        gpt2_logits(f.model, &f.hooks, n.tokens[0], at, logits);
+        gpt2_decode(f.model, &f.hooks, cache, n.tokens[0], at + 1, logits);
         double error = relative_floats(logits, n.logits + at * 97, 97);
         cr_expect_lt(error, tolerance, "logits at %zu: relative error %.3g", at, error);
     }
+    gpt2_cache_close(&cache);
     float *first = calloc(f.p.count, sizeof *first), *second = calloc(f.p.count, sizeof *second);
     for (size_t t = 0; t < STEPS; t++) {
         double loss = gpt2_backward(f.model, &f.hooks, n.tokens[t], n.targets[t], (noise_key){0});

@@ -89,6 +89,23 @@ Test(gpt2_passes, activation_bytes_are_the_arenas)
     }
 }
 
+/* Keys and values of every block and position, in the compute type. */
+Test(gpt2_passes, cache_bytes_are_those_of_keys_and_values)
+{
+    for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
+        gpt2_shape shape = {.sequences = 1, .length = 16, .precision = (dtype)type};
+        size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+        gpt2 *model;
+        gpt2_cache *cache;
+        cr_assert_eq(gpt2_open(&model, &small, &shape), STATUS_OK);
+        cr_assert_eq(gpt2_cache_open(&cache, model), STATUS_OK);
+        cr_expect_eq(cache->arena.capacity, 2 * small.n_layer * 16 * small.n_embd * element);
+        cr_expect_eq(cache->arena.used, cache->arena.capacity);
+        gpt2_cache_close(&cache);
+        gpt2_close(&model);
+    }
+}
+
 /* Logits of all tokens would take 824 MB here, and their gradients as much again; a chunk of them
  * takes 64 MiB, and the bf16 gradients of four chunks 128 MiB. */
 Test(gpt2_passes, logits_are_never_whole)
@@ -190,10 +207,15 @@ static void check_calls(recompute_kind recompute, dtype precision)
     gpt2_losses(f.model, &hooks, tokens, targets, losses);
     cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
     for (size_t n = 0; n < N; n++) cr_expect(isfinite(losses[n]));
-    r.calls[0] = '\0';
-    gpt2_logits(f.model, &hooks, tokens, T - 1, logits);
-    cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
-    for (size_t v = 0; v < f.config.vocab_size; v++) cr_expect(isfinite(logits[v]));
+    gpt2_cache *cache;
+    cr_assert_eq(gpt2_cache_open(&cache, f.model), STATUS_OK);
+    for (size_t length = T - 1; length <= T; length++) {
+        r.calls[0] = '\0';
+        gpt2_decode(f.model, &hooks, cache, tokens, length, logits);
+        cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
+        for (size_t v = 0; v < f.config.vocab_size; v++) cr_expect(isfinite(logits[v]));
+    }
+    gpt2_cache_close(&cache);
     for (size_t u = 0; u < f.p.unit_count; u++) free(r.held[u]);
     free(r.held);
     close_fixture(&f);

@@ -185,7 +185,7 @@ void bench_sleep(comm *world)
     }
 }
 
-static void set_threads(int threads)
+void bench_threads(int threads)
 {
     kernels_close();
     omp_set_num_threads(threads);
@@ -210,21 +210,20 @@ static status time_run(comm *c, const bench_size *size, double *seconds, double 
     return result;
 }
 
-status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size)
+status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, int threads)
 {
     static const char *const names[] = {
         [SHARD_GRADIENTS] = "gradients", [SHARD_PARAMETERS] = "parameters"};
-    int threads = omp_get_max_threads();
     double one = 0.0, two = 0.0, waited = 0.0;
     status result = STATUS_OK;
     for (int stage = SHARD_GRADIENTS; stage <= SHARD_PARAMETERS && !result; stage++) {
         bench_size other = *size;
         char name[REPORT_TEXT];
         other.shard = (shard_stage)stage;
-        set_threads(world->size * threads);
+        bench_threads(world->size * threads);
         if (world->rank == 0) result = time_run(alone, &other, &one, &waited);
         bench_sleep(world);
-        set_threads(threads);
+        bench_threads(threads);
         result = agree(world->world, result);
         if (!result) result = time_run(world, &other, &two, &waited);
         if (result) return result;

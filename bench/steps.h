@@ -25,9 +25,12 @@ status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
 /** Resident memory of a step of IVON beside the plan, and seconds a step. */
 status bench_memory(report *r, comm *c, const char *name, const bench_size *size, double *seconds);
 
-/** Two ranks of one thread beside one of two, for both stages that exchange every round; every rank
- * of `world` (2) calls it. */
-status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size);
+/** All ranks with `threads` each beside one with all of them, for both stages that exchange every
+ * round; every rank of `world` calls it. */
+status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, int threads);
+
+/** From here on. */
+void bench_threads(int threads);
 
 /** Until all ranks of `world` are here, asleep: a barrier would spin on the processors. */
 void bench_sleep(comm *world);

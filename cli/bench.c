@@ -1,5 +1,6 @@
 /* vario bench: what this machine can do, and how near to it training comes. */
 #include "bench/ceiling.h"
+#include "bench/decode.h"
 #include "bench/loops.h"
 #include "bench/steps.h"
 #include "cli/session.h"
@@ -111,25 +112,28 @@ static status section_small(bench *b)
         .precision = DTYPE_F32,
         .shard = SHARD_GRADIENTS,
         .steps = STEPS_MOST};
-    kernels_close();
-    omp_set_num_threads(1);
-    kernels_open();
+    bench_threads(1);
     status result = bench_steps(b->r, &b->alone, "4 layers of 128, fp32 12 x 64, 1 thread", &size);
-    kernels_close();
-    omp_set_num_threads(threads);
-    kernels_open();
+    bench_threads(threads);
     return result;
 }
 
 static status section_memory(bench *b)
 {
     bench_size size = chosen_size(b->a);
+    size.microbatches = 2;
     double none, block;
     status result = bench_memory(b->r, &b->alone, "recompute none", &size, &none);
     size.recompute = RECOMPUTE_BLOCK;
     if (!result) result = bench_memory(b->r, &b->alone, "recompute block", &size, &block);
     if (!result) report_add(b->r, "step with recompute block, with none", block, "s", none);
     return result;
+}
+
+static status section_decode(bench *b)
+{
+    bench_size size = bench_size_124m();
+    return bench_decode(b->r, &size.model, b->a->fp32 ? DTYPE_F32 : DTYPE_BF16);
 }
 
 static status section_start(bench *b)
@@ -141,10 +145,11 @@ static status section_start(bench *b)
 static status section_ranks(bench *b)
 {
     bench_size size = chosen_size(b->a);
+    size.microbatches = 2;
     if (b->s->c.size < 2)
         return fail(STATUS_INPUT,
                     "vario bench: ranks: a launch of at least 2 ranks expected, 1 found");
-    return bench_ranks(b->r, &b->s->c, &b->alone, &size);
+    return bench_ranks(b->r, &b->s->c, &b->alone, &size, b->s->threads);
 }
 
 typedef struct {
@@ -158,7 +163,7 @@ static const section sections[] = {
     {"optimizer", section_optimizer, false}, {"kernels", section_kernels, false},
     {"step", section_step, false},           {"steps", section_steps, false},
     {"small", section_small, false},         {"memory", section_memory, false},
-    {"ranks", section_ranks, true},
+    {"decode", section_decode, false},       {"ranks", section_ranks, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof sections[0] };
@@ -206,7 +211,7 @@ static status check_arguments(session *s, const arguments *a, const char **names
         if (!find_section(names[i]))
             return fail(STATUS_INPUT,
                         "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
-                        "step, steps, small, memory or ranks expected",
+                        "step, steps, small, memory, decode or ranks expected",
                         names[i]);
     double busy = s->c.rank == 0 && !a->busy ? busy_share() : 0.0;
     if (busy > 0.1)
@@ -222,6 +227,7 @@ static status run_sections(bench *b, const char **names, size_t count)
     status result = STATUS_OK;
     for (size_t i = 0; i < count && !result; i++) {
         const section *one = find_section(names[i]);
+        bench_threads(one->all_ranks ? b->s->threads : b->s->threads * b->s->c.size);
         if (one->all_ranks || b->s->c.rank == 0) result = one->run(b);
         if (!one->all_ranks) bench_sleep(&b->s->c);
         result = agree(b->s->c.world, result);
@@ -272,7 +278,7 @@ int bench_main(int argc, char **argv)
         "bench",
         "[SECTION...]",
         "Measure what this machine can do and how near to it training comes. Sections: start,\n"
-        "ceilings, optimizer, kernels, step, steps, small, memory, ranks (of 2 ranks and more);\n"
+        "ceilings, optimizer, kernels, step, steps, small, memory, decode, ranks (of 2 and more);\n"
         "ceilings and step unless given.",
         options,
         sizeof options / sizeof options[0],

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""PyTorch's tokens/s on the job of `vario bench steps`: GPT-2 124M, AdamW and IVON.
+
+One JSON object a line: name, tokens_per_second. bf16 is torch.autocast's. IVON here is its
+formulas in fused-free PyTorch operations, in place and without allocations where PyTorch can.
+"""
+import argparse
+import json
+import math
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = nn.Linear(width, 3 * width, bias=False)
+        self.attn_proj = nn.Linear(width, width, bias=False)
+        self.ln_2 = nn.LayerNorm(width)
+        self.fc = nn.Linear(width, 4 * width, bias=False)
+        self.fc_proj = nn.Linear(4 * width, width, bias=False)
+
+    def attention(self, x, mask):
+        B, T, C = x.shape
+        q, k, v = (y.view(B, T, self.heads, C // self.heads).transpose(1, 2)
+                   for y in self.attn(x).split(C, dim=2))
+        scores = (q @ k.transpose(-2, -1)) / math.sqrt(C // self.heads)
+        weights = F.softmax(scores.masked_fill(mask, float("-inf")), dim=-1)
+        return self.attn_proj((weights.to(v.dtype) @ v).transpose(1, 2).reshape(B, T, C))
+
+    def forward(self, x, mask):
+        x = x + self.attention(self.ln_1(x), mask)
+        return x + self.fc_proj(F.gelu(self.fc(self.ln_2(x)), approximate="tanh"))
+
+
+class GPT2(nn.Module):
+    def __init__(self, layers, heads, width, block, vocabulary):
+        super().__init__()
+        self.wte = nn.Embedding(vocabulary, width)
+        self.wpe = nn.Embedding(block, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.ln_f = nn.LayerNorm(width)
+        for p in self.parameters():
+            if p.dim() > 1:
+                nn.init.normal_(p, 0.0, 0.02)
+
+    def forward(self, tokens, targets):
+        T = tokens.shape[1]
+        mask = torch.triu(torch.ones(T, T, dtype=torch.bool), 1)
+        x = self.wte(tokens) + self.wpe.weight[:T]
+        for block in self.blocks:
+            x = block(x, mask)
+        logits = self.ln_f(x) @ self.wte.weight.T
+        return F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+class IVON:
+    def __init__(self, parameters, ess=1e10, h0=1e-3, delta=1e-6, betas=(0.9, 0.99999), clip=1e-3):
+        self.p = list(parameters)
+        self.ess, self.delta, self.betas, self.clip, self.h0 = ess, delta, betas, clip, h0
+        self.m = [p.detach().clone() for p in self.p]
+        self.h = [torch.full_like(p, h0) for p in self.p]
+        self.g = [torch.zeros_like(p) for p in self.p]
+        self.noise = [torch.zeros_like(p) for p in self.p]
+        self.n = 0
+
+    def sample(self):
+        for p, m, h, noise in zip(self.p, self.m, self.h, self.noise):
+            noise.normal_()
+            torch.addcdiv(m, noise, torch.sqrt((h + self.delta).mul_(self.ess)), out=p.data)
+
+    def step(self, lr):
+        self.n += 1
+        b1, b2 = self.betas
+        for p, m, h, g, noise in zip(self.p, self.m, self.h, self.g, self.noise):
+            f = (h + self.delta).mul_(self.ess).sqrt_().mul_(noise).mul_(p.grad)
+            g.mul_(b1).add_(p.grad, alpha=1 - b1)
+            difference = f.sub_(h)
+            push = difference.square().mul_(0.5 * (1 - b2) ** 2).div_(h + self.delta)
+            h.add_(difference, alpha=1 - b2).add_(push)
+            update = torch.add(g / (1 - b1**self.n), m, alpha=self.delta).div_(h + self.delta)
+            m.sub_(update.clamp_(-self.clip, self.clip), alpha=lr * (self.h0 + self.delta))
+
+
+def run(a, kind):
+    torch.manual_seed(1)
+    model = GPT2(a.layers, 12, 768, 1024, 50304)
+    adamw = torch.optim.AdamW(model.parameters(), 6e-6, (0.9, 0.95), foreach=True)
+    ivon = IVON(model.parameters()) if kind == "ivon" else None
+    tokens = torch.randint(50304, (a.sequences, a.length + 1))
+    times = []
+    for i in range(a.steps + 1):
+        start = time.monotonic()
+        for j in range(a.microbatches):
+            if ivon:
+                ivon.sample()
+            with torch.autocast("cpu", torch.bfloat16, enabled=not a.fp32):
+                loss = model(tokens[:, :-1], tokens[:, 1:])
+            (loss / a.microbatches).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if ivon:
+            ivon.step(3.0)
+        else:
+            adamw.step()
+        for p in model.parameters():
+            p.grad = None
+        if i > 0:
+            times.append(time.monotonic() - start)
+    seconds = sorted(times)[len(times) // 2]
+    count = a.sequences * a.length * a.microbatches
+    name = f"PyTorch {torch.__version__} {kind} {'fp32' if a.fp32 else 'bf16'}"
+    print(json.dumps({"name": f"{name} {a.sequences} x {a.length}",
+                      "tokens_per_second": count / seconds}), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sequences", type=int, default=4)
+    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--microbatches", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--fp32", action="store_true")
+    parser.add_argument("--kind", choices=["adamw", "ivon"], default="adamw")
+    a = parser.parse_args()
+    run(a, a.kind)
+
+
+main()

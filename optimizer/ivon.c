@@ -49,16 +49,20 @@ void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_
  * An estimate too large or too small for fp32 would end in h + delta <= 0, infinity or NaN, which
  * no later step mends: h then stays as it was. Only plain selections: the loop must stay one vector
  * loop. */
-static void update_run(float *restrict m, float *restrict h, float *restrict momentum,
-                       const float *restrict g_sum, const float *restrict f, const constants *c,
-                       size_t n, uint32_t counts[2])
+__attribute__((always_inline)) static inline void
+update_run(float *restrict m, float *restrict h, float *restrict momentum,
+           const float *restrict g_sum, const float *restrict f_sum, const constants *c, bool price,
+           size_t n, uint32_t counts[2])
 {
     const float g_scale = c->g_scale, delta = c->delta, keep1 = c->keep1, keep2 = c->keep2;
     const float half_square = c->half_square, debias = c->debias, alpha = c->alpha, xi = c->xi;
+    const float lambda = c->lambda, f_scale = price ? c->f_scale : c->f_scale * c->lambda;
     int32_t clipped = 0, rescued = 0;
 #pragma omp simd reduction(+ : clipped, rescued)
     for (size_t i = 0; i < n; i++) {
-        float old = h[i], precision = old + delta, difference = f[i] - old;
+        float old = h[i], precision = old + delta;
+        float f = f_scale * f_sum[i] * (price ? sqrtf(lambda * precision) : 1.0F);
+        float difference = f - old;
         float moved =
             old + (keep2 * difference + half_square * (difference * difference) / precision);
         int32_t holds = (moved + delta > 0.0F ? 1 : 0) & (moved <= FLT_MAX ? 1 : 0); /* 0 for NaN */
@@ -77,19 +81,16 @@ static void update_run(float *restrict m, float *restrict h, float *restrict mom
     counts[1] = (uint32_t)rescued;
 }
 
-static void price_run(float *restrict f, const float *restrict f_sum, const float *restrict h,
-                      const constants *c, size_t n)
+static void price_run(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
+                      const constants *c, size_t n, uint32_t counts[2])
 {
-    const float scale = c->f_scale, lambda = c->lambda, delta = c->delta;
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) f[i] = scale * f_sum[i] * sqrtf(lambda * (h[i] + delta));
+    update_run(m, h, momentum, g_sum, f_sum, c, true, n, counts);
 }
 
-static void gradsq_run(float *restrict f, const float *restrict f_sum, const constants *c, size_t n)
+static void gradsq_run(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
+                       const constants *c, size_t n, uint32_t counts[2])
 {
-    const float scale = c->f_scale * c->lambda;
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) f[i] = scale * f_sum[i];
+    update_run(m, h, momentum, g_sum, f_sum, c, false, n, counts);
 }
 
 void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
@@ -102,12 +103,8 @@ void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const 
     for (size_t at = 0; at < count; at += RUN) {
         size_t n = count - at < RUN ? count - at : RUN;
         uint32_t counts[2];
-        float f[RUN];
-        if (c.price)
-            price_run(f, f_sum + at, h + at, &c, n);
-        else
-            gradsq_run(f, f_sum + at, &c, n);
-        update_run(m + at, h + at, momentum + at, g_sum + at, f, &c, n, counts);
+        (c.price ? price_run : gradsq_run)(m + at, h + at, momentum + at, g_sum + at, f_sum + at,
+                                           &c, n, counts);
         all_clipped += counts[0];
         all_rescued += counts[1];
     }

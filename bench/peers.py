@@ -89,10 +89,12 @@ class IVON:
 
 def run(a, kind):
     torch.manual_seed(1)
-    model = GPT2(a.layers, 12, 768, 1024, 50304)
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    model = GPT2(a.layers, a.heads, a.width, a.length, a.vocabulary)
     adamw = torch.optim.AdamW(model.parameters(), 6e-6, (0.9, 0.95), foreach=True)
     ivon = IVON(model.parameters()) if kind == "ivon" else None
-    tokens = torch.randint(50304, (a.sequences, a.length + 1))
+    tokens = torch.randint(a.vocabulary, (a.sequences, a.length + 1))
     times = []
     for i in range(a.steps + 1):
         start = time.monotonic()
@@ -124,6 +126,10 @@ def main():
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--microbatches", type=int, default=1)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--heads", type=int, default=12)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--vocabulary", type=int, default=50304)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--fp32", action="store_true")
     parser.add_argument("--kind", choices=["adamw", "ivon"], default="adamw")

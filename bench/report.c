@@ -70,23 +70,34 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-void report_close(report *r)
+static json_t *rows_of(const report *r)
 {
-    if (r->speaks && r->json) {
-        json_t *all = json_array();
-        for (size_t i = 0; i < r->count; i++) {
-            const report_row *row = &r->rows[i];
-            json_array_append_new(all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name,
-                                                 "measured", number(row->measured), "unit",
-                                                 row->unit, "bound", number(row->bound), "ratio",
-                                                 number(row->measured / row->bound)));
-        }
-        json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-        putchar('\n');
+    json_t *all = json_array();
+    for (size_t i = 0; i < r->count; i++) {
+        const report_row *row = &r->rows[i];
+        json_array_append_new(all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name,
+                                             "measured", number(row->measured), "unit", row->unit,
+                                             "bound", number(row->bound), "ratio",
+                                             number(row->measured / row->bound)));
+    }
+    return all;
+}
+
+status report_close(report *r)
+{
+    enum { FLAGS = JSON_INDENT(1) | JSON_REAL_PRECISION(6) };
+    status result = STATUS_OK;
+    if (r->speaks && (r->json || r->path)) {
+        json_t *all = rows_of(r);
+        if (r->json && (json_dumpf(all, stdout, FLAGS) != 0 || putchar('\n') == EOF))
+            result = fail(STATUS_IO, "the rows cannot be printed");
+        if (r->path && json_dump_file(all, r->path, FLAGS) != 0)
+            result = fail(STATUS_IO, "%s: the rows cannot be written", r->path);
         json_decref(all);
     }
     json_decref(r->reference);
     r->reference = NULL;
+    return result;
 }
 
 status report_reference(report *r, const char *path)

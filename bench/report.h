@@ -20,14 +20,15 @@ typedef struct {
     report_row rows[REPORT_ROWS];
     size_t count;
     bool speaks, json; /**< speaks: prints rows as they come, or all at the end as JSON */
+    const char *path;  /**< where report_close writes the rows as JSON too, or NULL */
     void *reference;   /**< rows of an earlier run, or NULL */
 } report;
 
 /** Add a row; bound NAN for figures that have none. */
 void report_add(report *r, const char *name, double measured, const char *unit, double bound);
 
-/** Print what is left to print: the JSON array of all rows. */
-void report_close(report *r);
+/** Write the JSON array of all rows where it is wanted. @return STATUS_OK or STATUS_IO */
+status report_close(report *r);
 
 /** Take the figures of an earlier run (a file that --json wrote) to compare with.
  * @return STATUS_INPUT when the file is not one */

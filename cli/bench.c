@@ -16,7 +16,7 @@
 
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
-    const char *reference;
+    const char *reference, *rows;
     bool json, fp32, busy;
 } arguments;
 
@@ -196,7 +196,18 @@ static double busy_share(void)
                : 0.0;
 }
 
-static status check_arguments(session *s, const arguments *a, const char **names, size_t count)
+static status check_quiet(session *s, const arguments *a)
+{
+    bench_sleep(&s->c); /* nobody spins */
+    double busy = a->busy ? 0.0 : busy_share();
+    if (busy <= 0.1) return STATUS_OK;
+    return fail(STATUS_PEER,
+                "vario bench: %.0f%% of the processors' time is used by others, at most 10%% "
+                "expected (--busy measures all the same)",
+                100.0 * busy);
+}
+
+static status check_arguments(const arguments *a, const char **names, size_t count)
 {
     if (a->steps == 0 || a->steps > STEPS_MOST)
         return fail(STATUS_INPUT, "vario bench: --steps %llu found, 1 to %d expected",
@@ -213,20 +224,23 @@ static status check_arguments(session *s, const arguments *a, const char **names
                         "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
                         "step, steps, small, memory, decode or ranks expected",
                         names[i]);
-    double busy = s->c.rank == 0 && !a->busy ? busy_share() : 0.0;
-    if (busy > 0.1)
-        return fail(STATUS_PEER,
-                    "vario bench: %.0f%% of the processors' time is used by others, at most 10%% "
-                    "expected (--busy measures all the same)",
-                    100.0 * busy);
     return STATUS_OK;
 }
 
+static bool is_chosen(const section *one, const char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (find_section(names[i]) == one) return true;
+    return false;
+}
+
+/* In the order of the table, whatever that of the names: the start comes first. */
 static status run_sections(bench *b, const char **names, size_t count)
 {
     status result = STATUS_OK;
-    for (size_t i = 0; i < count && !result; i++) {
-        const section *one = find_section(names[i]);
+    for (size_t i = 0; i < SECTIONS && !result; i++) {
+        const section *one = &sections[i];
+        if (!is_chosen(one, names, count)) continue;
         bench_threads(one->all_ranks ? b->s->threads : b->s->threads * b->s->c.size);
         if (one->all_ranks || b->s->c.rank == 0) result = one->run(b);
         if (!one->all_ranks) bench_sleep(&b->s->c);
@@ -237,12 +251,13 @@ static status run_sections(bench *b, const char **names, size_t count)
 
 static status run(session *s, arguments *a, const char **names, size_t count)
 {
-    static const char *const usual[] = {"ceilings", "step"};
-    status result = agree(s->c.world, check_arguments(s, a, names, count));
+    static const char *usual[] = {"ceilings", "step"};
+    status result = agree(s->c.world, check_arguments(a, names, count));
+    if (!result) result = agree(s->c.world, check_quiet(s, a));
     if (result) return result;
     session_compute(s, 0);
     if (!s->bf16) a->fp32 = true;
-    report r = {.speaks = s->c.rank == 0, .json = a->json};
+    report r = {.speaks = s->c.rank == 0, .json = a->json, .path = a->rows};
     if (a->reference) result = agree(s->c.world, report_reference(&r, a->reference));
     if (result) return result;
     if (r.speaks && !a->json)
@@ -252,12 +267,10 @@ static status run(session *s, arguments *a, const char **names, size_t count)
                .a = a,
                .r = &r,
                .alone = {.world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1}};
-    const char *chosen[SECTIONS];
-    if (count == 0) count = 2;
-    for (size_t i = 0; i < count; i++) chosen[i] = names[0] ? names[i] : usual[i];
-    result = run_sections(&b, chosen, count);
-    report_close(&r);
-    return result;
+    result = count ? run_sections(&b, names, count)
+                   : run_sections(&b, usual, sizeof usual / sizeof usual[0]);
+    status closed = agree(s->c.world, report_close(&r));
+    return result ? result : closed;
 }
 
 int bench_main(int argc, char **argv)
@@ -272,6 +285,7 @@ int bench_main(int argc, char **argv)
         {"--fp32", OPTION_FLAG, &a.fp32, NULL, "fp32 instead of bf16"},
         {"--busy", OPTION_FLAG, &a.busy, NULL, "measure even if others use the processors"},
         {"--reference", OPTION_TEXT, &a.reference, "FILE", "compare with what --json wrote before"},
+        {"--rows", OPTION_TEXT, &a.rows, "FILE", "write the rows as JSON to a file too"},
         {"--json", OPTION_FLAG, &a.json, NULL, "the rows as one JSON array"},
     };
     const option_table table = {

@@ -2,7 +2,7 @@
 #include "bench/loops.h"
 
 #include "base/memory.h"
-#include "bench/ceiling.h"
+#include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 #include "optimizer/optimizer.h"
 

@@ -1,8 +1,8 @@
 /* Steps of whole trainers on tokens that are made up: only their number matters. */
 #include "bench/steps.h"
 
-#include "bench/ceiling.h"
 #include "io/agree.h"
+#include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 
 #include <math.h>

@@ -1,11 +1,11 @@
 /* vario bench: what this machine can do, and how near to it training comes. */
-#include "bench/ceiling.h"
 #include "bench/decode.h"
 #include "bench/loops.h"
 #include "bench/steps.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/agree.h"
+#include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 
 #include <math.h>

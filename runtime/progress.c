@@ -46,14 +46,21 @@ static void print_left(double seconds)
 
 static void print_bar(const progress *p, uint64_t step)
 {
-    enum { WIDTH = 30 };
+    enum { WIDTH = 20 };
     int filled = (int)(step * WIDTH / p->steps);
     printf("\r\033[K[");
     for (int i = 0; i < WIDTH; i++) putchar(i < filled ? '#' : '.');
     printf("] ");
 }
 
-void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second, bool always)
+static void print_utilization(double utilization)
+{
+    double percent = 100.0 * utilization;
+    if (!isnan(percent)) printf("%.*f%% of peak  ", percent < 9.95 ? 1 : 0, percent);
+}
+
+void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second,
+                   double utilization, bool always)
 {
     if (isfinite(loss)) p->loss = isnan(p->loss) ? loss : 0.95 * p->loss + 0.05 * loss;
     double now = now_seconds(), interval = p->terminal ? 0.2 : 10.0;
@@ -62,6 +69,7 @@ void progress_step(progress *p, uint64_t step, double loss, double tokens_per_se
     if (p->terminal) print_bar(p, step);
     printf("step %llu/%llu  loss %.4f  %.0f tokens/s  ", (unsigned long long)step,
            (unsigned long long)p->steps, p->loss, tokens_per_second);
+    print_utilization(utilization);
     print_left((now - p->started) / (double)(step - p->first) * (double)(p->steps - step));
     if (!p->terminal) putchar('\n');
     fflush(stdout);

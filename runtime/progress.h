@@ -17,8 +17,11 @@ typedef struct {
 /** @param shown  false prints nothing (other ranks, --quiet) */
 void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps);
 
-/** After each step. @param always  print even if the last line was just now */
-void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second, bool always);
+/** After each step.
+ * @param utilization  share of the machine's product rate, printed as "62% of peak"; NAN for none
+ * @param always       print even if the last line was just now */
+void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second,
+                   double utilization, bool always);
 
 /** A line of its own, above the bar. */
 void progress_say(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -2,12 +2,14 @@
 #include "runtime/train.h"
 
 #include "io/agree.h"
+#include "io/ceilings.h"
 #include "io/checkpoint.h"
 #include "io/run.h"
 #include "kernels/kernels.h"
 #include "runtime/guard.h"
 #include "runtime/progress.h"
 #include "runtime/trainer.h"
+#include "runtime/utilization.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,6 +29,7 @@ typedef struct {
     checkpoint_writer *writer;
     checkpoint_facts facts;
     progress progress;
+    double ceiling;         /* GFLOP/s of all ranks' products */
     double seconds;         /* of training, over all legs */
     double logged_seconds;  /* at the last row */
     uint64_t logged_tokens; /* at the last row */
@@ -153,9 +156,10 @@ static status prepare_run(training *g)
     if (!result) result = run_write_job(g->run, g->job);
     if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds);
     if (result) return result;
-    char details[128];
-    snprintf(details, sizeof details, "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d",
-             g->facts.steps, g->c->size, g->options->threads);
+    char details[160];
+    snprintf(details, sizeof details,
+             "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"product_gflops\": %.6g",
+             g->facts.steps, g->c->size, g->options->threads, g->ceiling);
     note(g, g->facts.steps ? "resumed" : "started", details);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t warnings = job_warnings(g->job, tokens_count(g->train), lines, 8);
@@ -292,6 +296,7 @@ static void make_row(training *g, const step_result *step, const state_statistic
     double bytes = 0.0;
     for (int k = 0; k < BYTES_KINDS; k++) bytes += sums[3 + k];
     bool ivon = g->job->optimizer.kind == OPTIMIZER_IVON && !step->skipped;
+    double speed = (double)(tokens_seen - g->logged_tokens) / (g->seconds - g->logged_seconds);
     *row = (metrics){
         .step = g->facts.steps,
         .tokens = tokens_seen,
@@ -307,12 +312,13 @@ static void make_row(training *g, const step_result *step, const state_statistic
         .hessian_min = ivon ? stats->hessian_min : NAN,
         .hessian_mean = ivon ? stats->hessian_mean : NAN,
         .hessian_bias = ivon ? stats->hessian_bias : NAN,
-        .tokens_per_second =
-            (double)(tokens_seen - g->logged_tokens) / (g->seconds - g->logged_seconds),
-        .model_flops_utilization = NAN,
+        .tokens_per_second = speed,
+        .model_flops_utilization = utilization_of(g->job, speed, g->ceiling),
         .bytes_sent = (uint64_t)bytes,
         .comm_fraction = sums[2] / ((double)g->c->size * step_seconds),
     };
+    /* What a run exceeds was measured while others used the machine: measure again next time. */
+    if (first_rank(g) && row->model_flops_utilization > 1.0) ceilings_forget();
     g->logged_seconds = g->seconds;
     g->logged_tokens = tokens_seen;
     if (ivon) warn_of_statistics(g, stats, sums[1]);
@@ -382,13 +388,15 @@ static status after_step(training *g, const step_result *step, const state_stati
     if (!result && (evaluating || due(done, j->log.every, j->steps))) {
         metrics row;
         make_row(g, step, stats, sent_before, step_seconds, waited, &row);
-        progress_step(&g->progress, done, step->loss, row.tokens_per_second, done == j->steps);
+        progress_step(&g->progress, done, step->loss, row.tokens_per_second,
+                      row.model_flops_utilization, done == j->steps);
         if (evaluating) result = evaluate(g, &row);
         if (!result)
             result =
                 agree(g->c->world, first_rank(g) ? run_metrics_append(g->run, &row) : STATUS_OK);
     } else if (!result) {
-        progress_step(&g->progress, done, step->loss, (double)tokens_a_step(j) / step_seconds,
+        double speed = (double)tokens_a_step(j) / step_seconds;
+        progress_step(&g->progress, done, step->loss, speed, utilization_of(j, speed, g->ceiling),
                       false);
     }
     if (!result && g->writer && step->written) result = finish_checkpoint(g);
@@ -451,6 +459,7 @@ static status run_open_run(training *g)
                      g->facts.steps);
         return STATUS_OK;
     }
+    g->ceiling = utilization_ceiling(g->c, g->precision, g->options->threads);
     result = agree(g->c->world, first_rank(g) ? prepare_run(g) : STATUS_OK);
     if (!result && g->facts.steps == 0 && g->job->checkpoint.initial) result = save_now(g);
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);

@@ -26,6 +26,7 @@ trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 cd "$work" || exit 1
 export OMPI_MCA_orte_tmpdir_base=$work # killed launches leave their session directories
+export XDG_CACHE_HOME=$work/cache # a run measures what the processors can do, and remembers it
 
 # check NAME COMMAND...: count one test.
 check()

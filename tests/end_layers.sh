@@ -20,8 +20,9 @@ for folder in base kernels optimizer model bench cli posterior; do forbid "$fold
 forbid base '(kernels|optimizer|model|io|runtime|cli)/'
 forbid kernels '(optimizer|model|io|runtime|cli)/'
 forbid optimizer '(model|io|runtime|cli)/'
+forbid bench 'cli/'
 forbid model '(optimizer|io|runtime|cli)/'
 forbid io '(runtime|cli)/'
-forbid runtime 'cli/'
+forbid runtime '(bench|cli)/'
 echo "${passed:-0} passed, $failed failed"
 [ "$failed" -eq 0 ]

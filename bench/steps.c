@@ -200,12 +200,12 @@ static status time_run(comm *c, const bench_size *size, double *seconds, double 
     if (result) return result;
     double times[STEPS_MOST], before = 0.0, all = 0.0;
     result = step(&run, &times[0]);
-    before = c->waited_seconds;
+    before = c->timing.seconds[TIME_WAIT];
     for (uint64_t i = 0; !result && i < size->steps; i++) {
         result = step(&run, &times[i]);
         all += times[i];
     }
-    *waited = (c->waited_seconds - before) / all;
+    *waited = (c->timing.seconds[TIME_WAIT] - before) / all;
     close_run(&run);
     if (!result) *seconds = report_median(times, size->steps);
     return result;

@@ -27,7 +27,9 @@ struct run {
 static const char header[] =
     "step,tokens,seconds,train_loss,valid_loss,valid_loss_averaged,lr,grad_norm,"
     "grad_clip_fraction,update_clip_fraction,sigma_mean,hessian_min,hessian_mean,hessian_bias,"
-    "tokens_per_second,model_flops_utilization,bytes_sent,comm_fraction\n";
+    "tokens_per_second,model_flops_utilization,bytes_sent,comm_fraction,"
+    "seconds_sample,seconds_forward,seconds_backward,seconds_wait,seconds_update,seconds_data,"
+    "seconds_checkpoint\n";
 
 static void join(char *out, size_t size, const run *r, const char *name)
 {
@@ -165,21 +167,75 @@ static size_t rows_kept(const char *text, size_t size, uint64_t steps, double *s
     return kept;
 }
 
+static size_t count_commas(const char *text, size_t size)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < size; i++) count += text[i] == ',';
+    return count;
+}
+
+/* Write the present header and the rows below an older one, each with the empty fields of columns
+ * that came later. */
+static void write_rows(FILE *out, const char *text, size_t kept, size_t header_size)
+{
+    size_t missing = count_commas(header, sizeof header - 1) - count_commas(text, header_size);
+    fputs(header, out);
+    const char *end = text + kept, *line = text + header_size;
+    for (const char *next; line < end; line = next + 1) {
+        next = memchr(line, '\n', (size_t)(end - line));
+        fwrite(line, 1, (size_t)(next - line), out);
+        for (size_t i = 0; i < missing; i++) fputc(',', out);
+        fputc('\n', out);
+    }
+}
+
+/* The columns of older versions are the first of the present ones. */
+static status check_header(const char *text, size_t *size, const char *path)
+{
+    size_t columns = strcspn(text, "\n");
+    *size = columns + 1;
+    if (columns < sizeof header && strncmp(text, header, columns) == 0 &&
+        (header[columns] == ',' || header[columns] == '\n'))
+        return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: other columns than this version's found (first line), expected: %.*s; move "
+                "the file away to begin a new one",
+                path, (int)strcspn(header, "\n"), header);
+}
+
+static status replace_rows(const char *path, const char *text, size_t kept, size_t header_size)
+{
+    char *rows = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&rows, &size);
+    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
+    write_rows(out, text, kept, header_size);
+    status result = fclose(out) == 0 ? file_write_atomic(path, rows, size)
+                                     : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(rows);
+    return result;
+}
+
+static status keep_rows(const char *path, uint64_t steps, double *seconds)
+{
+    char *text = NULL;
+    size_t size = 0, kept = 0, header_size = 0;
+    status result = file_read_text(&text, &size, path, HISTORY_LIMIT);
+    if (!result) kept = rows_kept(text, size, steps, seconds);
+    if (kept > 0) result = check_header(text, &header_size, path);
+    if (!result) result = replace_rows(path, text, kept, header_size);
+    free(text);
+    return result;
+}
+
 status run_metrics_open(run *r, uint64_t steps, double *seconds)
 {
-    char path[RUN_PATH + 16], *text = NULL;
-    size_t size = 0, kept = 0;
-    status result = STATUS_OK;
+    char path[RUN_PATH + 16];
     *seconds = 0.0;
     join(path, sizeof path, r, "metrics.csv");
-    if (steps > 0 && access(path, F_OK) == 0) {
-        result = file_read_text(&text, &size, path, HISTORY_LIMIT);
-        if (!result) kept = rows_kept(text, size, steps, seconds);
-    }
-    if (!result)
-        result = kept > 0 ? file_write_atomic(path, text, kept)
-                          : file_write_atomic(path, header, sizeof header - 1);
-    free(text);
+    status result = steps > 0 && access(path, F_OK) == 0
+                        ? keep_rows(path, steps, seconds)
+                        : file_write_atomic(path, header, sizeof header - 1);
     if (result) return result;
     r->metrics = fopen(path, "ab");
     return r->metrics ? STATUS_OK : fail(STATUS_IO, "open %s: %s", path, strerror(errno));
@@ -213,7 +269,10 @@ status run_metrics_append(run *r, const metrics *m)
                              m->model_flops_utilization};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) print_field(out, fields[i]);
     fprintf(out, ",%" PRIu64, m->bytes_sent);
-    print_field(out, m->comm_fraction);
+    const double times[] = {m->comm_fraction,    m->seconds_sample,    m->seconds_forward,
+                            m->seconds_backward, m->seconds_wait,      m->seconds_update,
+                            m->seconds_data,     m->seconds_checkpoint};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) print_field(out, times[i]);
     fputc('\n', out);
     if (fflush(out) == 0 && !ferror(out)) return STATUS_OK;
     return fail(STATUS_IO, "write %s/metrics.csv: %s", r->path, strerror(errno));

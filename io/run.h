@@ -34,11 +34,16 @@ typedef struct {
         tokens_per_second, model_flops_utilization;
     uint64_t bytes_sent; /**< by all ranks in the last step */
     double comm_fraction;
+    /** since the row before, mean of the ranks */
+    double seconds_sample, seconds_forward, seconds_backward, seconds_wait, seconds_update,
+        seconds_data, seconds_checkpoint;
 } metrics;
 
 /** Open metrics.csv for appending; rows after `steps` (of a leg that went further than its last
- * checkpoint) are removed first, rewriting the file under another name.
- * @param seconds  out: `seconds` of the last row kept, 0 for none */
+ * checkpoint) are removed first, rewriting the file under another name. A file of an older vario,
+ * which lacks the last columns, gets them, empty in its rows.
+ * @param seconds  out: `seconds` of the last row kept, 0 for none
+ * @return STATUS_INPUT when the file has other columns, and is left as it is */
 status run_metrics_open(run *r, uint64_t steps, double *seconds);
 status run_metrics_append(run *r, const metrics *row);
 

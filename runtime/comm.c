@@ -40,9 +40,9 @@ void comm_sum_ordered(comm *c, double *values, size_t count)
     if (c->size == 1 || count == 0) return;
     double *all = malloc((size_t)c->size * count * sizeof *all);
     if (!all) MPI_Abort(c->world, status_exit_code(STATUS_NOMEM));
-    double start = MPI_Wtime();
+    time_kind before = timing_switch(&c->timing, TIME_WAIT);
     MPI_Allgather(values, (int)count, MPI_DOUBLE, all, (int)count, MPI_DOUBLE, c->world);
-    c->waited_seconds += MPI_Wtime() - start;
+    timing_switch(&c->timing, before);
     c->sent[BYTES_CONTROL] += (uint64_t)(c->size - 1) * count * sizeof *values;
     for (size_t i = 0; i < count; i++) {
         values[i] = 0.0;
@@ -68,9 +68,9 @@ void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Requ
 void comm_wait(comm *c, MPI_Request *requests, size_t count)
 {
     if (count == 0) return;
-    double start = MPI_Wtime();
+    time_kind before = timing_switch(&c->timing, TIME_WAIT);
     MPI_Waitall((int)count, requests, MPI_STATUSES_IGNORE);
-    c->waited_seconds += MPI_Wtime() - start;
+    timing_switch(&c->timing, before);
 }
 
 void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind)
@@ -87,10 +87,10 @@ void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes,
         counts[r] = (int)(first[r + 1] - first[r]);
         displacements[r] = (int)first[r];
     }
-    double start = MPI_Wtime();
+    time_kind before = timing_switch(&c->timing, TIME_WAIT);
     MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, counts, displacements, element,
                    c->world);
-    c->waited_seconds += MPI_Wtime() - start;
+    timing_switch(&c->timing, before);
     c->sent[kind] += (uint64_t)(c->size - 1) * (uint64_t)counts[c->rank] * element_bytes;
     MPI_Type_free(&element);
     free(counts);

@@ -3,6 +3,7 @@
 #define VARIO_RUNTIME_COMM_H
 
 #include "base/status.h"
+#include "runtime/timing.h"
 
 #include <mpi.h>
 #include <stdbool.h>
@@ -29,7 +30,7 @@ typedef struct {
     MPI_Comm checkpoint; /**< the checkpoint writer's own */
     int rank, size;
     uint64_t sent[BYTES_KINDS]; /**< by this rank, to other ranks */
-    double waited_seconds;      /**< inside calls that wait for other ranks */
+    timing timing;              /**< of this rank's training steps */
 } comm;
 
 /** Start MPI (threads may call it) and duplicate the world. Collective over the launch.
@@ -48,7 +49,7 @@ void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_k
                MPI_Request *request);
 void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Request *request);
 
-/** Wait for requests, and count the time. */
+/** Wait for requests; TIME_WAIT, as all calls here that wait for other ranks. */
 void comm_wait(comm *c, MPI_Request *requests, size_t count);
 
 /** Gather pieces of an array in place: rank r's piece is [first[r], first[r + 1]) elements of

@@ -1,20 +1,14 @@
 /* The bar redraws its line with a carriage return; a log gets a line every ten seconds at most. */
 #include "runtime/progress.h"
 
+#include "runtime/timing.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* mpirun gives ranks a terminal of its own whatever it writes to, so under it only the environment
  * says whether a person looks on. */
@@ -30,7 +24,7 @@ void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps)
     *p = (progress){.shown = shown,
                     .terminal = wants_bar(),
                     .steps = steps,
-                    .started = now_seconds(),
+                    .started = timing_clock(),
                     .first = first,
                     .loss = NAN};
 }
@@ -63,7 +57,7 @@ void progress_step(progress *p, uint64_t step, double loss, double tokens_per_se
                    double utilization, bool always)
 {
     if (isfinite(loss)) p->loss = isnan(p->loss) ? loss : 0.95 * p->loss + 0.05 * loss;
-    double now = now_seconds(), interval = p->terminal ? 0.2 : 10.0;
+    double now = timing_clock(), interval = p->terminal ? 0.2 : 10.0;
     if (!p->shown || (!always && now - p->last < interval)) return;
     p->last = now;
     if (p->terminal) print_bar(p, step);

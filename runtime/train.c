@@ -284,14 +284,17 @@ static void warn_of_statistics(training *g, const state_statistics *s, double re
     }
 }
 
-/* Sums over ranks, logged: what was clipped, rescued, sent, and waited for. */
+/* Sums over ranks, logged: what was clipped, rescued, sent, and where the time went. */
 static void make_row(training *g, const step_result *step, const state_statistics *stats,
                      const uint64_t *sent_before, double step_seconds, double waited, metrics *row)
 {
-    double sums[3 + BYTES_KINDS] = {(double)step->report.clipped, (double)step->report.rescued,
-                                    waited};
+    double sums[3 + BYTES_KINDS + TIME_KINDS] = {(double)step->report.clipped,
+                                                 (double)step->report.rescued, waited};
+    double *time = sums + 3 + BYTES_KINDS;
     for (int k = 0; k < BYTES_KINDS; k++) sums[3 + k] = (double)(g->c->sent[k] - sent_before[k]);
-    comm_sum_ordered(g->c, sums, 3 + BYTES_KINDS);
+    timing_take(&g->c->timing, time);
+    comm_sum_ordered(g->c, sums, sizeof sums / sizeof sums[0]);
+    for (int k = 0; k < TIME_KINDS; k++) time[k] /= (double)g->c->size;
     uint64_t tokens_seen = g->facts.steps * tokens_a_step(g->job);
     double bytes = 0.0;
     for (int k = 0; k < BYTES_KINDS; k++) bytes += sums[3 + k];
@@ -316,6 +319,13 @@ static void make_row(training *g, const step_result *step, const state_statistic
         .model_flops_utilization = utilization_of(g->job, speed, g->ceiling),
         .bytes_sent = (uint64_t)bytes,
         .comm_fraction = sums[2] / ((double)g->c->size * step_seconds),
+        .seconds_sample = time[TIME_SAMPLE],
+        .seconds_forward = time[TIME_FORWARD],
+        .seconds_backward = time[TIME_BACKWARD],
+        .seconds_wait = time[TIME_WAIT],
+        .seconds_update = time[TIME_UPDATE],
+        .seconds_data = time[TIME_DATA],
+        .seconds_checkpoint = time[TIME_CHECKPOINT],
     };
     /* What a run exceeds was measured while others used the machine: measure again next time. */
     if (first_rank(g) && row->model_flops_utilization > 1.0) ceilings_forget();
@@ -399,8 +409,10 @@ static status after_step(training *g, const step_result *step, const state_stati
         progress_step(&g->progress, done, step->loss, speed, utilization_of(j, speed, g->ceiling),
                       false);
     }
+    timing_start(&g->c->timing, TIME_CHECKPOINT);
     if (!result && g->writer && step->written) result = finish_checkpoint(g);
     if (!result && due(done, j->checkpoint.every, j->steps)) result = begin_checkpoint(g);
+    timing_stop(&g->c->timing);
     return result;
 }
 
@@ -413,18 +425,19 @@ static status run_steps(training *g)
         bool logged = due(t + 1, j->log.every, j->steps) || due(t + 1, j->eval.every, j->steps);
         step_result step;
         state_statistics stats = {0};
-        double start = MPI_Wtime(), waited = g->c->waited_seconds;
+        double start = timing_clock(), waited = g->c->timing.seconds[TIME_WAIT];
         bool written = !g->writer || checkpoint_written(g->writer);
         status result =
             trainer_step(&g->trainer, g->train, t, written, &step, logged ? &stats : NULL);
         if (result) return result;
         if (step.stopped) return stop(g);
-        double seconds = MPI_Wtime() - start;
+        double seconds = timing_clock() - start;
         g->seconds += seconds;
         for (int k = 0; k < BYTES_KINDS; k++)
             g->total_sent[k] += (double)(g->c->sent[k] - sent_before[k]);
         g->facts.steps++;
-        result = after_step(g, &step, &stats, sent_before, seconds, g->c->waited_seconds - waited);
+        waited = g->c->timing.seconds[TIME_WAIT] - waited;
+        result = after_step(g, &step, &stats, sent_before, seconds, waited);
         if (result) return result;
     }
     return save_now(g);

@@ -72,7 +72,7 @@ void trainer_close(trainer *r);
 /** Read mean and posterior of a run's (or a checkpoint's) directory, for evaluation; collective. */
 status trainer_read(trainer *r, const char *path, checkpoint_facts *facts);
 
-/** Run step t; collective.
+/** Run step t; collective. Its time is counted in c->timing.
  * @param written     this rank's checkpoint writer is done (or there is none)
  * @param statistics  out, may be NULL
  * @return STATUS_OK or STATUS_INPUT (a bad token), the same on all ranks; parameters unchanged */

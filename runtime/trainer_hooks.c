@@ -7,7 +7,10 @@
 static const void *hook_weights(void *context, size_t u)
 {
     trainer *r = context;
-    return weights_get(&r->weights, u);
+    time_kind before = timing_switch(&r->c->timing, TIME_SAMPLE);
+    const void *theta = weights_get(&r->weights, u);
+    timing_switch(&r->c->timing, before);
+    return theta;
 }
 
 static void hook_release(void *context, size_t u)
@@ -29,9 +32,11 @@ static float *gradient_of(trainer *r, size_t u)
     return (float *)(void *)slots_at(&r->gradients, u);
 }
 
+/* The first that is asked for ends the forward pass. */
 static float *hook_gradients(void *context, size_t u)
 {
     trainer *r = context;
+    timing_switch(&r->c->timing, TIME_BACKWARD);
     if (r->direct) return gradient_of(r, u);
     size_t *occupant = &r->gradients.occupant[r->gradients.of_unit[u]];
     if (*occupant != r->p.unit_count && !trainer_sums_locally(r->job))
@@ -90,10 +95,12 @@ static void consume_sums(trainer *r, size_t u)
 void trainer_consume(void *context, size_t u)
 {
     trainer *r = context;
+    time_kind before = timing_switch(&r->c->timing, TIME_UPDATE);
     if (trainer_sums_locally(r->job))
         consume_sums(r, u);
     else
         consume_round(r, u);
+    timing_switch(&r->c->timing, before);
 }
 
 /* Add this rank's own item to its local sums (none, optimizer). */
@@ -130,12 +137,14 @@ static void hook_gradients_done(void *context, size_t u)
 {
     trainer *r = context;
     bool works = (size_t)r->c->rank < r->senders;
+    time_kind before = timing_switch(&r->c->timing, TIME_UPDATE);
     const float *source = works ? gradient_of(r, u) : NULL;
     if (works && trainer_holds_round(r->job)) add_norm(r, u, source);
     if (!trainer_sums_locally(r->job))
         pieces_start(&r->pieces, u, source, r->senders);
     else if (works && !trainer_holds_round(r->job))
         trainer_sum_locally(r, u);
+    timing_switch(&r->c->timing, before);
 }
 
 /* What a rank without work does in a round: enter everything in the same order. */

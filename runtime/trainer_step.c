@@ -25,10 +25,10 @@ static status read_item(trainer *r, const tokens *data, uint64_t w)
 
 static void share_facts(trainer *r, round_facts mine)
 {
-    double start = MPI_Wtime();
+    time_kind before = timing_switch(&r->c->timing, TIME_WAIT);
     MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, r->facts, (int)sizeof mine, MPI_BYTE,
                   r->c->world);
-    r->c->waited_seconds += MPI_Wtime() - start;
+    timing_switch(&r->c->timing, before);
     r->c->sent[BYTES_CONTROL] += (uint64_t)(r->c->size - 1) * sizeof mine;
 }
 
@@ -61,7 +61,9 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
     if (me < r->senders) {
         noise_key key = trainer_item_key(r, me);
         key.stream = STREAM_DROPOUT;
+        time_kind before = timing_switch(&r->c->timing, TIME_FORWARD);
         mine.loss = gpt2_backward(r->model, &r->hooks, r->inputs, r->targets, key);
+        timing_switch(&r->c->timing, before);
     } else {
         trainer_idle_pass(r, true);
     }
@@ -126,8 +128,8 @@ static void finish_step(trainer *r, step_result *result, state_statistics *stati
     weights_changed(&r->weights);
 }
 
-status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, step_result *result,
-                    state_statistics *statistics)
+static status run_step(trainer *r, const tokens *data, uint64_t t, bool written,
+                       step_result *result, state_statistics *statistics)
 {
     uint64_t items = trainer_items(r->job);
     *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
@@ -136,7 +138,9 @@ status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, st
     state_clear_sums(&r->state);
     for (uint64_t first = 0; first < items; first += (uint64_t)r->c->size) {
         uint64_t w = first + (uint64_t)r->c->rank;
+        time_kind before = timing_switch(&r->c->timing, TIME_DATA);
         status read = w < items ? read_item(r, data, w) : STATUS_OK;
+        timing_switch(&r->c->timing, before);
         run_round(r, first, items, written, read != STATUS_OK);
         note_round(r, result);
         if (any_failed(r)) return agree(r->c->world, read);
@@ -146,4 +150,13 @@ status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, st
     result->gradient_clip_fraction = (double)r->gradient_clipped / (double)items;
     if (!result->skipped) finish_step(r, result, statistics);
     return STATUS_OK;
+}
+
+status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, step_result *result,
+                    state_statistics *statistics)
+{
+    timing_start(&r->c->timing, TIME_UPDATE);
+    status code = run_step(r, data, t, written, result, statistics);
+    timing_stop(&r->c->timing);
+    return code;
 }

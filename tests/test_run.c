@@ -95,6 +95,60 @@ Test(run, rows_after_the_checkpoint_go)
     run_close(&r);
 }
 
+static void write_metrics(const run *r, const char *text)
+{
+    char path[2000];
+    snprintf(path, sizeof path, "%s/metrics.csv", run_path(r));
+    cr_assert_eq(file_write_atomic(path, text, strlen(text)), STATUS_OK);
+}
+
+/* The columns that an older version lacks are there after a resume, empty in its rows. */
+Test(run, rows_of_an_older_version_get_the_new_columns)
+{
+    run *r = NULL;
+    double seconds;
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds), STATUS_OK);
+    char *header = read_back(r, "metrics.csv"), older[300];
+    snprintf(older, sizeof older, "%.*s\n10,1000,5,3\n20,2000,10,2\n30,3",
+             (int)(strstr(header, ",valid_loss") - header), header);
+    write_metrics(r, older);
+    cr_assert_eq(run_metrics_open(r, 20, &seconds), STATUS_OK, "%s", status_message());
+    cr_expect_eq(seconds, 10.0);
+    cr_assert_eq(run_metrics_append(r, &(metrics){.step = 30}), STATUS_OK);
+    char *text = read_back(r, "metrics.csv");
+    cr_expect_eq(strncmp(text, header, strlen(header)), 0);
+    cr_expect(strstr(text, "\n10,1000,5,3,,"), "%s", text);
+    size_t columns[4] = {0}, line = 0;
+    for (const char *c = text; *c && line < 4; c++) {
+        if (*c == ',') columns[line]++;
+        if (*c == '\n') line++;
+    }
+    for (size_t i = 1; i < 4; i++) cr_expect_eq(columns[i], columns[0], "row %zu", i);
+    free(text);
+    free(header);
+    run_close(&r);
+}
+
+Test(run, other_columns_are_refused)
+{
+    run *r = NULL;
+    double seconds;
+    static const char *const others[] = {"step,tokens,seconds,loss\n10,100,5,3\n",
+                                         "step,tokens,sec\n10,100,5\n"};
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    for (size_t i = 0; i < 2; i++) {
+        write_metrics(r, others[i]);
+        cr_expect_eq(run_metrics_open(r, 10, &seconds), STATUS_INPUT);
+        cr_expect(strstr(status_message(), "metrics.csv: other columns"), "%s", status_message());
+        status_clear();
+        char *text = read_back(r, "metrics.csv");
+        cr_expect_str_eq(text, others[i]);
+        free(text);
+    }
+    run_close(&r);
+}
+
 Test(run, clearing_needs_force)
 {
     run *r = NULL;

@@ -66,7 +66,7 @@ static status run(session *s, arguments *a, const char *path)
                     "vario eval: --samples %" PRIu64
                     ": a posterior (optimizer.kind ivon) expected, %s was trained without one",
                     a->samples, path);
-    session_compute(s, j.parallel.threads);
+    session_compute(s, j.parallel.threads, a->quiet);
     return evaluate(s, a, &j, path);
 }
 

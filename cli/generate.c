@@ -154,7 +154,7 @@ static status run(session *s, const arguments *a, const char *path)
                     a->samples, path);
     j.batch.sequences = 1;
     j.batch.length = j.model.gpt2.block_size;
-    session_compute(s, j.parallel.threads);
+    session_compute(s, j.parallel.threads, a->quiet);
     trainer r = {0};
     checkpoint_facts facts;
     dtype precision = j.precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j.precision;

@@ -20,16 +20,12 @@ status session_open(session *s, const option_table *table, int argc, char **argv
     return agree(s->c.world, result);
 }
 
-void session_compute(session *s, uint64_t threads)
+void session_compute(session *s, uint64_t threads, bool quiet)
 {
-    int share;
-    s->threads = comm_threads(&s->c, threads, &share);
-    if (s->threads > share && s->c.rank == 0)
-        fprintf(
-            stderr,
-            "vario: warning: %d threads a rank, and %d processor%s for it: threads that share a "
-            "processor are many times slower\n",
-            s->threads, share, share == 1 ? "" : "s");
+    s->placement = placement_choose(&s->c, threads);
+    s->threads = s->placement.threads;
+    if (s->placement.crowded && !quiet && s->c.rank == 0)
+        fprintf(stderr, "vario: warning: %s\n", s->placement.warning);
     omp_set_dynamic(0);
     omp_set_num_threads(s->threads);
     int native = kernels_open();

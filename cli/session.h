@@ -4,12 +4,13 @@
 
 #include "cli/options.h"
 #include "io/job.h"
-#include "runtime/comm.h"
+#include "runtime/placement.h"
 
 typedef struct {
     comm c;
-    int threads;
-    bool bf16; /**< every rank's processor multiplies bf16 */
+    placement placement;
+    int threads; /**< of this rank, as placed */
+    bool bf16;   /**< every rank's processor multiplies bf16 */
 } session;
 
 /** Parse the verb's arguments, then start MPI when `with_mpi`; collective.
@@ -18,8 +19,9 @@ typedef struct {
 status session_open(session *s, const option_table *table, int argc, char **argv, const char **rest,
                     size_t *rest_count, bool *helped);
 
-/** Choose threads (0: automatic) and instructions; collective. */
-void session_compute(session *s, uint64_t threads);
+/** Choose threads (0: automatic) and instructions; collective.
+ * @param quiet  do not warn of threads that share a processor within a rank */
+void session_compute(session *s, uint64_t threads, bool quiet);
 
 /** Rank 0 reads the job, all get it; collective. */
 status session_read_job(session *s, job *j, const char *path, const option_list *overrides);

@@ -39,7 +39,8 @@ static status dry_run(const session *s, const job *j, dtype precision)
     if (!result) result = plan_print(stdout, j, (size_t)s->c.size, precision, false);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t count = job_warnings(j, tokens_count(data), lines, 8);
-    if (count) printf("\n");
+    if (count || *s->placement.warning) printf("\n");
+    if (*s->placement.warning) printf("warning: %s\n", s->placement.warning);
     for (size_t i = 0; i < count; i++) printf("warning: %s\n", lines[i]);
     tokens_close(&data);
     return result;
@@ -51,9 +52,9 @@ static status run(session *s, arguments *a, const char *path)
     status result = session_read_job(s, &j, path, &a->overrides);
     if (!result) result = agree(s->c.world, check_work(s, &j));
     if (result) return result;
-    session_compute(s, j.parallel.threads);
+    session_compute(s, j.parallel.threads, true); /* the run warns, in its events too */
     a->train.bf16 = s->bf16;
-    a->train.threads = s->threads;
+    a->train.placement = &s->placement;
     dtype precision = j.precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j.precision;
     if (a->dry_run)
         return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, precision) : STATUS_OK);

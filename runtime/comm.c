@@ -1,12 +1,9 @@
 /* The only place, beside io/, where MPI_COMM_WORLD is named. Messages are bytes: MPI has no bf16.
  */
-#define _GNU_SOURCE
 #include "runtime/comm.h"
 
 #include <assert.h>
 #include <limits.h>
-#include <omp.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,24 +91,4 @@ void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes,
     c->sent[kind] += (uint64_t)(c->size - 1) * (uint64_t)counts[c->rank] * element_bytes;
     MPI_Type_free(&element);
     free(counts);
-}
-
-int comm_threads(comm *c, uint64_t wanted, int *share)
-{
-    const char *given = getenv("OMP_NUM_THREADS");
-    int own = given ? atoi(given) : 0;
-    MPI_Comm node;
-    MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    int ranks = 1;
-    MPI_Comm_size(node, &ranks);
-    cpu_set_t mine, all;
-    CPU_ZERO(&mine);
-    sched_getaffinity(0, sizeof mine, &mine);
-    MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, node);
-    MPI_Comm_free(&node);
-    *share = CPU_COUNT(&all) / ranks;
-    if (*share > CPU_COUNT(&mine)) *share = CPU_COUNT(&mine);
-    if (*share < 1) *share = 1;
-    if (wanted > 0) return (int)wanted;
-    return own > 0 ? own : *share;
 }

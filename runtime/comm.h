@@ -56,9 +56,4 @@ void comm_wait(comm *c, MPI_Request *requests, size_t count);
  * element_bytes; collective. Counted as each rank sending its piece to the P - 1 others. */
 void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind);
 
-/** Threads for this rank: `wanted`, or when 0 OMP_NUM_THREADS, or this rank's share of the
- * processors that the ranks of its node may run on. Collective.
- * @param share  out: that share, at least 1 */
-int comm_threads(comm *c, uint64_t wanted, int *share);
-
 #endif

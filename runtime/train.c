@@ -117,13 +117,13 @@ static status read_checkpoint(training *g)
     state_share(s, g->c);
     g->saved = g->facts.steps;
     progress_say(&g->progress, "resumed from step %" PRIu64 " (%s)", g->facts.steps, path);
-    if (g->facts.threads != (uint64_t)g->options->threads) {
+    if (g->facts.threads != (uint64_t)g->options->placement->threads) {
         char line[200];
         snprintf(line, sizeof line,
                  "the checkpoint was written with %" PRIu64
                  " threads a rank and this run has %d: its bits will differ from a run of "
                  "%" PRIu64,
-                 g->facts.threads, g->options->threads, g->facts.threads);
+                 g->facts.threads, g->options->placement->threads, g->facts.threads);
         warn(g, line);
     }
     return STATUS_OK;
@@ -159,8 +159,9 @@ static status prepare_run(training *g)
     char details[160];
     snprintf(details, sizeof details,
              "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"product_gflops\": %.6g",
-             g->facts.steps, g->c->size, g->options->threads, g->ceiling);
+             g->facts.steps, g->c->size, g->options->placement->threads, g->ceiling);
     note(g, g->facts.steps ? "resumed" : "started", details);
+    if (*g->options->placement->warning) warn(g, g->options->placement->warning);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t warnings = job_warnings(g->job, tokens_count(g->train), lines, 8);
     for (size_t i = 0; i < warnings; i++) warn(g, lines[i]);
@@ -188,7 +189,7 @@ static void set_facts(training *g)
     f->seed = g->job->seed;
     f->updates = g->trainer.state.updates;
     f->item = f->steps * g->job->batch.microbatches * g->job->batch.sequences;
-    f->threads = (uint64_t)g->options->threads;
+    f->threads = (uint64_t)g->options->placement->threads;
     f->ranks = (uint64_t)g->c->size;
     snprintf(f->instruction_set, sizeof f->instruction_set, "%s", kernels_instruction_set());
     char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
@@ -472,7 +473,7 @@ static status run_open_run(training *g)
                      g->facts.steps);
         return STATUS_OK;
     }
-    g->ceiling = utilization_ceiling(g->c, g->precision, g->options->threads);
+    g->ceiling = utilization_ceiling(g->c, g->precision, g->options->placement);
     result = agree(g->c->world, first_rank(g) ? prepare_run(g) : STATUS_OK);
     if (!result && g->facts.steps == 0 && g->job->checkpoint.initial) result = save_now(g);
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);

@@ -4,6 +4,7 @@
 
 #include "io/job.h"
 #include "runtime/comm.h"
+#include "runtime/placement.h"
 
 #include <stdbool.h>
 
@@ -13,7 +14,7 @@ typedef struct {
     bool quiet;
     bool json; /**< rank 0 prints the result as JSON */
     bool bf16; /**< the processor multiplies bf16 */
-    int threads;
+    const placement *placement;
 } train_options;
 
 /** Train a job to its end, or to a stop; collective.

@@ -16,18 +16,17 @@ enum { WINDOWS = 4, ROWS_LEAST = 256, ROWS_A_THREAD = 64, ROWS_MOST = 4096 };
 static const double window_seconds = 0.04;
 
 /* The node's key on its first rank, an empty one on the others. */
-static host_ceiling describe(MPI_Comm node, dtype precision, int threads)
+static host_ceiling describe(MPI_Comm node, dtype precision, const placement *p)
 {
     host_ceiling mine = {0};
     char processor[100];
-    int rank, ranks, all_threads;
+    int rank;
     MPI_Comm_rank(node, &rank);
-    MPI_Comm_size(node, &ranks);
-    MPI_Allreduce(&threads, &all_threads, 1, MPI_INT, MPI_SUM, node);
     if (rank != 0) return mine;
     ceilings_processor(processor, sizeof processor);
-    snprintf(mine.key, sizeof mine.key, "%s, ranks %d, threads %d, %s, %s, %s", processor, ranks,
-             all_threads, kernels_instruction_set(), kernels_library_version(),
+    snprintf(mine.key, sizeof mine.key, "%s, processors %d, ranks %d, threads %d, %s, %s, %s",
+             processor, p->node_processors, p->node_ranks, p->node_threads,
+             kernels_instruction_set(), kernels_library_version(),
              precision == DTYPE_BF16 ? "bf16" : "fp32");
     return mine;
 }
@@ -85,14 +84,14 @@ static double sum_nodes(const comm *c, const host_ceiling *mine, bool measured)
     return total;
 }
 
-double utilization_ceiling(const comm *c, dtype precision, int threads)
+double utilization_ceiling(const comm *c, dtype precision, const placement *p)
 {
     MPI_Comm node;
     MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    host_ceiling mine = describe(node, precision, threads);
+    host_ceiling mine = describe(node, precision, p);
     double total = sum_nodes(c, &mine, false);
     if (!(total > 0.0)) {
-        mine.gflops = measure(node, precision, threads);
+        mine.gflops = measure(node, precision, p->threads);
         total = sum_nodes(c, &mine, true);
     }
     MPI_Comm_free(&node);

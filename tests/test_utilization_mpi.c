@@ -37,7 +37,8 @@ TestSuite(utilization, .init = open_cache, .fini = close_cache, .timeout = 60);
 
 static double find(void)
 {
-    double mine = utilization_ceiling(&world, DTYPE_F32, 1), first = mine;
+    placement p = placement_choose(&world, 1);
+    double mine = utilization_ceiling(&world, DTYPE_F32, &p), first = mine;
     MPI_Bcast(&first, 1, MPI_DOUBLE, 0, world.world);
     bool same = memcmp(&mine, &first, sizeof mine) == 0;
     cr_assert_eq(agree(world.world, same ? STATUS_OK : fail(STATUS_NUMERIC, "differs")), STATUS_OK);

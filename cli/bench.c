@@ -249,9 +249,12 @@ static status run_sections(bench *b, const char **names, size_t count)
     return result;
 }
 
-static status run(session *s, arguments *a, const char **names, size_t count)
+static status run(session *s, void *context, const char **names)
 {
     static const char *usual[] = {"ceilings", "step"};
+    arguments *a = context;
+    size_t count = 0;
+    while (names[count]) count++;
     status result = agree(s->c.world, check_arguments(a, names, count));
     if (!result) result = agree(s->c.world, check_quiet(s, a));
     if (result) return result;
@@ -298,11 +301,5 @@ int bench_main(int argc, char **argv)
         sizeof options / sizeof options[0],
         0,
         SECTIONS};
-    const char *rest[SECTIONS] = {NULL};
-    size_t count;
-    bool helped;
-    session s;
-    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
-    if (!result && !helped) result = run(&s, &a, rest, count);
-    return session_close(&s, result);
+    return session_main(&table, argc, argv, run, &a);
 }

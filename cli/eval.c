@@ -43,7 +43,7 @@ static status evaluate(session *s, const arguments *a, job *j, const char *path)
     tokens *data = NULL;
     checkpoint_facts facts;
     double loss, averaged;
-    dtype precision = j->precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j->precision;
+    dtype precision = session_precision(s, j);
     const char *pattern = a->data ? a->data : j->data.valid;
     status result =
         agree(s->c.world, tokens_open(&data, pattern, j->batch.length, j->model.gpt2.vocab_size));
@@ -56,8 +56,10 @@ static status evaluate(session *s, const arguments *a, job *j, const char *path)
     return result;
 }
 
-static status run(session *s, arguments *a, const char *path)
+static status run(session *s, void *context, const char **rest)
 {
+    const arguments *a = context;
+    const char *path = rest[0];
     job j;
     status result = session_read_run(s, &j, path);
     if (result) return result;
@@ -89,11 +91,5 @@ int eval_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    const char *rest[1];
-    size_t count;
-    bool helped;
-    session s;
-    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
-    if (!result && !helped) result = run(&s, &a, rest[0]);
-    return session_close(&s, result);
+    return session_main(&table, argc, argv, run, &a);
 }

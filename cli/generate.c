@@ -135,8 +135,10 @@ static status check_arguments(const arguments *a, const job *j)
     return STATUS_OK;
 }
 
-static status run(session *s, const arguments *a, const char *path)
+static status run(session *s, void *context, const char **rest)
 {
+    const arguments *a = context;
+    const char *path = rest[0];
     job j;
     status result = session_read_run(s, &j, path);
     if (result) return result;
@@ -157,7 +159,7 @@ static status run(session *s, const arguments *a, const char *path)
     session_compute(s, j.parallel.threads, a->quiet);
     trainer r = {0};
     checkpoint_facts facts;
-    dtype precision = j.precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j.precision;
+    dtype precision = session_precision(s, &j);
     result = trainer_open(&r, &j, &s->c, precision, false);
     if (!result) result = trainer_read(&r, path, &facts);
     if (!result) result = write_text(&r, a);
@@ -187,11 +189,5 @@ int generate_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    const char *rest[1];
-    size_t count;
-    bool helped;
-    session s;
-    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
-    if (!result && !helped) result = run(&s, &a, rest[0]);
-    return session_close(&s, result);
+    return session_main(&table, argc, argv, run, &a);
 }

@@ -10,16 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-status session_open(session *s, const option_table *table, int argc, char **argv, const char **rest,
-                    size_t *rest_count, bool *helped)
-{
-    *s = (session){.threads = 1};
-    status result = comm_open(&s->c);
-    if (!result) result = options_parse(table, argc, argv, rest, rest_count, helped);
-    if (!result && !*helped) result = guard_launch(s->c.size);
-    return agree(s->c.world, result);
-}
-
 void session_compute(session *s, uint64_t threads, bool quiet)
 {
     s->placement = placement_choose(&s->c, threads);
@@ -31,6 +21,11 @@ void session_compute(session *s, uint64_t threads, bool quiet)
     int native = kernels_open();
     MPI_Allreduce(MPI_IN_PLACE, &native, 1, MPI_INT, MPI_MIN, s->c.world);
     s->bf16 = native;
+}
+
+dtype session_precision(const session *s, const job *j)
+{
+    return j->precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j->precision;
 }
 
 status session_read_job(session *s, job *j, const char *path, const option_list *overrides)
@@ -65,10 +60,28 @@ status session_read_run(session *s, job *j, const char *path)
     return result ? result : session_read_job(s, j, found, NULL);
 }
 
-int session_close(session *s, status result)
+static status open_session(session *s, const option_table *table, int argc, char **argv,
+                           const char **rest, bool *helped)
 {
-    int code = options_exit(result, s->c.rank == 0);
+    size_t count;
+    *s = (session){.threads = 1};
+    status result = comm_open(&s->c);
+    if (!result) result = options_parse(table, argc, argv, rest, &count, helped);
+    if (!result && !*helped) result = guard_launch(s->c.size);
+    return agree(s->c.world, result);
+}
+
+int session_main(const option_table *table, int argc, char **argv, session_verb *run,
+                 void *arguments)
+{
+    session s;
+    bool helped = false;
+    const char *rest[table->most + 1];
+    for (size_t i = 0; i <= table->most; i++) rest[i] = NULL;
+    status result = open_session(&s, table, argc, argv, rest, &helped);
+    if (!result && !helped) result = run(&s, arguments, rest);
+    int code = options_exit(result, s.c.rank == 0);
     kernels_close();
-    comm_close(&s->c);
+    comm_close(&s.c);
     return code;
 }

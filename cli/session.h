@@ -13,15 +13,25 @@ typedef struct {
     bool bf16;   /**< every rank's processor multiplies bf16 */
 } session;
 
-/** Parse the verb's arguments, then start MPI when `with_mpi`; collective.
- * @param helped  out: nothing is left to do
- * @return STATUS_OK or STATUS_INPUT or STATUS_PEER, the same on all ranks */
-status session_open(session *s, const option_table *table, int argc, char **argv, const char **rest,
-                    size_t *rest_count, bool *helped);
+/** What a verb does; collective.
+ * @param arguments  what session_main was given
+ * @param rest       [table->most] positional arguments, NULL after the last */
+typedef status session_verb(session *s, void *arguments, const char **rest);
+
+/** A verb from beginning to end: start MPI, parse the arguments, run it unless --help was given,
+ * print what failed (rank 0), end MPI.
+ * @param arguments  the verb's own, which the table's options point into
+ * @return the exit code */
+int session_main(const option_table *table, int argc, char **argv, session_verb *run,
+                 void *arguments);
 
 /** Choose threads (0: automatic) and instructions; collective.
  * @param quiet  do not warn of threads that share a processor within a rank */
 void session_compute(session *s, uint64_t threads, bool quiet);
+
+/** What the job's precision is here, once session_compute has chosen instructions: fp32 where a
+ * processor lacks bf16. */
+dtype session_precision(const session *s, const job *j);
 
 /** Rank 0 reads the job, all get it; collective. */
 status session_read_job(session *s, job *j, const char *path, const option_list *overrides);
@@ -29,8 +39,5 @@ status session_read_job(session *s, job *j, const char *path, const option_list 
 /** Find a run's directory and job of RUN: a run directory, or one of its checkpoints; rank 0
  * reads; collective. */
 status session_read_run(session *s, job *j, const char *path);
-
-/** Print what failed (rank 0), end MPI, give the exit code. */
-int session_close(session *s, status result);
 
 #endif

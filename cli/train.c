@@ -46,18 +46,18 @@ static status dry_run(const session *s, const job *j, dtype precision)
     return result;
 }
 
-static status run(session *s, arguments *a, const char *path)
+static status run(session *s, void *context, const char **rest)
 {
+    arguments *a = context;
     job j;
-    status result = session_read_job(s, &j, path, &a->overrides);
+    status result = session_read_job(s, &j, rest[0], &a->overrides);
     if (!result) result = agree(s->c.world, check_work(s, &j));
     if (result) return result;
     session_compute(s, j.parallel.threads, true); /* the run warns, in its events too */
-    a->train.bf16 = s->bf16;
+    a->train.precision = session_precision(s, &j);
     a->train.placement = &s->placement;
-    dtype precision = j.precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j.precision;
     if (a->dry_run)
-        return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, precision) : STATUS_OK);
+        return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, a->train.precision) : STATUS_OK);
     return train_run(&j, &s->c, &a->train);
 }
 
@@ -82,11 +82,5 @@ int train_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    const char *rest[1];
-    size_t count;
-    bool helped;
-    session s;
-    status result = session_open(&s, &table, argc, argv, rest, &count, &helped);
-    if (!result && !helped) result = run(&s, &a, rest[0]);
-    return session_close(&s, result);
+    return session_main(&table, argc, argv, run, &a);
 }

@@ -21,7 +21,6 @@ typedef struct {
     const job *job;
     comm *c;
     const train_options *options;
-    dtype precision;
     char path[JOB_TEXT * 2 + 2]; /* of the run directory */
     run *run;                    /* rank 0 only */
     tokens *train, *valid;
@@ -465,7 +464,7 @@ static status run_open_run(training *g)
     bool resume = false;
     status result = open_run(g, &resume);
     if (!result) result = open_data(g);
-    if (!result) result = trainer_open(&g->trainer, g->job, g->c, g->precision, true);
+    if (!result) result = trainer_open(&g->trainer, g->job, g->c, g->options->precision, true);
     if (!result) result = resume ? read_checkpoint(g) : import_weights(g);
     if (result) return result;
     if (g->facts.steps >= g->job->steps) {
@@ -473,7 +472,7 @@ static status run_open_run(training *g)
                      g->facts.steps);
         return STATUS_OK;
     }
-    g->ceiling = utilization_ceiling(g->c, g->precision, g->options->placement);
+    g->ceiling = utilization_ceiling(g->c, g->options->precision, g->options->placement);
     result = agree(g->c->world, first_rank(g) ? prepare_run(g) : STATUS_OK);
     if (!result && g->facts.steps == 0 && g->job->checkpoint.initial) result = save_now(g);
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);
@@ -497,8 +496,7 @@ status train_run(const job *j, comm *c, const train_options *options)
     }
     *g = (training){.job = j, .c = c, .options = options, .saved = UINT64_MAX};
     progress_open(&g->progress, c->rank == 0 && !options->quiet, 0, j->steps);
-    g->precision = j->precision == DTYPE_BF16 && !options->bf16 ? DTYPE_F32 : j->precision;
-    if (g->precision != j->precision)
+    if (options->precision != j->precision)
         progress_say(&g->progress, "notice: this processor (%s) does not multiply bf16: fp32 used",
                      kernels_instruction_set());
     result = agree(c->world, guard_open(j->checkpoint.margin_seconds));

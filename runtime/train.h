@@ -12,8 +12,8 @@ typedef struct {
     bool fresh; /**< start over; refused when checkpoints would be lost, unless forced */
     bool force;
     bool quiet;
-    bool json; /**< rank 0 prints the result as JSON */
-    bool bf16; /**< the processor multiplies bf16 */
+    bool json;       /**< rank 0 prints the result as JSON */
+    dtype precision; /**< in use: the job's, or fp32 where bf16 is missing */
     const placement *placement;
 } train_options;
 

@@ -1,0 +1,185 @@
+/* What a run tells: rows, events, warnings, progress. */
+#include "io/agree.h"
+#include "io/ceilings.h"
+#include "runtime/train_parts.h"
+#include "runtime/utilization.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+void train_note(training *g, const char *event, const char *details)
+{
+    if (train_first_rank(g) && run_event(g->run, event, details)) {
+        fprintf(stderr, "vario: warning: %s\n", status_message());
+        status_clear();
+    }
+}
+
+void train_note_step(training *g, const char *event, uint64_t step)
+{
+    char details[64];
+    snprintf(details, sizeof details, "\"step\": %" PRIu64, step);
+    train_note(g, event, details);
+}
+
+void train_warn(training *g, const char *sentence)
+{
+    if (!train_first_rank(g)) return;
+    progress_say(&g->progress, "warning: %s", sentence);
+    char details[STATUS_MESSAGE_SIZE + 32];
+    size_t n = (size_t)snprintf(details, sizeof details, "\"message\": \"");
+    for (const char *s = sentence; *s && n + 4 < sizeof details; s++) {
+        if (*s == '"' || *s == '\\') details[n++] = '\\';
+        details[n++] = (unsigned char)*s < ' ' ? ' ' : *s;
+    }
+    snprintf(details + n, sizeof details - n, "\"");
+    train_note(g, "warning", details);
+}
+
+static uint64_t tokens_a_step(const job *j)
+{
+    return j->batch.microbatches * j->batch.sequences * j->batch.length;
+}
+
+static void warn_of_statistics(training *g, const state_statistics *s, double rescued)
+{
+    char line[300];
+    if (s->hessian_bias > 0.1 && !g->warned_bias) {
+        g->warned_bias = true;
+        snprintf(line, sizeof line,
+                 "step %" PRIu64
+                 ": the term with (1-beta2)^2 pushes h up by %.2g of h a step in the mean "
+                 "(hessian_bias, 0.1 expected at most): a beta2 nearer to 1 makes h right",
+                 g->facts.steps, s->hessian_bias);
+        train_warn(g, line);
+    }
+    if (rescued > 0.0 && !g->warned_rescue) {
+        g->warned_rescue = true;
+        snprintf(line, sizeof line,
+                 "step %" PRIu64
+                 ": h + delta would not have stayed positive and finite in %.0f elements, which "
+                 "kept their h",
+                 g->facts.steps, rescued);
+        train_warn(g, line);
+    }
+}
+
+/* Sums over ranks, logged: what was clipped, rescued, sent, and where the time went. */
+static void make_row(training *g, const finished_step *step, metrics *row)
+{
+    const state_report *report = &step->result.report;
+    const state_statistics *stats = &step->statistics;
+    double sums[3 + BYTES_KINDS + TIME_KINDS] = {(double)report->clipped, (double)report->rescued,
+                                                 step->waited};
+    double *time = sums + 3 + BYTES_KINDS;
+    for (int k = 0; k < BYTES_KINDS; k++) sums[3 + k] = (double)step->sent[k];
+    timing_take(&g->c->timing, time);
+    comm_sum_ordered(g->c, sums, sizeof sums / sizeof sums[0]);
+    for (int k = 0; k < TIME_KINDS; k++) time[k] /= (double)g->c->size;
+    uint64_t tokens_seen = g->facts.steps * tokens_a_step(g->job);
+    double bytes = 0.0;
+    for (int k = 0; k < BYTES_KINDS; k++) bytes += sums[3 + k];
+    bool ivon = g->job->optimizer.kind == OPTIMIZER_IVON && !step->result.skipped;
+    double speed = (double)(tokens_seen - g->logged_tokens) / (g->seconds - g->logged_seconds);
+    *row = (metrics){
+        .step = g->facts.steps,
+        .tokens = tokens_seen,
+        .seconds = g->seconds,
+        .train_loss = step->result.loss,
+        .valid_loss = NAN,
+        .valid_loss_averaged = NAN,
+        .lr = schedule_at(&g->job->schedule, g->facts.steps - 1, g->job->steps),
+        .grad_norm = report->grad_norm,
+        .grad_clip_fraction = step->result.gradient_clip_fraction,
+        .update_clip_fraction = sums[0] / (double)g->trainer.p.count,
+        .sigma_mean = ivon ? stats->sigma_mean : NAN,
+        .hessian_min = ivon ? stats->hessian_min : NAN,
+        .hessian_mean = ivon ? stats->hessian_mean : NAN,
+        .hessian_bias = ivon ? stats->hessian_bias : NAN,
+        .tokens_per_second = speed,
+        .model_flops_utilization = utilization_of(g->job, speed, g->ceiling),
+        .bytes_sent = (uint64_t)bytes,
+        .comm_fraction = sums[2] / ((double)g->c->size * step->seconds),
+        .seconds_sample = time[TIME_SAMPLE],
+        .seconds_forward = time[TIME_FORWARD],
+        .seconds_backward = time[TIME_BACKWARD],
+        .seconds_wait = time[TIME_WAIT],
+        .seconds_update = time[TIME_UPDATE],
+        .seconds_data = time[TIME_DATA],
+        .seconds_checkpoint = time[TIME_CHECKPOINT],
+    };
+    /* What a run exceeds was measured while others used the machine: measure again next time. */
+    if (train_first_rank(g) && row->model_flops_utilization > 1.0) ceilings_forget();
+    g->logged_seconds = g->seconds;
+    g->logged_tokens = tokens_seen;
+    if (ivon) warn_of_statistics(g, stats, sums[1]);
+}
+
+static status evaluate(training *g, metrics *row)
+{
+    const job *j = g->job;
+    status result = trainer_evaluate(&g->trainer, g->valid, j->eval.batches, j->eval.samples,
+                                     &row->valid_loss, &row->valid_loss_averaged);
+    if (result) return result;
+    if (isnan(row->valid_loss_averaged))
+        progress_say(&g->progress, "step %" PRIu64 ": validation loss %.4f", g->facts.steps,
+                     row->valid_loss);
+    else
+        progress_say(&g->progress, "step %" PRIu64 ": validation loss %.4f, averaged %.4f",
+                     g->facts.steps, row->valid_loss, row->valid_loss_averaged);
+    return STATUS_OK;
+}
+
+void train_log_begin(training *g)
+{
+    g->logged_seconds = g->seconds;
+    g->logged_tokens = g->facts.steps * tokens_a_step(g->job);
+    bool terminal = g->progress.terminal;
+    progress_open(&g->progress, g->progress.shown, g->facts.steps, g->job->steps);
+    g->progress.terminal = terminal;
+}
+
+bool train_logs(const training *g, uint64_t steps)
+{
+    const job *j = g->job;
+    return train_due(steps, j->log.every, j->steps) || train_due(steps, j->eval.every, j->steps);
+}
+
+static status write_row(training *g, const finished_step *step)
+{
+    const job *j = g->job;
+    uint64_t done = g->facts.steps;
+    metrics row;
+    make_row(g, step, &row);
+    progress_step(&g->progress, done, step->result.loss, row.tokens_per_second,
+                  row.model_flops_utilization, done == j->steps);
+    status result = train_due(done, j->eval.every, j->steps) ? evaluate(g, &row) : STATUS_OK;
+    if (result) return result;
+    return agree(g->c->world, train_first_rank(g) ? run_metrics_append(g->run, &row) : STATUS_OK);
+}
+
+status train_log(training *g, const finished_step *step)
+{
+    if (train_logs(g, g->facts.steps)) return write_row(g, step);
+    double speed = (double)tokens_a_step(g->job) / step->seconds;
+    progress_step(&g->progress, g->facts.steps, step->result.loss, speed,
+                  utilization_of(g->job, speed, g->ceiling), false);
+    return STATUS_OK;
+}
+
+void train_log_end(training *g)
+{
+    comm_sum_ordered(g->c, g->total_sent, BYTES_KINDS);
+    if (!train_first_rank(g)) return;
+    char details[512];
+    size_t n = (size_t)snprintf(details, sizeof details,
+                                "\"step\": %" PRIu64 ", \"seconds\": %.3f, \"bytes_sent\": {",
+                                g->facts.steps, g->seconds);
+    for (int k = 0; k < BYTES_KINDS; k++)
+        n += (size_t)snprintf(details + n, sizeof details - n, "%s\"%s\": %.0f", k ? ", " : "",
+                              bytes_names[k], g->total_sent[k]);
+    snprintf(details + n, sizeof details - n, "}");
+    train_note(g, "finished", details);
+    if (g->options->json) printf("{\"run\": \"%s\", %s}\n", g->path, details);
+}

@@ -102,9 +102,9 @@ static status open_run(bench_run *b, comm *c, const bench_size *size, optimizer_
 static status step(bench_run *b, double *seconds)
 {
     step_result result;
-    double start = MPI_Wtime();
+    double start = omp_get_wtime();
     status code = trainer_step(&b->trainer, b->data, b->t++, true, &result, NULL);
-    *seconds = MPI_Wtime() - start;
+    *seconds = omp_get_wtime() - start;
     return code;
 }
 
@@ -175,17 +175,6 @@ status bench_memory(report *r, comm *c, const char *name, const bench_size *size
     return STATUS_OK;
 }
 
-void bench_sleep(comm *world)
-{
-    MPI_Request request;
-    int done = 0;
-    MPI_Ibarrier(world->world, &request);
-    while (!done) {
-        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
-        if (!done) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-    }
-}
-
 void bench_threads(int threads)
 {
     kernels_close();
@@ -223,7 +212,7 @@ status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, 
         other.shard = (shard_stage)stage;
         bench_threads(world->size * threads);
         if (world->rank == 0) result = time_run(alone, &other, &one, &waited);
-        bench_sleep(world);
+        comm_meet(world);
         bench_threads(threads);
         result = agree(world->world, result);
         if (!result) result = time_run(world, &other, &two, &waited);

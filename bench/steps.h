@@ -32,9 +32,6 @@ status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, 
 /** From here on. */
 void bench_threads(int threads);
 
-/** Until all ranks of `world` are here, asleep: a barrier would spin on the processors. */
-void bench_sleep(comm *world);
-
 /** Seconds from the start of the process to the first forward pass; call it first. */
 status bench_start(report *r, comm *c, const bench_size *size);
 

@@ -198,7 +198,7 @@ static double busy_share(void)
 
 static status check_quiet(session *s, const arguments *a)
 {
-    bench_sleep(&s->c); /* nobody spins */
+    comm_meet(&s->c); /* nobody spins */
     double busy = a->busy ? 0.0 : busy_share();
     if (busy <= 0.1) return STATUS_OK;
     return fail(STATUS_PEER,
@@ -238,12 +238,18 @@ static bool is_chosen(const section *one, const char **names, size_t count)
 static status run_sections(bench *b, const char **names, size_t count)
 {
     status result = STATUS_OK;
+    bool checked = false;
     for (size_t i = 0; i < SECTIONS && !result; i++) {
         const section *one = &sections[i];
         if (!is_chosen(one, names, count)) continue;
+        if (one->run != section_start && !checked) { /* which would count it */
+            checked = true;
+            result = agree(b->s->c.world, check_quiet(b->s, b->a));
+            if (result) break;
+        }
         bench_threads(one->all_ranks ? b->s->threads : b->s->threads * b->s->c.size);
         if (one->all_ranks || b->s->c.rank == 0) result = one->run(b);
-        if (!one->all_ranks) bench_sleep(&b->s->c);
+        if (!one->all_ranks) comm_meet(&b->s->c);
         result = agree(b->s->c.world, result);
     }
     return result;
@@ -256,7 +262,6 @@ static status run(session *s, void *context, const char **names)
     size_t count = 0;
     while (names[count]) count++;
     status result = agree(s->c.world, check_arguments(a, names, count));
-    if (!result) result = agree(s->c.world, check_quiet(s, a));
     if (result) return result;
     session_compute(s, 0, false);
     if (!s->bf16) a->fp32 = true;
@@ -266,10 +271,7 @@ static status run(session *s, void *context, const char **names)
     if (r.speaks && !a->json)
         printf("threads %d, %s, %s\n\n", s->threads, kernels_instruction_set(),
                kernels_library_version());
-    bench b = {.s = s,
-               .a = a,
-               .r = &r,
-               .alone = {.world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1}};
+    bench b = {.s = s, .a = a, .r = &r, .alone = comm_alone()};
     result = count ? run_sections(&b, names, count)
                    : run_sections(&b, usual, sizeof usual / sizeof usual[0]);
     status closed = agree(s->c.world, report_close(&r));

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char *const bytes_names[BYTES_KINDS] = {"weights", "gradients", "parameters", "norms",
                                               "control"};
@@ -30,6 +31,22 @@ void comm_close(comm *c)
     MPI_Comm_free(&c->checkpoint);
     MPI_Comm_free(&c->world);
     MPI_Finalize();
+}
+
+comm comm_alone(void)
+{
+    return (comm){.world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1};
+}
+
+void comm_meet(comm *c)
+{
+    MPI_Request request;
+    int done = 0;
+    MPI_Ibarrier(c->world, &request);
+    while (!done) {
+        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (!done) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
 }
 
 void comm_sum_ordered(comm *c, double *values, size_t count)

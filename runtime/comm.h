@@ -40,6 +40,13 @@ status comm_open(comm *c);
 /** Free the communicators and finalize MPI; collective. */
 void comm_close(comm *c);
 
+/** This rank by itself, as a launch of one rank would have it; comm_open's comes first and closes
+ * it. */
+comm comm_alone(void);
+
+/** Wait asleep until all ranks are here: a barrier would spin on the processors. Collective. */
+void comm_meet(comm *c);
+
 /** Sum doubles over the ranks in rank order, the same bits on every rank; collective.
  * @param values [count] in and out */
 void comm_sum_ordered(comm *c, double *values, size_t count);

@@ -9,7 +9,7 @@
  * with the present number of threads. */
 typedef struct products products;
 
-/** Make the products and run each once; not collective.
+/** Make the products; not collective. The first run may be slower than the next.
  * @param rows  of the left operands, at least 1
  * @return NULL when the type is not native or memory is short; ceiling_close frees it */
 products *ceiling_open(dtype type, size_t rows);

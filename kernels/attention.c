@@ -5,7 +5,10 @@
  * Operands of the tile products are words (kernels/tile.h): one float, or two bf16 that are
  * neighbours along the summed dimension. A head's arrays are copied first, padded with zeros to
  * whole tiles, in the forms that the products want: rows (summed over the head's columns, left),
- * turned (the same, right) and stacked (summed over positions, right). */
+ * turned (the same, right) and stacked (summed over positions, right).
+ *
+ * Tiles of scores are transposed, a row a key, a column a query: maxima and sums over keys are then
+ * those of whole vectors. */
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 #include "kernels/tile.h"
@@ -204,13 +207,15 @@ static dropping drop_of(double dropout, noise_key key, uint64_t index, size_t he
                       .kept = (float)(1.0 / (1.0 - dropout))};
 }
 
-/* What a query's probabilities of a tile's keys are multiplied by: out[c * stride]. */
-static void draw_drops(float *out, size_t stride, const dropping *drop, const head *h, size_t query,
-                       size_t key)
+/* What the probabilities of a tile are multiplied by. */
+static void draw_drops(const head *h, size_t i, size_t j, const dropping *drop)
 {
     uint32_t words[TILE];
-    noise_uniform_words(words, drop->key, drop->index + query * h->T + key, TILE);
-    for (size_t c = 0; c < TILE; c++) out[c * stride] = words[c] < drop->limit ? 0.0F : drop->kept;
+    for (size_t r = 0; r < TILE; r++) {
+        noise_uniform_words(words, drop->key, drop->index + (i + r) * h->T + j, TILE);
+        for (size_t c = 0; c < TILE; c++)
+            h->drops[c * TILE + r] = words[c] < drop->limit ? 0.0F : drop->kept;
+    }
 }
 
 static void multiply(float *restrict row, const float *restrict by, size_t n)
@@ -218,47 +223,63 @@ static void multiply(float *restrict row, const float *restrict by, size_t n)
     for (size_t c = 0; c < n; c++) row[c] *= by[c];
 }
 
-static float exponentials(float *row, float scale, float most)
-{
-    float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-    for (size_t c = 0; c < TILE; c++) {
-        row[c] = math_exp(row[c] * scale - most);
-        sum += row[c];
-    }
-    return sum;
-}
-
-static float largest(const float *row)
-{
-    float most = -INFINITY;
-#pragma omp simd reduction(max : most)
-    for (size_t c = 0; c < TILE; c++) most = row[c] > most ? row[c] : most;
-    return most;
-}
-
 static void shrink(float *out, float factor, size_t n)
 {
     for (size_t d = 0; d < n; d++) out[d] *= factor;
 }
 
+/* Keys after a query count nothing: rows of the tile are keys, columns queries. */
+static void mask_tile(const head *h, size_t i, size_t j)
+{
+    if (i != j) return;
+    for (size_t c = 1; c < TILE; c++)
+        for (size_t r = 0; r < c; r++) h->scores[c * TILE + r] = -INFINITY;
+}
+
+/* Raise each query's maximum to that of the tile. @param factor  out: e^(old - new) */
+static void raise_most(float *restrict most, float *restrict factor, const float *restrict scores,
+                       float scale)
+{
+    float tile[TILE];
+    for (size_t r = 0; r < TILE; r++) tile[r] = -INFINITY;
+    for (size_t c = 0; c < TILE; c++)
+        for (size_t r = 0; r < TILE; r++)
+            tile[r] = scores[c * TILE + r] > tile[r] ? scores[c * TILE + r] : tile[r];
+    for (size_t r = 0; r < TILE; r++) {
+        float raised = tile[r] * scale;
+        raised = raised > most[r] ? raised : most[r];
+        factor[r] = math_exp(most[r] - raised);
+        most[r] = raised;
+    }
+}
+
+/* sum = factor sum + the tile's exponentials, which replace the scores. */
+static void add_exponentials(float *restrict sum, float *restrict scores,
+                             const float *restrict factor, const float *restrict most, float scale)
+{
+    for (size_t r = 0; r < TILE; r++) sum[r] *= factor[r];
+    for (size_t c = 0; c < TILE; c++) {
+        float *row = scores + c * TILE;
+#pragma omp simd
+        for (size_t r = 0; r < TILE; r++) {
+            row[r] = math_exp(row[r] * scale - most[r]);
+            sum[r] += row[r];
+        }
+    }
+}
+
 /* Probabilities of a tile against the running maximum; what was summed before is scaled down. */
 static void soften_tile(const head *h, size_t i, size_t j, const dropping *drop)
 {
-    for (size_t r = 0; r < TILE; r++) {
-        float *row = h->scores + r * TILE, before = h->most[i + r];
-        if (i == j)
-            for (size_t c = r + 1; c < TILE; c++) row[c] = -INFINITY;
-        float most = largest(row) * h->scale;
-        if (most < before) most = before;
-        float factor = math_exp(before - most);
-        h->sum[i + r] = h->sum[i + r] * factor + exponentials(row, h->scale, most);
-        h->most[i + r] = most;
-        if (factor != 1.0F) shrink(h->out + (i + r) * h->columns, factor, h->columns);
-        if (drop->dropout > 0.0) {
-            draw_drops(h->drops, 1, drop, h, i + r, j);
-            multiply(row, h->drops, TILE);
-        }
+    float factor[TILE];
+    mask_tile(h, i, j);
+    raise_most(h->most + i, factor, h->scores, h->scale);
+    add_exponentials(h->sum + i, h->scores, factor, h->most + i, h->scale);
+    for (size_t r = 0; r < TILE; r++)
+        if (factor[r] != 1.0F) shrink(h->out + (i + r) * h->columns, factor[r], h->columns);
+    if (drop->dropout > 0.0) {
+        draw_drops(h, i, j, drop);
+        multiply(h->scores, h->drops, TILE * TILE);
     }
 }
 
@@ -271,9 +292,9 @@ static void forward_head(head *h, float *lse, const dropping *drop)
     }
     for (size_t i = 0; i < h->rows; i += TILE) {
         for (size_t j = 0; j <= i; j += TILE) {
-            product_of_rows(h, h->scores, &h->q, i, &h->k, j);
+            product_of_rows(h, h->scores, &h->k, j, &h->q, i);
             soften_tile(h, i, j, drop);
-            product_of_stack(h, h->out + i * h->columns, left_of(h, h->scores), &h->v, j);
+            product_of_stack(h, h->out + i * h->columns, left_of_turned(h, h->scores), &h->v, j);
         }
         for (size_t r = i; r < i + TILE; r++) {
             shrink(h->out + r * h->columns, 1.0F / h->sum[r], h->columns);
@@ -294,15 +315,15 @@ void attention_forward(void *out, float *lse, const void *qkv, dtype type, size_
         load_rows(h.q.rows, &h, qkv, at, 3 * C);
         load_rows(h.k.rows, &h, qkv, at + C, 3 * C);
         load_rows(h.v.rows, &h, qkv, at + 2 * C, 3 * C);
-        turn(&h.k, &h);
+        turn(&h.q, &h);
         stack(&h.v, &h);
         forward_head(&h, lse + bn * T, &drop);
         store_head(out, type, b * T * C + n * D, C, &h, h.out);
     }
 }
 
-/* The backward pass has its tiles transposed: a row is a key, a column a query, so that P^T and
- * dS^T are left operands as they are. From the scores and the gradients of the probabilities:
+/* As in the forward pass a row is a key, a column a query: P^T and dS^T are left operands as they
+ * are. From the scores and the gradients of the probabilities:
  * scores become P (as it was multiplied with V, so dropped), grads dS = P (dP - rowsum(dO O))
  * scale. */
 static void gradient_row(float *restrict p, float *restrict g, const float *restrict lse,
@@ -318,12 +339,10 @@ static void gradient_row(float *restrict p, float *restrict g, const float *rest
 static void gradient_tile(const head *h, size_t i, size_t j, const dropping *drop)
 {
     bool drops = drop->dropout > 0.0;
-    if (drops)
-        for (size_t r = 0; r < TILE; r++) draw_drops(h->drops + r, TILE, drop, h, i + r, j);
+    if (drops) draw_drops(h, i, j, drop);
+    mask_tile(h, i, j);
     for (size_t c = 0; c < TILE; c++) {
         float *p = h->scores + c * TILE, *g = h->grads + c * TILE;
-        if (i == j)
-            for (size_t r = 0; r < c; r++) p[r] = -INFINITY;
         if (drops) multiply(g, h->drops + c * TILE, TILE);
         gradient_row(p, g, h->most + i, h->sum + i, h->scale);
         if (drops) multiply(p, h->drops + c * TILE, TILE);

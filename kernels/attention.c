@@ -20,7 +20,7 @@
 /* Forms of one of q, k, v and the output's gradient; those not needed are not filled. */
 typedef struct {
     word *rows;    /* [rows][words] */
-    word *turned;  /* [words][rows] */
+    word *turned;  /* [words][stride] */
     word *stacked; /* [rows / elements of a word][columns] */
 } forms;
 
@@ -28,7 +28,8 @@ typedef struct {
 typedef struct {
     dtype type;
     size_t T, D, rows, columns;
-    size_t words; /* of a row */
+    size_t words;  /* of a row */
+    size_t stride; /* of turned rows: rows, and a line, since caches dislike powers of two */
     float scale;
     forms q, k, v, o_grad;
     float *out, *dq, *dk, *dv; /* [rows][columns]; dq shares out's memory */
@@ -62,11 +63,13 @@ static size_t head_place(head *h, float *work, dtype type, size_t T, size_t D)
                 .rows = rows,
                 .columns = columns,
                 .words = columns / group,
+                .stride = rows + TILE_LANES,
                 .scale = (float)(1.0 / sqrt((double)D))};
     forms *all[] = {&h->q, &h->k, &h->v, &h->o_grad};
     for (size_t i = 0; i < 4; i++) {
         word **arrays[] = {&all[i]->rows, &all[i]->turned, &all[i]->stacked};
-        for (size_t f = 0; f < (group == 2 ? 3 : 2); f++, used += n / group)
+        size_t counts[] = {n / group, h->words * h->stride, n / group};
+        for (size_t f = 0; f < (group == 2 ? 3 : 2); used += counts[f++])
             *arrays[f] = work ? (word *)(void *)(work + used) : NULL;
         if (group == 1) all[i]->stacked = all[i]->rows;
     }
@@ -115,7 +118,7 @@ static void load_rows(word *out, const head *h, const void *in, size_t at, size_
 
 static void turn(const forms *f, const head *h)
 {
-    turn_words(f->turned, h->rows, f->rows, h->words, h->rows, h->words);
+    turn_words(f->turned, h->stride, f->rows, h->words, h->rows, h->words);
 }
 
 static void stack_two(word *restrict out, const bf16 *restrict first, const bf16 *restrict second,
@@ -158,7 +161,7 @@ static void product_of_rows(const head *h, float *out, const forms *a, size_t i,
                             size_t j)
 {
     tile_product(h->type, out, TILE, (tile_left){a->rows + i * h->words, h->words, 1},
-                 b->turned + j, h->rows, TILE, TILE, h->words, false);
+                 b->turned + j, h->stride, TILE, TILE, h->words, false);
 }
 
 /* out += P B, summed over the positions of tile j. */

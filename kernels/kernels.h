@@ -117,8 +117,9 @@ void residual_grad(void *out, dtype type, const float *in, size_t count, double 
 void dropout_apply(float *values, size_t count, double dropout, noise_key key, uint64_t index);
 
 /** Cross-entropy of rows of logits(N, V) (row length ldv), fp32 chunk: losses[N] = lse - logit of
- * the target. When dlogits is not NULL it gets (softmax - onehot) * scale in `type`, [N, ldd]. */
-void cross_entropy(float *losses, void *dlogits, size_t ldd, dtype type, const float *logits,
-                   size_t ldv, const uint16_t *targets, size_t N, size_t V, double scale);
+ * the target. When dlogits is not NULL it gets (softmax - onehot) * scale in `type`, [N, ldd], and
+ * the logits are used up. */
+void cross_entropy(float *losses, void *dlogits, size_t ldd, dtype type, float *logits, size_t ldv,
+                   const uint16_t *targets, size_t N, size_t V, double scale);
 
 #endif

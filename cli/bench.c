@@ -97,7 +97,8 @@ static status section_steps(bench *b)
     }
     size = bench_size_124m();
     size.precision = DTYPE_F32;
-    size.microbatches = 1;
+    size.microbatches = 2;
+    size.steps = 2;
     return result ? result : bench_steps(b->r, &b->alone, "124M fp32 4 x 1024", &size);
 }
 

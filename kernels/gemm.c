@@ -180,6 +180,12 @@ static dnnl_primitive_attr_t make_attributes(bool accumulate)
     return attributes;
 }
 
+/* Products of bf16 that are made in fp32 here. */
+static bool is_widened(dtype type)
+{
+    return type == DTYPE_BF16 && !kernels_native_bf16();
+}
+
 /* The layout that the library likes best for right operands; plain when it has no such product. */
 static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
 {
@@ -189,6 +195,7 @@ static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
     dnnl_dims_t dims = {(dnnl_dim_t)k, (dnnl_dim_t)n};
     dnnl_matmul_desc_t operation;
     dnnl_primitive_desc_t description;
+    if (is_widened(type)) return best;
     check(dnnl_memory_desc_init_by_tag(&right, 2, dims, data_type(type), dnnl_format_tag_any),
           "any layout");
     check(dnnl_matmul_desc_init(&operation, &left, &right, NULL, &out), "matmul descriptor");
@@ -358,6 +365,10 @@ static void execute(const entry *e, const void *a, const void *b, void *out, con
 static void multiply(shape s, const void *a, const void *b, void *out, const float *bias)
 {
     assert(engine);
+    if (is_widened(s.type)) {
+        gemm_widened(&s, a, b, out, bias); /* packed is plain there */
+        return;
+    }
     if (s.transpose_a && s.k >= TURN_LEAST && s.n >= TURN_LEAST) {
         a = turned_source(&s, a);
         s.transpose_a = false;
@@ -392,10 +403,7 @@ void gemm(size_t m, size_t n, size_t k, const void *a, size_t lda, bool transpos
                .accumulate = accumulate,
                .type = type,
                .out_type = out_type};
-    if (type == DTYPE_BF16 && !kernels_native_bf16())
-        gemm_widened(&s, a, b, out, bias);
-    else
-        multiply(s, a, b, out, bias);
+    multiply(s, a, b, out, bias);
 }
 
 void gemm_packed(size_t m, size_t n, size_t k, const void *a, size_t lda, const void *b, void *out,
@@ -410,8 +418,5 @@ void gemm_packed(size_t m, size_t n, size_t k, const void *a, size_t lda, const 
                .packed = true,
                .type = type,
                .out_type = out_type};
-    if (type == DTYPE_BF16 && !kernels_native_bf16())
-        gemm_widened(&s, a, b, out, NULL); /* packed is plain there */
-    else
-        multiply(s, a, b, out, NULL);
+    multiply(s, a, b, out, NULL);
 }

@@ -125,7 +125,7 @@ typedef struct {
 } linear;
 
 static void product_rows(report *r, dtype type, double ceiling, const linear *shape, void *x,
-                         void *w, void *y, float *dx, float *dw)
+                         void *w, void *y, float *dx, float *dw, float *work)
 {
     char name[REPORT_TEXT];
     size_t I = shape->in, O = shape->out;
@@ -136,7 +136,7 @@ static void product_rows(report *r, dtype type, double ceiling, const linear *sh
     SECONDS(seconds, gemm(N, I, O, y, O, false, w, O, true, dx, I, type, DTYPE_F32, NULL, false));
     snprintf(name, sizeof name, "product %s %zu x %zu: d input", shape->name, I, O);
     report_add(r, name, flops / seconds, "GFLOP/s", ceiling);
-    SECONDS(seconds, gemm(I, O, N, x, I, true, y, O, false, dw, O, type, DTYPE_F32, NULL, false));
+    SECONDS(seconds, weight_gradient(dw, x, y, type, work, N, I, O, false));
     snprintf(name, sizeof name, "product %s %zu x %zu: d weight", shape->name, I, O);
     report_add(r, name, flops / seconds, "GFLOP/s", ceiling);
 }
@@ -198,7 +198,7 @@ status bench_kernels(report *r, const machine_memory *memory, dtype type)
     s.targets = arena_take(&a, CHUNK * sizeof(uint16_t));
     double ceiling = ceiling_product_rate(type);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        product_rows(r, type, ceiling, &shapes[i], s.x, s.z, s.y, s.wide, (float *)s.logits);
+        product_rows(r, type, ceiling, &shapes[i], s.x, s.z, s.y, s.wide, s.logits, s.work);
     attention_rows(r, type, ceiling, &s);
     element_rows(r, type, memory, &s);
     arena_close(&a);

@@ -121,18 +121,12 @@ static void turn(const forms *f, const head *h)
     turn_words(f->turned, h->stride, f->rows, h->words, h->rows, h->words);
 }
 
-static void stack_two(word *restrict out, const bf16 *restrict first, const bf16 *restrict second,
-                      size_t n)
-{
-    for (size_t i = 0; i < n; i++) out[i] = first[i] | (word)second[i] << 16;
-}
-
 static void stack(const forms *f, const head *h)
 {
     if (h->type != DTYPE_BF16) return; /* rows are it */
     for (size_t t = 0; t < h->rows; t += 2) {
         const bf16 *first = (const bf16 *)(const void *)(f->rows + t * h->words);
-        stack_two(f->stacked + t / 2 * h->columns, first, first + h->columns, h->columns);
+        tile_stack(f->stacked + t / 2 * h->columns, first, first + h->columns, h->columns);
     }
 }
 

@@ -3,7 +3,6 @@
  * costs less than it saves, but for few rows. */
 #include "base/memory.h"
 #include "kernels/kernels.h"
-#include "kernels/turn.h"
 
 #include <assert.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -37,8 +36,6 @@ typedef struct packing {
 } packing;
 
 enum {
-    TURN_LEAST = 1024, /* sums and columns from which turning a left operand pays */
-    TURN_STRIP = 32,
     PACK_LEAST = 64, /* rows from which packing a right operand pays */
     LAYOUT_BLOCK = 64,
     LAYOUT_ROWS = 1024, /* for which the library is asked for its layout */
@@ -48,7 +45,7 @@ static dnnl_engine_t engine;
 static dnnl_stream_t stream;
 static entry *entries;
 static packing *packings;
-static arena scratch, turned, packed; /* the library's, a left operand, a right one */
+static arena scratch, packed; /* the library's, a right operand */
 
 /* A library that fails on shapes that it accepted is a bug here, not the user's. */
 static void check(dnnl_status_t result, const char *call)
@@ -58,7 +55,7 @@ static void check(dnnl_status_t result, const char *call)
     abort();
 }
 
-bool kernels_native_bf16(void)
+static bool find_native_bf16(void)
 {
 #if defined(__x86_64__)
     dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
@@ -66,6 +63,14 @@ bool kernels_native_bf16(void)
 #else
     return false;
 #endif
+}
+
+/* Asked for every tile; the library would take a lock. */
+bool kernels_native_bf16(void)
+{
+    static _Atomic signed char known = -1;
+    if (known < 0) known = find_native_bf16();
+    return known;
 }
 
 bool kernels_open(void)
@@ -118,7 +123,6 @@ void kernels_close(void)
     stream = NULL;
     engine = NULL;
     arena_close(&scratch);
-    arena_close(&turned);
     arena_close(&packed);
 }
 
@@ -325,25 +329,6 @@ static void gemm_widened(const shape *s, const void *a, const void *b, void *out
     free(wide_b);
 }
 
-/* The library multiplies a transposed source about 10% slower than a plain one (Zen 5, weight
- * gradients of GPT-2 124M). Turning it first reads and writes m k elements, so pays for large n. */
-static const void *turned_source(const shape *s, const void *a)
-{
-    size_t element = s->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    char *out = buffer_of(&turned, "left operand", s->m * s->k * element);
-#pragma omp parallel for schedule(static)
-    for (size_t at = 0; at < s->m; at += TURN_STRIP) {
-        size_t columns = s->m - at < TURN_STRIP ? s->m - at : TURN_STRIP;
-        if (s->type == DTYPE_BF16)
-            turn_halves((bf16 *)(void *)out + at * s->k, s->k, (const bf16 *)a + at, s->lda, s->k,
-                        columns);
-        else
-            turn_words((uint32_t *)(void *)out + at * s->k, s->k, (const uint32_t *)a + at, s->lda,
-                       s->k, columns);
-    }
-    return out;
-}
-
 static void execute(const entry *e, const void *a, const void *b, void *out, const float *bias)
 {
     void *handles[4];
@@ -368,11 +353,6 @@ static void multiply(shape s, const void *a, const void *b, void *out, const flo
     if (is_widened(s.type)) {
         gemm_widened(&s, a, b, out, bias); /* packed is plain there */
         return;
-    }
-    if (s.transpose_a && s.k >= TURN_LEAST && s.n >= TURN_LEAST) {
-        a = turned_source(&s, a);
-        s.transpose_a = false;
-        s.lda = s.k;
     }
     if (!s.packed && s.m >= PACK_LEAST) {
         void *to = buffer_of(&packed, "right operand", gemm_packed_bytes(s.n, s.k, s.type));

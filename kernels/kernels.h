@@ -37,6 +37,13 @@ void gemm(size_t m, size_t n, size_t k, const void *a, size_t lda, bool transpos
           size_t ldb, bool transpose_b, void *out, size_t ldc, dtype type, dtype out_type,
           const float *bias, bool accumulate);
 
+/** dw(I, O) = x^T d, or += when accumulate: the gradient of weights from a layer's input x (N, I)
+ * and its output's gradient d (N, O), both in `type`, with fp32 sums.
+ * @param work  [weight_gradient_work_floats(O)] */
+void weight_gradient(float *dw, const void *x, const void *d, dtype type, float *work, size_t N,
+                     size_t I, size_t O, bool accumulate);
+size_t weight_gradient_work_floats(size_t O);
+
 /** A right operand that several products share, in the layout that products like best here: bytes
  * of B (K, N), B brought there (stored as for gemm), and out(M, N) = A(M, K) B with it. */
 size_t gemm_packed_bytes(size_t n, size_t k, dtype type);

@@ -12,8 +12,6 @@
 #include <immintrin.h>
 #endif
 
-enum { ROWS = 4 };
-
 typedef float lanes __attribute__((vector_size(TILE_LANES * sizeof(float))));
 typedef word words __attribute__((vector_size(TILE_LANES * sizeof(word))));
 typedef float unaligned_lanes
@@ -38,50 +36,55 @@ static inline float as_float(word x)
     ((c) = (lanes)_mm512_dpbf16_ps((__m512)(c), (__m512bh)_mm512_set1_epi32((int)(a)),             \
                                    (__m512bh)(b)))
 
-/* One block of ROWS by `vectors` accumulators, which stay in registers once the loops over them are
- * unrolled. */
-#define DEFINE_BLOCK(name, attributes, vectors, add)                                               \
+/* Blocks of TILE_ROWS by `vectors` accumulators, which stay in registers once the loops over them
+ * are unrolled, for all rows. What is added to is asked for before it is needed. */
+#define DEFINE_BLOCKS(name, attributes, vectors, add)                                              \
     attributes static void name(float *out, size_t ldc, tile_left a, const word *b, size_t ldb,    \
-                                size_t k, bool accumulate)                                         \
+                                size_t m, size_t k, bool accumulate)                               \
     {                                                                                              \
-        lanes c[ROWS][vectors] = {{{0}}};                                                          \
-        for (size_t l = 0; l < k; l++) {                                                           \
-            const word *al = a.words + l * a.column, *bl = b + l * ldb;                            \
-            words x[vectors];                                                                      \
-            _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++) x[j] =                  \
-                *(const unaligned_words *)(bl + j * TILE_LANES);                                   \
-            _Pragma("GCC unroll 4") for (size_t i = 0; i < ROWS; i++)                              \
+        for (; m > 0; m -= TILE_ROWS, out += TILE_ROWS * ldc, a.words += TILE_ROWS * a.row) {      \
+            lanes c[TILE_ROWS][vectors] = {{{0}}};                                                 \
+            const word *al = a.words, *bl = b;                                                     \
+            for (size_t i = 0; accumulate && i < TILE_ROWS; i++)                                   \
+                for (size_t j = 0; j < (vectors); j++)                                             \
+                    __builtin_prefetch(out + i * ldc + j * TILE_LANES, 1);                         \
+            for (size_t l = 0; l < k; l++, al += a.column, bl += ldb) {                            \
+                words x[vectors];                                                                  \
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++) x[j] =              \
+                    *(const unaligned_words *)(bl + j * TILE_LANES);                               \
+                _Pragma("GCC unroll 4") for (size_t i = 0; i < TILE_ROWS; i++)                     \
+                {                                                                                  \
+                    _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++)                 \
+                        add(c[i][j], al[i * a.row], x[j]);                                         \
+                }                                                                                  \
+            }                                                                                      \
+            _Pragma("GCC unroll 4") for (size_t i = 0; i < TILE_ROWS; i++)                         \
             {                                                                                      \
                 _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++)                     \
-                    add(c[i][j], al[i * a.row], x[j]);                                             \
-            }                                                                                      \
-        }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t i = 0; i < ROWS; i++)                                  \
-        {                                                                                          \
-            _Pragma("GCC unroll 4") for (size_t j = 0; j < (vectors); j++)                         \
-            {                                                                                      \
-                unaligned_lanes *o = (unaligned_lanes *)(out + i * ldc + j * TILE_LANES);          \
-                if (accumulate) c[i][j] += *o;                                                     \
-                *o = c[i][j];                                                                      \
+                {                                                                                  \
+                    unaligned_lanes *o = (unaligned_lanes *)(out + i * ldc + j * TILE_LANES);      \
+                    if (accumulate) c[i][j] += *o;                                                 \
+                    *o = c[i][j];                                                                  \
+                }                                                                                  \
             }                                                                                      \
         }                                                                                          \
     }
 
-DEFINE_BLOCK(floats_wide, , 4, ADD_FLOATS)
-DEFINE_BLOCK(floats_narrow, , 1, ADD_FLOATS)
-DEFINE_BLOCK(pairs_wide, , 4, ADD_PAIRS)
-DEFINE_BLOCK(pairs_narrow, , 1, ADD_PAIRS)
+DEFINE_BLOCKS(floats_wide, , 4, ADD_FLOATS)
+DEFINE_BLOCKS(floats_narrow, , 1, ADD_FLOATS)
+DEFINE_BLOCKS(pairs_wide, , 4, ADD_PAIRS)
+DEFINE_BLOCKS(pairs_narrow, , 1, ADD_PAIRS)
 
-typedef void block(float *out, size_t ldc, tile_left a, const word *b, size_t ldb, size_t k,
-                   bool accumulate);
+typedef void block(float *out, size_t ldc, tile_left a, const word *b, size_t ldb, size_t m,
+                   size_t k, bool accumulate);
 
 typedef struct {
     block *wide, *narrow;
 } blocks;
 
 #if defined(HAS_NATIVE_PAIRS)
-DEFINE_BLOCK(native_wide, __attribute__((target("avx512f,avx512bf16"))), 4, ADD_PAIRS_AVX512)
-DEFINE_BLOCK(native_narrow, __attribute__((target("avx512f,avx512bf16"))), 1, ADD_PAIRS_AVX512)
+DEFINE_BLOCKS(native_wide, __attribute__((target("avx512f,avx512bf16"))), 4, ADD_PAIRS_AVX512)
+DEFINE_BLOCKS(native_narrow, __attribute__((target("avx512f,avx512bf16"))), 1, ADD_PAIRS_AVX512)
 
 static blocks pair_blocks(void)
 {
@@ -95,16 +98,24 @@ static blocks pair_blocks(void)
 }
 #endif
 
+bool tile_is_fast(dtype type)
+{
+#if defined(__AVX512F__)
+    if (type == DTYPE_F32) return true;
+#endif
+#if defined(HAS_NATIVE_PAIRS)
+    if (type == DTYPE_BF16) return kernels_native_bf16();
+#endif
+    (void)type;
+    return false;
+}
+
 void tile_product(dtype type, float *out, size_t ldc, tile_left a, const word *b, size_t ldb,
                   size_t m, size_t n, size_t k, bool accumulate)
 {
     blocks of = type == DTYPE_BF16 ? pair_blocks() : (blocks){floats_wide, floats_narrow};
-    for (size_t i = 0; i < m; i += ROWS) {
-        tile_left rows = {a.words + i * a.row, a.row, a.column};
-        size_t j = 0;
-        for (; j + 4 * TILE_LANES <= n; j += 4 * TILE_LANES)
-            of.wide(out + i * ldc + j, ldc, rows, b + j, ldb, k, accumulate);
-        for (; j < n; j += TILE_LANES)
-            of.narrow(out + i * ldc + j, ldc, rows, b + j, ldb, k, accumulate);
-    }
+    size_t j = 0;
+    for (; j + 4 * TILE_LANES <= n; j += 4 * TILE_LANES)
+        of.wide(out + j, ldc, a, b + j, ldb, m, k, accumulate);
+    for (; j < n; j += TILE_LANES) of.narrow(out + j, ldc, a, b + j, ldb, m, k, accumulate);
 }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TILE = 64, TILE_LANES = 16 };
+enum { TILE = 64, TILE_LANES = 16, TILE_ROWS = 4 };
 
 typedef uint32_t word;
 
@@ -30,5 +30,18 @@ typedef struct {
  */
 void tile_product(dtype type, float *out, size_t ldc, tile_left a, const word *b, size_t ldb,
                   size_t m, size_t n, size_t k, bool accumulate);
+
+/** Whether the processor has the instructions that make tile_product as fast as gemm. */
+bool tile_is_fast(dtype type);
+
+/** out[n]: words of two rows that are neighbours along the summed dimension; second NULL: zeros. */
+static inline void tile_stack(word *restrict out, const bf16 *restrict first,
+                              const bf16 *restrict second, size_t n)
+{
+    if (second)
+        for (size_t i = 0; i < n; i++) out[i] = first[i] | (word)second[i] << 16;
+    else
+        for (size_t i = 0; i < n; i++) out[i] = first[i];
+}
 
 #endif

@@ -1,4 +1,4 @@
-/** Transposition of matrices of small elements. */
+/** Transposition of matrices of words of 32 bits. */
 #ifndef VARIO_KERNELS_TURN_H
 #define VARIO_KERNELS_TURN_H
 
@@ -6,8 +6,6 @@
 #include <stdint.h>
 
 /** out[j * ldo + i] = in[i * ldi + j] for i < rows and j < columns; no threads. */
-void turn_halves(uint16_t *restrict out, size_t ldo, const uint16_t *restrict in, size_t ldi,
-                 size_t rows, size_t columns);
 void turn_words(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in, size_t ldi,
                 size_t rows, size_t columns);
 

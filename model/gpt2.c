@@ -9,8 +9,8 @@
 
 enum {
     LOGITS_BYTES = 64 << 20, /* of one chunk, about */
-    KEPT_CHUNKS = 4,         /* of bf16 gradients of logits */
-    CHUNK_STEP = 64,         /* its rows are a multiple of this */
+    CHUNK_STEP = 256,        /* its rows are a multiple of this where the limit allows, or of ... */
+    CHUNK_LEAST = 32,
 };
 
 static size_t tensor_number(const gpt2 *g, size_t unit_number, size_t which, bool bias)
@@ -141,26 +141,16 @@ static void place_backward(gpt2 *g, take_function *take)
     g->d3 = take(a, N, 3 * C * act);
     g->d4 = take(a, N, 4 * C * act);
     g->wte_final = take(a, 1, gemm_packed_bytes(C, g->config.vocab_size, g->shape.precision));
-    g->d_logits = take(a, g->kept * g->chunk, g->config.vocab_size * act);
+    g->d_logits = take(a, g->chunk, g->config.vocab_size * act);
 }
 
-/* Rows of the output layer at once: as few chunks as the limit allows, of about the same size. */
+/* Rows of the output layer at once. */
 static size_t chunk_rows(const gpt2 *g)
 {
     size_t N = gpt2_rows(g), most = LOGITS_BYTES / sizeof(float) / g->config.vocab_size;
-    if (most < CHUNK_STEP) most = CHUNK_STEP;
-    size_t chunks = (N - 1) / (most / CHUNK_STEP * CHUNK_STEP) + 1;
-    size_t rows = ((N - 1) / chunks / CHUNK_STEP + 1) * CHUNK_STEP;
+    size_t step = most < CHUNK_STEP ? CHUNK_LEAST : CHUNK_STEP;
+    size_t rows = most < step ? step : most / step * step;
     return rows < N ? rows : N;
-}
-
-/* bf16 gradients of logits are small enough to keep those of some chunks, never of all tokens in
- * fp32. */
-static size_t kept_chunks(const gpt2 *g)
-{
-    size_t chunks = (gpt2_rows(g) - 1) / g->chunk + 1;
-    if (g->shape.precision != DTYPE_BF16) return 1;
-    return chunks < KEPT_CHUNKS ? chunks : KEPT_CHUNKS;
 }
 
 /* Hand out all buffers; with count_bytes only adds up what they take. */
@@ -169,9 +159,9 @@ static void place(gpt2 *g, take_function *take)
     arena *a = &g->arena;
     size_t N = gpt2_rows(g), C = g->config.n_embd;
     size_t work = largest(attention_work_floats(g->shape.length, C, g->config.n_head),
-                          largest(layernorm_work_floats(C), bias_work_floats(4 * C)));
+                          largest(weight_gradient_work_floats(4 * C),
+                                  largest(layernorm_work_floats(C), bias_work_floats(4 * C))));
     g->chunk = chunk_rows(g);
-    g->kept = kept_chunks(g);
     g->residual = take(a, N, C * sizeof(float));
     place_blocks(g, take);
     g->projected = take(a, N, C * act_bytes(g));
@@ -286,25 +276,20 @@ static void output(gpt2 *g, size_t at, size_t rows)
                 g->shape.precision, DTYPE_F32);
 }
 
-/* Rows [from, to): losses, dlogits, d_norm = dlogits wte, d wte += dlogits^T final. Adding to d wte
- * costs reading and writing all of it, so some chunks of logits are multiplied at once. */
-static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t from, size_t to, float *d_wte,
+/* Rows [at, at + rows): losses, d logits, d_norm = dlogits wte, d wte += dlogits^T final. */
+static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t at, size_t rows, float *d_wte,
                           const uint16_t *targets)
 {
     dtype type = g->shape.precision;
-    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size, rows;
-    for (size_t at = from; at < to; at += rows) {
-        rows = to - at < g->chunk ? to - at : g->chunk;
-        output(g, at, rows);
-        gpt2_poll(hooks);
-        cross_entropy(g->losses + at, (char *)g->d_logits + (at - from) * V * act_bytes(g), V, type,
-                      g->logits, V, targets + at, rows, V, 1.0 / (double)N);
-    }
-    gemm_packed(to - from, C, V, g->d_logits, V, g->wte_final, g->d_norm + from * C, C, type,
-                DTYPE_F32);
+    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
+    output(g, at, rows);
     gpt2_poll(hooks);
-    gemm(V, C, to - from, g->d_logits, V, true, gpt2_act_row(g, g->final, from, C), C, false, d_wte,
-         C, type, DTYPE_F32, NULL, from > 0);
+    cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
+                  1.0 / (double)N);
+    gemm_packed(rows, C, V, g->d_logits, V, g->wte_final, g->d_norm + at * C, C, type, DTYPE_F32);
+    gpt2_poll(hooks);
+    weight_gradient(d_wte, g->d_logits, gpt2_act_row(g, g->final, at, C), type, g->work, rows, V, C,
+                    at > 0);
     gpt2_poll(hooks);
 }
 
@@ -312,11 +297,10 @@ static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first
                             const uint16_t *targets)
 {
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
-    size_t step = g->kept * g->chunk;
     pack_output(g, first);
     gemm_pack(g->wte_final, C, V, gpt2_embeddings(g, first, 0), C, false, g->shape.precision);
-    for (size_t from = 0; from < N; from += step)
-        rows_backward(g, hooks, from, N - from < step ? N : from + step, d_wte, targets);
+    for (size_t at = 0; at < N; at += g->chunk)
+        rows_backward(g, hooks, at, N - at < g->chunk ? N - at : g->chunk, d_wte, targets);
 }
 
 static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, float *gradients)

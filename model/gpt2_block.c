@@ -26,8 +26,8 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype
     dtype type = g->shape.precision;
     size_t N = gpt2_rows(g);
     float *d_bias = gpt2_bias_grad(g, gradients, 1 + l, which);
-    gemm(I, O, N, in, I, true, d_out, O, false, gpt2_weight_grad(g, gradients, 1 + l, which), O,
-         type, DTYPE_F32, NULL, false);
+    weight_gradient(gpt2_weight_grad(g, gradients, 1 + l, which), in, d_out, type, g->work, N, I, O,
+                    false);
     gpt2_poll(hooks);
     if (d_bias) bias_backward(d_bias, d_out, type, g->work, N, O);
     gemm(N, I, O, d_out, O, false, gpt2_weight(g, weights, 1 + l, which), O, true, d_in, I, type,

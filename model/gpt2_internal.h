@@ -32,8 +32,7 @@ struct gpt2 {
     float *logits;                           /**< (chunk, V) */
     void *wte_logits;                        /**< wte packed for the logits' product */
     void *wte_final; /**< wte packed for the product that gives the gradient of `final` */
-    size_t kept;     /**< chunks whose gradients are kept */
-    void *d_logits;  /**< act (kept * chunk, V) */
+    void *d_logits;  /**< act (chunk, V) */
     float *work;
 };
 

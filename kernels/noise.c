@@ -1,24 +1,48 @@
-/* Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller, over blocks of 64 counters that the
- * compiler vectorizes. Whole blocks are always computed and the wanted part copied, so an
- * element's bits do not depend on who asks for it. */
+/* Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller, over blocks of 64 counters. Whole blocks
+ * are always computed and the wanted part copied, so an element's bits do not depend on who asks
+ * for it. */
 #include "kernels/noise.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
-/* Counters of a block that begins with a counter, and of one that begins inside one: 65, rounded up
- * to whole vectors. */
-enum { WHOLE = NOISE_BLOCK / 4, LANES = WHOLE + 16 };
+/* Counters or words in lanes of 64 bits, of whose upper halves nothing is expected: so a product of
+ * 32 by 32 bits is one instruction, and its lower word is there where the next round wants it. */
+#if defined(__AVX512F__)
+typedef uint64_t wide __attribute__((vector_size(64)));
+#define MULTIPLY(x, m) ((wide)_mm512_mul_epu32((__m512i)(x), (__m512i)(m)))
+#elif defined(__AVX2__)
+typedef uint64_t wide __attribute__((vector_size(32)));
+#define MULTIPLY(x, m) ((wide)_mm256_mul_epu32((__m256i)(x), (__m256i)(m)))
+#elif defined(__x86_64__)
+typedef uint64_t wide __attribute__((vector_size(16)));
+#define MULTIPLY(x, m) ((wide)_mm_mul_epu32((__m128i)(x), (__m128i)(m)))
+#else
+typedef uint64_t wide __attribute__((vector_size(16)));
+#define MULTIPLY(x, m) (((x)&0xffffffffU) * (m))
+#endif
+/* Vectors go through the rounds together, since one has to wait for its products. Counters of a
+ * block that begins with a counter, and of one that begins inside one: 65, rounded up. */
+enum {
+    LANES = sizeof(wide) / sizeof(uint64_t),
+    TOGETHER = 4,
+    WHOLE = NOISE_BLOCK / 4,
+    COUNTERS = WHOLE + TOGETHER * LANES
+};
 
 #define MULTIPLIER_0 0xD2511F53U
 #define MULTIPLIER_1 0xCD9E8D57U
 #define WEYL_0 0x9E3779B9U
 #define WEYL_1 0xBB67AE85U
 
+/* Each counter makes two pairs: a of words r0 and r2, b of r1 and r3. */
 typedef struct {
-    uint32_t r[4][LANES];
-} word_block;
+    uint32_t a[2 * COUNTERS], b[2 * COUNTERS];
+} pair_words;
 
 static inline void philox_round(uint32_t x[4], uint32_t k0, uint32_t k1)
 {
@@ -42,27 +66,47 @@ void noise_words(uint32_t out[4], uint64_t seed, const uint32_t counter[4])
     memcpy(out, x, sizeof x);
 }
 
-/* Words of counters first .. first + lanes - 1; lanes is WHOLE or LANES. */
-static void block_words(word_block *w, noise_key key, uint64_t first, int lanes)
+static inline wide all_lanes(uint64_t x)
 {
-    uint32_t seed0 = (uint32_t)key.seed, seed1 = (uint32_t)(key.seed >> 32);
-    for (int i = 0; i < lanes; i++) {
-        uint64_t counter = first + (uint64_t)i;
-        w->r[0][i] = (uint32_t)counter;
-        w->r[1][i] = (uint32_t)(counter >> 32) | key.stream << 24;
-        w->r[2][i] = key.sample;
-        w->r[3][i] = key.step;
-    }
-    for (int round = 0; round < 10; round++) {
-        uint32_t k0 = seed0 + (uint32_t)round * WEYL_0, k1 = seed1 + (uint32_t)round * WEYL_1;
-#pragma omp simd
-        for (int i = 0; i < lanes; i++) {
-            uint64_t p0 = (uint64_t)MULTIPLIER_0 * w->r[0][i];
-            uint64_t p1 = (uint64_t)MULTIPLIER_1 * w->r[2][i];
-            w->r[0][i] = (uint32_t)(p1 >> 32) ^ w->r[1][i] ^ k0;
-            w->r[2][i] = (uint32_t)(p0 >> 32) ^ w->r[3][i] ^ k1;
-            w->r[1][i] = (uint32_t)p1;
-            w->r[3][i] = (uint32_t)p0;
+    return x - (wide){0};
+}
+
+static inline void store_words(uint32_t *out, wide even, wide odd)
+{
+    wide both = (even & 0xffffffffU) | odd << 32; /* little-endian, as the files */
+    memcpy(out, &both, sizeof both);
+}
+
+/* Words of counters first .. first + counters - 1; counters is WHOLE or COUNTERS. */
+static void block_words(pair_words *w, noise_key key, uint64_t first, int counters)
+{
+    wide counter, m0 = all_lanes(MULTIPLIER_0), m1 = all_lanes(MULTIPLIER_1);
+    for (int i = 0; i < LANES; i++) counter[i] = first + (uint64_t)i;
+    for (int c = 0; c < counters; c += TOGETHER * LANES) {
+        wide x0[TOGETHER], x1[TOGETHER], x2[TOGETHER], x3[TOGETHER];
+        uint32_t k0 = (uint32_t)key.seed, k1 = (uint32_t)(key.seed >> 32);
+#pragma GCC unroll 4
+        for (int v = 0; v < TOGETHER; v++, counter += LANES) {
+            x0[v] = counter;
+            x1[v] = counter >> 32 | (uint64_t)key.stream << 24;
+            x2[v] = all_lanes(key.sample);
+            x3[v] = all_lanes(key.step);
+        }
+#pragma GCC unroll 2
+        for (int round = 0; round < 10; round++, k0 += WEYL_0, k1 += WEYL_1) {
+#pragma GCC unroll 4
+            for (int v = 0; v < TOGETHER; v++) {
+                wide p0 = MULTIPLY(x0[v], m0), p1 = MULTIPLY(x2[v], m1);
+                x0[v] = p1 >> 32 ^ x1[v] ^ all_lanes(k0);
+                x1[v] = p1;
+                x2[v] = p0 >> 32 ^ x3[v] ^ all_lanes(k1);
+                x3[v] = p0;
+            }
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < TOGETHER; v++) {
+            store_words(w->a + 2 * (c + v * LANES), x0[v], x2[v]);
+            store_words(w->b + 2 * (c + v * LANES), x1[v], x3[v]);
         }
     }
 }
@@ -103,58 +147,45 @@ static inline void normal_pair(float *z0, float *z1, uint32_t a, uint32_t b)
     *z1 = radius * s;
 }
 
-static void block_normals(float *z, const word_block *w, int lanes)
+static void block_normals(float *z, const pair_words *w, int counters)
 {
-    float z0[LANES], z1[LANES], z2[LANES], z3[LANES];
 #pragma omp simd
-    for (int i = 0; i < lanes; i++) normal_pair(&z0[i], &z1[i], w->r[0][i], w->r[1][i]);
-#pragma omp simd
-    for (int i = 0; i < lanes; i++) normal_pair(&z2[i], &z3[i], w->r[2][i], w->r[3][i]);
-    for (int i = 0; i < lanes; i++) {
-        z[4 * i] = z0[i];
-        z[4 * i + 1] = z1[i];
-        z[4 * i + 2] = z2[i];
-        z[4 * i + 3] = z3[i];
+    for (int i = 0; i < 2 * counters; i++) normal_pair(&z[2 * i], &z[2 * i + 1], w->a[i], w->b[i]);
+}
+
+static void copy_words(uint32_t *words, const pair_words *w, size_t skip, size_t count)
+{
+    uint32_t all[4 * COUNTERS];
+    uint32_t *out = skip == 0 && count == NOISE_BLOCK ? words : all;
+    for (size_t i = 0; i < (skip + count + 1) / 2; i++) {
+        out[2 * i] = w->a[i];
+        out[2 * i + 1] = w->b[i];
     }
+    if (out != words) memcpy(words, all + skip, count * sizeof *words);
 }
 
-/* Words in the order of elements. */
-static void block_in_order(uint32_t *words, const word_block *w, int lanes)
+static int counters_of(uint64_t first)
 {
-    for (int i = 0; i < lanes; i++)
-        for (int j = 0; j < 4; j++) words[4 * i + j] = w->r[j][i];
-}
-
-static void copy_words(uint32_t *words, const word_block *w, int lanes, size_t skip, size_t count)
-{
-    uint32_t all[4 * LANES];
-    bool straight = skip == 0 && count == NOISE_BLOCK;
-    block_in_order(straight ? words : all, w, lanes);
-    if (!straight) memcpy(words, all + skip, count * sizeof *words);
-}
-
-static int lanes_of(uint64_t first)
-{
-    return first % 4 ? LANES : WHOLE;
+    return first % 4 ? COUNTERS : WHOLE;
 }
 
 void noise_normals(float *normals, uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
-    word_block w;
-    float z[4 * LANES];
+    pair_words w;
+    float z[4 * COUNTERS];
     size_t skip = (size_t)(first % 4);
     bool straight = skip == 0 && count == NOISE_BLOCK;
-    block_words(&w, key, first / 4, lanes_of(first));
-    block_normals(straight ? normals : z, &w, lanes_of(first));
+    block_words(&w, key, first / 4, counters_of(first));
+    block_normals(straight ? normals : z, &w, counters_of(first));
     if (!straight) memcpy(normals, z + skip, count * sizeof *normals);
-    if (words) copy_words(words, &w, lanes_of(first), skip, count);
+    if (words) copy_words(words, &w, skip, count);
 }
 
 void noise_uniform_words(uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
-    word_block w;
-    block_words(&w, key, first / 4, lanes_of(first));
-    copy_words(words, &w, lanes_of(first), (size_t)(first % 4), count);
+    pair_words w;
+    block_words(&w, key, first / 4, counters_of(first));
+    copy_words(words, &w, (size_t)(first % 4), count);
 }
 
 void noise_normals_reference(double *normals, noise_key key, uint64_t first, size_t count)

@@ -9,8 +9,8 @@
 
 enum {
     LOGITS_BYTES = 64 << 20, /* of one chunk, about */
-    CHUNK_STEP = 256,        /* its rows are a multiple of this where the limit allows, or of ... */
-    CHUNK_LEAST = 32,
+    CHUNK_STEP = 256,        /* its rows are a multiple of this: a stretch of weight_gradient's; */
+    CHUNK_LEAST = 32,        /* of this where the limit allows no more */
 };
 
 static size_t tensor_number(const gpt2 *g, size_t unit_number, size_t which, bool bias)

@@ -182,7 +182,8 @@ status bench_kernels(report *r, const machine_memory *memory, dtype type)
     static const linear shapes[] = {
         {"attn", C, 3 * C}, {"proj", C, C}, {"fc", C, 4 * C}, {"fc_proj", 4 * C, C}};
     size_t act = type == DTYPE_BF16 ? 2 : 4, wide = (size_t)N * 4 * C;
-    size_t work = attention_work_floats(T, C, NH);
+    size_t work = attention_work_floats(T, C, NH), sums = weight_gradient_work_floats(4 * C);
+    if (work < sums) work = sums;
     arena a;
     size_t bytes = 3 * memory_round(wide * act) + memory_round(wide * 4) +
                    memory_round((size_t)N * NH * 4) + memory_round(work * 4) +

@@ -1,14 +1,18 @@
 /* Steps of whole trainers on tokens that are made up: only their number matters. */
 #include "bench/steps.h"
 
+#include "base/memory.h"
 #include "io/agree.h"
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 
+#include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,7 +148,49 @@ status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
     add(r, name, "IVON's step", flops / ivon, "GFLOP/s", report_median(rates, measured));
     add(r, name, "IVON, tokens/s", step_tokens(size) / ivon, "1/s", NAN);
     add(r, name, "IVON's step, AdamW's", ivon, "s", adamw);
+    if (measured > 1) { /* sorted by the median */
+        add(r, name, "products, slowest of fastest", rates[0], "GFLOP/s", rates[measured - 1]);
+    }
     return STATUS_OK;
+}
+
+/* Tokens/s that a peer's command prints as JSON; it runs alone, our threads asleep. */
+static status run_peer(const bench_peer *peer, double *rate)
+{
+    FILE *pipe = popen(peer->command, "r");
+    if (!pipe) return fail(STATUS_IO, "vario bench: %s: cannot be started", peer->command);
+    char text[512] = "";
+    errno = 0;
+    while (!fgets(text, sizeof text, pipe) && errno == EINTR) clearerr(pipe);
+    json_t *line = json_loads(text, 0, NULL);
+    *rate = json_number_value(json_object_get(line, "tokens_per_second"));
+    json_decref(line);
+    if (pclose(pipe) == 0 && *rate > 0.0) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "vario bench: %s: '%.40s' found, a line of JSON with tokens_per_second "
+                "expected",
+                peer->command, text);
+}
+
+status bench_peers(report *r, comm *c, const char *name, const bench_size *size,
+                   const bench_peer *peers, size_t count)
+{
+    bench_run run;
+    double times[2 * STEPS_MOST], theirs = 0.0;
+    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    if (result) return result;
+    result = step(&run, &times[0]);
+    for (size_t p = 0; !result && p < count; p++) {
+        for (uint64_t i = 0; !result && i < 2 * size->steps; i++) {
+            if (i == size->steps) result = run_peer(&peers[p], &theirs);
+            if (!result) result = step(&run, &times[i]);
+        }
+        if (!result)
+            add(r, name, peers[p].name, step_tokens(size) / report_median(times, 2 * size->steps),
+                "1/s", theirs);
+    }
+    close_run(&run);
+    return result;
 }
 
 static double resident_mib(void)
@@ -200,12 +246,45 @@ static status time_run(comm *c, const bench_size *size, double *seconds, double 
     return result;
 }
 
+/* Every rank sends to the next, as pieces are sent, at once. */
+static status exchange_row(report *r, comm *world)
+{
+    enum { BYTES = 1 << 24, REPEATS = 9 };
+    arena memory;
+    status result = agree(world->world, arena_open(&memory, "messages", 2 * (size_t)BYTES));
+    if (result) return result;
+    char *out = arena_take(&memory, BYTES), *in = arena_take(&memory, BYTES);
+    int next = (world->rank + 1) % world->size,
+        last = (world->rank + world->size - 1) % world->size;
+    double times[REPEATS], copies[REPEATS], ignored = 0.0;
+    memory_clear(out, BYTES);
+    memory_clear(in, BYTES);
+    for (int i = 0; i < REPEATS; i++) {
+        MPI_Request requests[2];
+        comm_sum_ordered(world, &ignored, 1);
+        double start = omp_get_wtime();
+        comm_receive(world, in, BYTES, last, TAG_WEIGHTS, &requests[0]);
+        comm_send(world, out, BYTES, next, TAG_WEIGHTS, BYTES_WEIGHTS, &requests[1]);
+        comm_wait(world, requests, 2);
+        times[i] = omp_get_wtime() - start;
+        comm_sum_ordered(world, &ignored, 1);
+        start = omp_get_wtime();
+        memcpy(in, out, BYTES);
+        copies[i] = omp_get_wtime() - start;
+    }
+    arena_close(&memory);
+    report_add(r, "ranks: each sends to the next, each copies",
+               1e-9 * BYTES / report_median(times, REPEATS), "GB/s",
+               1e-9 * BYTES / report_median(copies, REPEATS));
+    return STATUS_OK;
+}
+
 status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, int threads)
 {
     static const char *const names[] = {
         [SHARD_GRADIENTS] = "gradients", [SHARD_PARAMETERS] = "parameters"};
     double one = 0.0, two = 0.0, waited = 0.0;
-    status result = STATUS_OK;
+    status result = exchange_row(r, world);
     for (int stage = SHARD_GRADIENTS; stage <= SHARD_PARAMETERS && !result; stage++) {
         bench_size other = *size;
         char name[REPORT_TEXT];

@@ -22,6 +22,18 @@ bench_size bench_size_124m(void);
  * steps), and their ratio. `c` has one rank. */
 status bench_steps(report *r, comm *c, const char *name, const bench_size *size);
 
+/** Another trainer: a shell command that prints {"tokens_per_second": ...} for the same job. */
+typedef struct {
+    const char *name;
+    const char *command;
+} bench_peer;
+
+/** IVON's tokens/s beside each peer's, which runs between our steps (size->steps before it, as many
+ * after). `c` has one rank.
+ * @return STATUS_INPUT when a peer does not print its figure */
+status bench_peers(report *r, comm *c, const char *name, const bench_size *size,
+                   const bench_peer *peers, size_t count);
+
 /** Resident memory of a step of IVON beside the plan, and seconds a step. */
 status bench_memory(report *r, comm *c, const char *name, const bench_size *size, double *seconds);
 

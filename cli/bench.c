@@ -16,7 +16,7 @@
 
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
-    const char *reference, *rows;
+    const char *reference, *rows, *pytorch, *llmc;
     bool json, fp32, busy;
 } arguments;
 
@@ -102,10 +102,9 @@ static status section_steps(bench *b)
     return result ? result : bench_steps(b->r, &b->alone, "124M fp32 4 x 1024", &size);
 }
 
-static status section_small(bench *b)
+static bench_size small_size(void)
 {
-    int threads = omp_get_max_threads();
-    bench_size size = {
+    return (bench_size){
         .model = {.n_layer = 4, .n_head = 4, .n_embd = 128, .block_size = 64, .vocab_size = 256},
         .sequences = 12,
         .length = 64,
@@ -113,8 +112,56 @@ static status section_small(bench *b)
         .precision = DTYPE_F32,
         .shard = SHARD_GRADIENTS,
         .steps = STEPS_MOST};
+}
+
+static status section_small(bench *b)
+{
+    int threads = omp_get_max_threads();
+    bench_size size = small_size();
     bench_threads(1);
     status result = bench_steps(b->r, &b->alone, "4 layers of 128, fp32 12 x 64, 1 thread", &size);
+    bench_threads(threads);
+    return result;
+}
+
+/* One size beside PyTorch with both optimizers and, where told, beside llm.c at its own size. */
+static status peers_of(bench *b, const char *name, const bench_size *size, bool llmc)
+{
+    char commands[2][512];
+    bench_peer peers[3];
+    size_t count = 0;
+    for (int ivon = 0; ivon < 2 && b->a->pytorch; ivon++) {
+        snprintf(commands[ivon], sizeof commands[ivon],
+                 "%s --kind %s --layers %zu --heads %zu --width %zu --vocabulary %zu --sequences "
+                 "%llu --length %llu --microbatches %llu --threads %d --steps %llu%s",
+                 b->a->pytorch, ivon ? "ivon" : "adamw", size->model.n_layer, size->model.n_head,
+                 size->model.n_embd, size->model.vocab_size, (unsigned long long)size->sequences,
+                 (unsigned long long)size->length, (unsigned long long)size->microbatches,
+                 omp_get_max_threads(), (unsigned long long)size->steps,
+                 size->precision == DTYPE_F32 ? " --fp32" : "");
+        peers[count++] =
+            (bench_peer){ivon ? "1/s, PyTorch's IVON" : "1/s, PyTorch's AdamW", commands[ivon]};
+    }
+    if (b->a->llmc && llmc) peers[count++] = (bench_peer){"1/s, llm.c's at 4 x 64", b->a->llmc};
+    return bench_peers(b->r, &b->alone, name, size, peers, count);
+}
+
+static status section_peers(bench *b)
+{
+    int threads = omp_get_max_threads();
+    bench_size size = bench_size_124m();
+    if (!b->a->pytorch && !b->a->llmc)
+        return fail(STATUS_INPUT, "vario bench: peers: --pytorch or --llmc expected");
+    size.steps = 2;
+    if (!b->s->bf16) size.precision = DTYPE_F32;
+    status result = peers_of(b, "124M 4 x 1024: tokens", &size, true);
+    size.sequences = 1;
+    if (!result && b->a->pytorch) result = peers_of(b, "124M 1 x 1024: tokens", &size, false);
+    if (result || !b->a->pytorch) return result;
+    bench_threads(1);
+    size = small_size();
+    size.steps = STEPS_MOST / 2;
+    result = peers_of(b, "4 layers of 128, 1 thread: tokens", &size, false);
     bench_threads(threads);
     return result;
 }
@@ -163,8 +210,9 @@ static const section sections[] = {
     {"start", section_start, false},         {"ceilings", section_ceilings, false},
     {"optimizer", section_optimizer, false}, {"kernels", section_kernels, false},
     {"step", section_step, false},           {"steps", section_steps, false},
-    {"small", section_small, false},         {"memory", section_memory, false},
-    {"decode", section_decode, false},       {"ranks", section_ranks, true},
+    {"small", section_small, false},         {"peers", section_peers, false},
+    {"memory", section_memory, false},       {"decode", section_decode, false},
+    {"ranks", section_ranks, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof sections[0] };
@@ -223,7 +271,7 @@ static status check_arguments(const arguments *a, const char **names, size_t cou
         if (!find_section(names[i]))
             return fail(STATUS_INPUT,
                         "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
-                        "step, steps, small, memory, decode or ranks expected",
+                        "step, steps, small, peers, memory, decode or ranks expected",
                         names[i]);
     return STATUS_OK;
 }
@@ -292,14 +340,17 @@ int bench_main(int argc, char **argv)
         {"--busy", OPTION_FLAG, &a.busy, NULL, "measure even if others use the processors"},
         {"--reference", OPTION_TEXT, &a.reference, "FILE", "compare with what --json wrote before"},
         {"--rows", OPTION_TEXT, &a.rows, "FILE", "write the rows as JSON to a file too"},
+        {"--pytorch", OPTION_TEXT, &a.pytorch, "COMMAND",
+         "peers: runs PyTorch (scripts/bench --peers)"},
+        {"--llmc", OPTION_TEXT, &a.llmc, "COMMAND", "peers: runs llm.c (scripts/bench --llmc DIR)"},
         {"--json", OPTION_FLAG, &a.json, NULL, "the rows as one JSON array"},
     };
     const option_table table = {
         "bench",
         "[SECTION...]",
         "Measure what this machine can do and how near to it training comes. Sections: start,\n"
-        "ceilings, optimizer, kernels, step, steps, small, memory, decode, ranks (of 2 and more);\n"
-        "ceilings and step unless given.",
+        "ceilings, optimizer, kernels, step, steps, small, peers, memory, decode, ranks (of 2 and\n"
+        "more); ceilings and step unless given.",
         options,
         sizeof options / sizeof options[0],
         0,

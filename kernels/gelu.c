@@ -1,21 +1,26 @@
-/* GELU in its tanh form (Hendrycks and Gimpel, 2016): x/2 (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))).
- */
+/* GELU in its tanh form (Hendrycks and Gimpel, 2016): x/2 (1 + tanh u) = x sigmoid(2u),
+ * u = sqrt(2/pi) (x + 0.044715 x^3). */
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 
 enum { RUN = 1024 };
 
-static const float root = 0.7978845608F, cubic = 0.044715F;
+static const float twice_root = 1.5957691216F, cubic = 0.044715F;
+
+static inline float gate(float x)
+{
+    return math_sigmoid(twice_root * x * (1.0F + cubic * x * x));
+}
 
 static inline float gelu(float x)
 {
-    return 0.5F * x * (1.0F + math_tanh(root * (x + cubic * x * x * x)));
+    return x * gate(x);
 }
 
 static inline float slope(float x)
 {
-    float t = math_tanh(root * (x + cubic * x * x * x));
-    return 0.5F * (1.0F + t) + 0.5F * x * (1.0F - t * t) * root * (1.0F + 3.0F * cubic * x * x);
+    float s = gate(x);
+    return s + x * s * (1.0F - s) * twice_root * (1.0F + 3.0F * cubic * x * x);
 }
 
 static void forward_bf16(bf16 *out, const bf16 *in, size_t n)

@@ -301,13 +301,24 @@ Test(kernels, gelu)
 
 Test(kernels, gelu_of_extremes_is_finite)
 {
-    const float in[] = {-1e30F, -100.0F, -10.0F, 0.0F, 10.0F, 100.0F, 1e10F};
-    float out[7], slope[7], ones[7] = {1, 1, 1, 1, 1, 1, 1};
-    gelu_forward(out, in, DTYPE_F32, 6);
-    gelu_backward(slope, ones, in, DTYPE_F32, 6);
-    for (int i = 1; i < 6; i++)
-        cr_expect(isfinite(out[i]) && isfinite(slope[i]), "%g", (double)in[i]);
-    cr_expect_eq(out[5], 100.0F);
+    enum { COUNT = 7 };
+    const float in[COUNT] = {-1e10F, -100.0F, -10.0F, 0.0F, 10.0F, 100.0F, 1e10F};
+    float out[COUNT], slope[COUNT], ones[COUNT] = {1, 1, 1, 1, 1, 1, 1};
+    gelu_forward(out, in, DTYPE_F32, COUNT);
+    gelu_backward(slope, ones, in, DTYPE_F32, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        cr_expect_float_eq(out[i], in[i] > 0.0F ? in[i] : 0.0F, 1e-6, "%g", (double)in[i]);
+        cr_expect_float_eq(slope[i], in[i] > 0.0F ? 1.0F : 0.0F, in[i] == 0.0F ? 0.5 : 1e-6, "%g",
+                           (double)in[i]);
+    }
+}
+
+Test(kernels, not_a_number_stays_one)
+{
+    float in[1] = {NAN}, out[1], slope[1], ones[1] = {1.0F};
+    gelu_forward(out, in, DTYPE_F32, 1);
+    gelu_backward(slope, ones, in, DTYPE_F32, 1);
+    cr_expect(isnan(out[0]) && isnan(slope[0]));
 }
 
 Test(kernels, cross_entropy)

@@ -148,9 +148,8 @@ status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
     add(r, name, "IVON's step", flops / ivon, "GFLOP/s", report_median(rates, measured));
     add(r, name, "IVON, tokens/s", step_tokens(size) / ivon, "1/s", NAN);
     add(r, name, "IVON's step, AdamW's", ivon, "s", adamw);
-    if (measured > 1) { /* sorted by the median */
+    if (measured > 1) /* sorted by the median */
         add(r, name, "products, slowest of fastest", rates[0], "GFLOP/s", rates[measured - 1]);
-    }
     return STATUS_OK;
 }
 
@@ -162,6 +161,7 @@ static status run_peer(const bench_peer *peer, double *rate)
     char text[512] = "";
     errno = 0;
     while (!fgets(text, sizeof text, pipe) && errno == EINTR) clearerr(pipe);
+    text[strcspn(text, "\n")] = '\0';
     json_t *line = json_loads(text, 0, NULL);
     *rate = json_number_value(json_object_get(line, "tokens_per_second"));
     json_decref(line);

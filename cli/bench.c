@@ -139,10 +139,12 @@ static status peers_of(bench *b, const char *name, const bench_size *size, bool 
                  (unsigned long long)size->length, (unsigned long long)size->microbatches,
                  omp_get_max_threads(), (unsigned long long)size->steps,
                  size->precision == DTYPE_F32 ? " --fp32" : "");
-        peers[count++] =
-            (bench_peer){ivon ? "1/s, PyTorch's IVON" : "1/s, PyTorch's AdamW", commands[ivon]};
+        peers[count++] = (bench_peer){
+            ivon ? "tokens/s, PyTorch's IVON" : "tokens/s, PyTorch's AdamW", commands[ivon]};
     }
-    if (b->a->llmc && llmc) peers[count++] = (bench_peer){"1/s, llm.c's at 4 x 64", b->a->llmc};
+    if (b->a->llmc && llmc)
+        peers[count++] = (bench_peer){"tokens/s, llm.c's at 4 x 64", b->a->llmc};
+    if (count == 0) return STATUS_OK;
     return bench_peers(b->r, &b->alone, name, size, peers, count);
 }
 
@@ -152,16 +154,14 @@ static status section_peers(bench *b)
     bench_size size = bench_size_124m();
     if (!b->a->pytorch && !b->a->llmc)
         return fail(STATUS_INPUT, "vario bench: peers: --pytorch or --llmc expected");
-    size.steps = 2;
     if (!b->s->bf16) size.precision = DTYPE_F32;
-    status result = peers_of(b, "124M 4 x 1024: tokens", &size, true);
+    status result = peers_of(b, "124M 4 x 1024", &size, true);
     size.sequences = 1;
-    if (!result && b->a->pytorch) result = peers_of(b, "124M 1 x 1024: tokens", &size, false);
-    if (result || !b->a->pytorch) return result;
+    if (!result) result = peers_of(b, "124M 1 x 1024", &size, false);
     bench_threads(1);
     size = small_size();
     size.steps = STEPS_MOST / 2;
-    result = peers_of(b, "4 layers of 128, 1 thread: tokens", &size, false);
+    if (!result) result = peers_of(b, "4 layers of 128, fp32 12 x 64, 1 thread", &size, false);
     bench_threads(threads);
     return result;
 }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { REPORT_ROWS = 128, REPORT_TEXT = 64 };
+enum { REPORT_ROWS = 128, REPORT_TEXT = 80 };
 
 typedef struct {
     char name[REPORT_TEXT], unit[16];

@@ -75,8 +75,8 @@ static void optimizer_rows(report *r, const machine_memory *memory, const arrays
                                                  0, COUNT));
     report_add(r, "sampling: m, h to bf16 weights (10 bytes each)", billions / seconds, "1e9/s",
                lower(noise, memory->triad / 10.0));
-    SECONDS(seconds, accumulate_piece(a->g, a->f, a->momentum, DTYPE_F32, 1.0F, HESSIAN_PRICE, key,
-                                      0, COUNT));
+    SECONDS(seconds, accumulate_piece(a->g, a->f, false, a->momentum, DTYPE_F32, 1.0F,
+                                      HESSIAN_PRICE, key, 0, COUNT));
     report_add(r, "sums of g and epsilon g (20 bytes)", billions / seconds, "1e9/s",
                lower(noise, memory->update / 20.0));
     ivon_step ivon = {.lambda = 1e10,

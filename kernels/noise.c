@@ -3,6 +3,8 @@
  * for it. */
 #include "kernels/noise.h"
 
+#include "kernels/math.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -25,11 +27,12 @@ typedef uint64_t wide __attribute__((vector_size(16)));
 typedef uint64_t wide __attribute__((vector_size(16)));
 #define MULTIPLY(x, m) (((x)&0xffffffffU) * (m))
 #endif
-/* Vectors go through the rounds together, since one has to wait for its products. Counters of a
- * block that begins with a counter, and of one that begins inside one: 65, rounded up. */
+/* Vectors go through the rounds together, since one has to wait for its products: as many as there
+ * are registers for. Counters of a block that begins with a counter, and of one that begins inside
+ * one: 65, rounded up. */
 enum {
     LANES = sizeof(wide) / sizeof(uint64_t),
-    TOGETHER = 4,
+    TOGETHER = sizeof(wide) == 64 ? 8 : 4,
     WHOLE = NOISE_BLOCK / 4,
     COUNTERS = WHOLE + TOGETHER * LANES
 };
@@ -41,7 +44,7 @@ enum {
 
 /* Each counter makes two pairs: a of words r0 and r2, b of r1 and r3. */
 typedef struct {
-    uint32_t a[2 * COUNTERS], b[2 * COUNTERS];
+    _Alignas(64) uint32_t a[2 * COUNTERS], b[2 * COUNTERS];
 } pair_words;
 
 static inline void philox_round(uint32_t x[4], uint32_t k0, uint32_t k1)
@@ -78,23 +81,23 @@ static inline void store_words(uint32_t *out, wide even, wide odd)
 }
 
 /* Words of counters first .. first + counters - 1; counters is WHOLE or COUNTERS. */
-static void block_words(pair_words *w, noise_key key, uint64_t first, int counters)
+static inline void block_words(pair_words *w, noise_key key, uint64_t first, int counters)
 {
     wide counter, m0 = all_lanes(MULTIPLIER_0), m1 = all_lanes(MULTIPLIER_1);
     for (int i = 0; i < LANES; i++) counter[i] = first + (uint64_t)i;
     for (int c = 0; c < counters; c += TOGETHER * LANES) {
         wide x0[TOGETHER], x1[TOGETHER], x2[TOGETHER], x3[TOGETHER];
         uint32_t k0 = (uint32_t)key.seed, k1 = (uint32_t)(key.seed >> 32);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < TOGETHER; v++, counter += LANES) {
             x0[v] = counter;
             x1[v] = counter >> 32 | (uint64_t)key.stream << 24;
             x2[v] = all_lanes(key.sample);
             x3[v] = all_lanes(key.step);
         }
-#pragma GCC unroll 2
+#pragma GCC unroll 10
         for (int round = 0; round < 10; round++, k0 += WEYL_0, k1 += WEYL_1) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int v = 0; v < TOGETHER; v++) {
                 wide p0 = MULTIPLY(x0[v], m0), p1 = MULTIPLY(x2[v], m1);
                 x0[v] = p1 >> 32 ^ x1[v] ^ all_lanes(k0);
@@ -103,7 +106,7 @@ static void block_words(pair_words *w, noise_key key, uint64_t first, int counte
                 x3[v] = p0;
             }
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < TOGETHER; v++) {
             store_words(w->a + 2 * (c + v * LANES), x0[v], x2[v]);
             store_words(w->b + 2 * (c + v * LANES), x1[v], x3[v]);
@@ -111,35 +114,38 @@ static void block_words(pair_words *w, noise_key key, uint64_t first, int counte
     }
 }
 
-/* ln of a normal float in (0, 1): u = 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 atanh(s),
- * s = (m - 1)/(m + 1); the series' next term is below 1e-9 of the sum. */
-static inline float log_unit(float u)
+/* -2 ln(n 2^-24) for a whole number n in [1, 2^24): n = 2^e (1 + f) with 1 + f in [sqrt(1/2),
+ * sqrt(2)), and a minimax polynomial of -2 ln(1 + f)/f; relative error at most 4e-7. */
+static inline float square_radius(uint32_t n)
 {
+    float whole = (float)(int)n, m;
     uint32_t bits;
-    memcpy(&bits, &u, sizeof bits);
-    uint32_t shifted = bits - 0x3f3504f3U; /* sqrt(1/2) */
-    int e = (int)shifted >> 23;
+    memcpy(&bits, &whole, sizeof bits);
+    uint32_t shifted = bits - (0x3f3504f3U + (24U << 23)); /* sqrt(1/2) 2^24 */
+    float e = (float)((int)shifted >> 23);
     bits = (shifted & 0x007fffffU) + 0x3f3504f3U;
-    float m;
     memcpy(&m, &bits, sizeof m);
-    float s = (m - 1.0F) / (m + 1.0F), t = s * s;
-    float series = 1.0F + t * (0.333333333F + t * (0.2F + t * (0.142857143F + t * 0.111111111F)));
-    float fe = (float)e;
-    return fe * 0.693145752F + (fe * 1.42860677e-6F + 2.0F * s * series);
+    float f = m - 1.0F, p = math_fma(f, 0.202137786F, -0.32445168F);
+    p = math_fma(f, p, 0.34501666F);
+    p = math_fma(f, p, -0.398003305F);
+    p = math_fma(f, p, 0.499398176F);
+    p = math_fma(f, p, -0.666701179F);
+    p = math_fma(f, p, 1.0000073F);
+    p = math_fma(f, p, -1.99999989F);
+    return math_fma(e, -1.38629436F, f * p);
 }
 
 /* One pair of Box-Muller from two words. v is a multiple of 2^-23, so its quadrant is exact:
- * 2 pi v = (q + f) pi/2 with |f| <= 1/2. */
+ * 2 pi v = (q + f) pi/2 with |f| <= 1/2; minimax polynomials of its sine and cosine. */
 static inline void normal_pair(float *z0, float *z1, uint32_t a, uint32_t b)
 {
-    float u = ((float)(int)(a >> 9) + 0.5F) * 0x1p-23F;
-    float radius = sqrtf(-2.0F * log_unit(u));
+    float radius = sqrtf(square_radius(a >> 8 | 1U)); /* u = (2 (a >> 9) + 1) 2^-24 */
     int k = (int)(b >> 9), q = (k + (1 << 20)) >> 21;
     float x = (float)(k - q * (1 << 21)) * (1.57079632679F * 0x1p-21F), t = x * x;
-    float sine =
-        x + x * t * (-0.166666667F + t * (8.33333333e-3F + t * (-1.98412698e-4F + t * 2.7557e-6F)));
-    float cosine =
-        1.0F + t * (-0.5F + t * (4.16666667e-2F + t * (-1.38888889e-3F + t * 2.48015873e-5F)));
+    float p = math_fma(t, math_fma(t, -1.95172984e-4F, 8.33217814e-3F), -0.166666549F);
+    float sine = math_fma(t * x, p, x);
+    float r = math_fma(t, math_fma(t, -1.35978226e-3F, 4.16562945e-2F), -0.499998948F);
+    float cosine = math_fma(t, r, 1.0F);
     float c = q & 1 ? sine : cosine, s = q & 1 ? cosine : sine;
     c = (q + 1) & 2 ? -c : c;
     s = q & 2 ? -s : s;
@@ -147,45 +153,54 @@ static inline void normal_pair(float *z0, float *z1, uint32_t a, uint32_t b)
     *z1 = radius * s;
 }
 
-static void block_normals(float *z, const pair_words *w, int counters)
+static inline void block_normals(float *z, const pair_words *w, int counters)
 {
 #pragma omp simd
     for (int i = 0; i < 2 * counters; i++) normal_pair(&z[2 * i], &z[2 * i + 1], w->a[i], w->b[i]);
 }
 
-static void copy_words(uint32_t *words, const pair_words *w, size_t skip, size_t count)
+/* The words of `counters` counters in the order of elements. */
+static inline void element_words(uint32_t *restrict words, const pair_words *w, int counters)
 {
-    uint32_t all[4 * COUNTERS];
-    uint32_t *out = skip == 0 && count == NOISE_BLOCK ? words : all;
-    for (size_t i = 0; i < (skip + count + 1) / 2; i++) {
-        out[2 * i] = w->a[i];
-        out[2 * i + 1] = w->b[i];
+    for (int i = 0; i < 2 * counters; i++) {
+        words[2 * i] = w->a[i];
+        words[2 * i + 1] = w->b[i];
     }
-    if (out != words) memcpy(words, all + skip, count * sizeof *words);
 }
 
-static int counters_of(uint64_t first)
+/* Part of two blocks: what is wanted of them is copied. */
+static void copy_part(float *normals, uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
-    return first % 4 ? COUNTERS : WHOLE;
+    pair_words w;
+    float z[4 * COUNTERS];
+    uint32_t all[4 * COUNTERS];
+    size_t skip = (size_t)(first % 4);
+    block_words(&w, key, first / 4, COUNTERS);
+    if (normals) {
+        block_normals(z, &w, COUNTERS);
+        memcpy(normals, z + skip, count * sizeof *normals);
+    }
+    if (words) {
+        element_words(all, &w, COUNTERS);
+        memcpy(words, all + skip, count * sizeof *words);
+    }
 }
 
 void noise_normals(float *normals, uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
+    if (first % 4 || count != NOISE_BLOCK) {
+        copy_part(normals, words, key, first, count);
+        return;
+    }
     pair_words w;
-    float z[4 * COUNTERS];
-    size_t skip = (size_t)(first % 4);
-    bool straight = skip == 0 && count == NOISE_BLOCK;
-    block_words(&w, key, first / 4, counters_of(first));
-    block_normals(straight ? normals : z, &w, counters_of(first));
-    if (!straight) memcpy(normals, z + skip, count * sizeof *normals);
-    if (words) copy_words(words, &w, skip, count);
+    block_words(&w, key, first / 4, WHOLE);
+    block_normals(normals, &w, WHOLE);
+    if (words) element_words(words, &w, WHOLE);
 }
 
 void noise_uniform_words(uint32_t *words, noise_key key, uint64_t first, size_t count)
 {
-    pair_words w;
-    block_words(&w, key, first / 4, counters_of(first));
-    copy_words(words, &w, (size_t)(first % 4), count);
+    copy_part(NULL, words, key, first, count);
 }
 
 void noise_normals_reference(double *normals, noise_key key, uint64_t first, size_t count)

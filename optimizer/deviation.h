@@ -2,12 +2,12 @@
 #ifndef VARIO_OPTIMIZER_DEVIATION_H
 #define VARIO_OPTIMIZER_DEVIATION_H
 
-#include <math.h>
+#include "kernels/math.h"
 
 /** 1 / sqrt(lambda (h + delta)) */
 static inline float deviation(float h, float lambda, float delta)
 {
-    return 1.0F / sqrtf(lambda * (h + delta));
+    return math_inverse_root(lambda * (h + delta));
 }
 
 #endif

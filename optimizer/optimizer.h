@@ -59,18 +59,20 @@ void sample_weights_from_hessian(void *theta, dtype type, const float *m, const 
 void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
                      size_t count);
 
-/** Add one work item's gradient piece to the owner's sums.
+/** Add one work item's gradient piece to the owner's sums, which begin at +0 with the first.
  *
  * g_sum += scale * piece; for HESSIAN_PRICE also f_sum += epsilon(key, index + i) * (scale *
  * piece), for HESSIAN_GRADSQ f_sum += (scale * piece)^2.
  *
  * @param g_sum  [count]
  * @param f_sum  [count], or NULL for optimizers without a Hessian sum
+ * @param first  what the sums held is forgotten
  * @param piece  [count] of type
  * @param scale  norm clipping factor of the item
  */
-void accumulate_piece(float *g_sum, float *f_sum, const void *piece, dtype type, float scale,
-                      hessian_kind hessian, noise_key key, uint64_t index, size_t count);
+void accumulate_piece(float *g_sum, float *f_sum, bool first, const void *piece, dtype type,
+                      float scale, hessian_kind hessian, noise_key key, uint64_t index,
+                      size_t count);
 
 /** Update (m, h, momentum) in place from the sums of a step.
  *

@@ -17,18 +17,11 @@ static size_t block_count(size_t count)
     return (count + NOISE_BLOCK - 1) / NOISE_BLOCK;
 }
 
-static void add_noise(float *theta, const float *m, const float *sigma, const float *z, size_t n)
+static inline bf16 round_stochastic(float theta, uint32_t r)
 {
-    for (size_t i = 0; i < n; i++) theta[i] = m[i] + sigma[i] * z[i];
-}
-
-static void round_stochastic(bf16 *out, const float *theta, const uint32_t *words, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &theta[i], sizeof bits);
-        out[i] = (bf16)((bits + ((words[i] & 0x1ffU) << 7) + 64U) >> 16);
-    }
+    uint32_t bits;
+    memcpy(&bits, &theta, sizeof bits);
+    return (bf16)((bits + ((r << 7 & 0xff80U) | 64U)) >> 16);
 }
 
 static void round_nearest(bf16 *out, const float *m, size_t n)
@@ -41,27 +34,57 @@ static void round_nearest(bf16 *out, const float *m, size_t n)
     }
 }
 
-static void sample_block(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
-                         uint64_t index, size_t n)
+/* sigma itself, or what it is formed from. */
+typedef struct {
+    const float *sigma, *h;
+    float lambda, delta;
+} spread;
+
+static inline float deviation_at(const spread *s, bool formed, size_t i)
 {
-    float z[NOISE_BLOCK], sampled[NOISE_BLOCK];
-    uint32_t words[NOISE_BLOCK];
-    bool rounds = type == DTYPE_BF16;
-    noise_normals(z, rounds ? words : NULL, key, index, n);
-    add_noise(rounds ? sampled : (float *)theta, m, sigma, z, n);
-    if (rounds) round_stochastic(theta, sampled, words, n);
+    return formed ? deviation(s->h[i], s->lambda, s->delta) : s->sigma[i];
 }
 
-void sample_weights(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
-                    uint64_t index, size_t count)
+/* One loop a case: `formed` is known where this is expanded. */
+__attribute__((always_inline)) static inline void
+add_noise(void *restrict theta, dtype type, const float *restrict m, const spread *s, bool formed,
+          const float *restrict z, const uint32_t *restrict r, size_t n)
+{
+    if (type == DTYPE_BF16)
+        for (size_t i = 0; i < n; i++)
+            ((bf16 *)theta)[i] =
+                round_stochastic(math_fma(deviation_at(s, formed, i), z[i], m[i]), r[i]);
+    else
+        for (size_t i = 0; i < n; i++)
+            ((float *)theta)[i] = math_fma(deviation_at(s, formed, i), z[i], m[i]);
+}
+
+static void sample_block(void *theta, dtype type, const float *m, const spread *s, noise_key key,
+                         uint64_t index, size_t n)
+{
+    _Alignas(64) float z[NOISE_BLOCK];
+    _Alignas(64) uint32_t r[NOISE_BLOCK];
+    noise_normals(z, type == DTYPE_BF16 ? r : NULL, key, index, n);
+    if (s->sigma)
+        add_noise(theta, type, m, s, false, z, r, n);
+    else if (n == NOISE_BLOCK)
+        add_noise(theta, type, m, s, true, z, r, NOISE_BLOCK);
+    else
+        add_noise(theta, type, m, s, true, z, r, n);
+}
+
+/* Where there is neither sigma nor h the mean is copied, or rounded to nearest. */
+static void sample_blocks(void *theta, dtype type, const float *m, const spread *s, noise_key key,
+                          uint64_t index, size_t count)
 {
     size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
 #pragma omp parallel for schedule(static)
     for (size_t b = 0; b < block_count(count); b++) {
         size_t at = b * NOISE_BLOCK, n = block_length(b, count);
-        if (sigma)
-            sample_block((char *)theta + at * element, type, m + at, sigma + at, key, index + at,
-                         n);
+        spread here = {s->sigma ? s->sigma + at : NULL, s->h ? s->h + at : NULL, s->lambda,
+                       s->delta};
+        if (s->sigma || s->h)
+            sample_block((char *)theta + at * element, type, m + at, &here, key, index + at, n);
         else if (type == DTYPE_BF16)
             round_nearest((bf16 *)theta + at, m + at, n);
         else
@@ -69,19 +92,18 @@ void sample_weights(void *theta, dtype type, const float *m, const float *sigma,
     }
 }
 
+void sample_weights(void *theta, dtype type, const float *m, const float *sigma, noise_key key,
+                    uint64_t index, size_t count)
+{
+    sample_blocks(theta, type, m, &(spread){.sigma = sigma}, key, index, count);
+}
+
 void sample_weights_from_hessian(void *theta, dtype type, const float *m, const float *h,
                                  double lambda, double delta, noise_key key, uint64_t index,
                                  size_t count)
 {
-    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-    float scale = (float)lambda, shift = (float)delta;
-#pragma omp parallel for schedule(static)
-    for (size_t b = 0; b < block_count(count); b++) {
-        size_t at = b * NOISE_BLOCK, n = block_length(b, count);
-        float sigma[NOISE_BLOCK];
-        for (size_t i = 0; i < n; i++) sigma[i] = deviation(h[at + i], scale, shift);
-        sample_block((char *)theta + at * element, type, m + at, sigma, key, index + at, n);
-    }
+    spread s = {.h = h, .lambda = (float)lambda, .delta = (float)delta};
+    sample_blocks(theta, type, m, &s, key, index, count);
 }
 
 void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
@@ -130,13 +152,17 @@ static void add_squares(float *g_sum, float *f_sum, const float *piece, float sc
     }
 }
 
-void accumulate_piece(float *g_sum, float *f_sum, const void *piece, dtype type, float scale,
-                      hessian_kind hessian, noise_key key, uint64_t index, size_t count)
+/* A new sum is cleared block by block, where it is added to at once. */
+void accumulate_piece(float *g_sum, float *f_sum, bool first, const void *piece, dtype type,
+                      float scale, hessian_kind hessian, noise_key key, uint64_t index,
+                      size_t count)
 {
 #pragma omp parallel for schedule(static)
     for (size_t b = 0; b < block_count(count); b++) {
         size_t at = b * NOISE_BLOCK, n = block_length(b, count);
-        float wide[NOISE_BLOCK], z[NOISE_BLOCK];
+        _Alignas(64) float wide[NOISE_BLOCK], z[NOISE_BLOCK];
+        if (first) memset(g_sum + at, 0, n * sizeof *g_sum);
+        if (first && f_sum) memset(f_sum + at, 0, n * sizeof *f_sum);
         const float *g = type == DTYPE_BF16 ? wide : (const float *)piece + at;
         if (type == DTYPE_BF16) widen(wide, (const bf16 *)piece + at, n);
         if (!f_sum) {

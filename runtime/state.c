@@ -180,11 +180,8 @@ void state_close(state *s)
     *s = (state){0};
 }
 
-void state_clear_sums(state *s)
+void state_clear_local_sums(state *s)
 {
-    size_t bytes = array_elements(s->owned, s->g_sum.whole) * sizeof(float);
-    memory_clear(s->g_sum.values, bytes);
-    if (s->f_sum.values) memory_clear(s->f_sum.values, bytes);
     if (s->local_g) memory_clear(s->local_g, local_bytes(s->p));
     if (s->local_f) memory_clear(s->local_f, local_bytes(s->p));
 }

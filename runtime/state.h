@@ -63,8 +63,8 @@ const sharding *state_updated(const state *s);
  * @param theta  [part->count] of type */
 void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type);
 
-/** Set all sums to +0. */
-void state_clear_sums(state *s);
+/** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
+void state_clear_local_sums(state *s);
 
 /** Norm of the mean gradient and where it is bad, from the sums; collective. */
 void state_norm(state *s, comm *c, uint64_t items, state_report *report);

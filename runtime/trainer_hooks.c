@@ -70,7 +70,7 @@ static void consume_round(trainer *r, size_t u)
         dtype type = t->dimensions == 2 ? r->job->parallel.wire : DTYPE_F32;
         float *f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL;
         for (size_t from = 0; from < r->senders; from++)
-            accumulate_piece(state_at(s, s->g_sum, part), f_sum,
+            accumulate_piece(state_at(s, s->g_sum, part), f_sum, r->first_item + from == 0,
                              pieces_slice(&r->pieces, part, from), type,
                              trainer_clip_factor(r, from), r->job->optimizer.hessian,
                              trainer_item_key(r, from), slice_index(&r->p, part), part->count);
@@ -87,8 +87,9 @@ static void consume_sums(trainer *r, size_t u)
         const tensor *t = &r->p.tensors[part->tensor];
         dtype type = t->dimensions == 2 ? r->job->parallel.wire : DTYPE_F32;
         for (size_t from = 0; from < r->senders; from++)
-            accumulate_piece(state_at(s, sum, part), NULL, pieces_slice(&r->pieces, part, from),
-                             type, 1.0F, r->job->optimizer.hessian, (noise_key){0}, 0, part->count);
+            accumulate_piece(state_at(s, sum, part), NULL, from == 0,
+                             pieces_slice(&r->pieces, part, from), type, 1.0F,
+                             r->job->optimizer.hessian, (noise_key){0}, 0, part->count);
     }
 }
 
@@ -114,7 +115,7 @@ void trainer_sum_locally(trainer *r, size_t u)
         size_t offset = s->gradient.tensor_offset[i];
         size_t local = s->gradient_start[u] + offset / sizeof(float);
         accumulate_piece(s->local_g + local, s->local_f ? s->local_f + local : NULL,
-                         source + offset, DTYPE_F32, trainer_clip_factor(r, me),
+                         r->first_item == 0, source + offset, DTYPE_F32, trainer_clip_factor(r, me),
                          r->job->optimizer.hessian, trainer_item_key(r, me), t->index, t->count);
     }
 }

@@ -135,7 +135,7 @@ static status run_step(trainer *r, const tokens *data, uint64_t t, bool written,
     *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
     r->t = t;
     r->gradient_clipped = 0;
-    state_clear_sums(&r->state);
+    if ((uint64_t)r->c->rank >= items) state_clear_local_sums(&r->state);
     for (uint64_t first = 0; first < items; first += (uint64_t)r->c->size) {
         uint64_t w = first + (uint64_t)r->c->rank;
         time_kind before = timing_switch(&r->c->timing, TIME_DATA);

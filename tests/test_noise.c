@@ -96,7 +96,7 @@ Test(noise, bits_do_not_depend_on_the_processor)
             hash = (hash ^ words[i]) * 1099511628211ULL;
         }
     }
-    cr_expect_eq(hash, 0x379a59166fc81a1fULL, "0x%016llx", (unsigned long long)hash);
+    cr_expect_eq(hash, 0x0929ba6090ccd43dULL, "0x%016llx", (unsigned long long)hash);
 }
 
 /* The 9 bits that round are uniform (chi-square, 511 degrees of freedom, 5 deviations) and do not

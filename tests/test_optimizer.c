@@ -87,15 +87,14 @@ static void check_ivon(settings c, double tolerance)
                           .debias = c.debias,
                           .hessian = hessian};
         uint64_t clipped = 0, rescued = 0;
-        memset(g_sum, 0, sizeof g_sum);
-        memset(f_sum, 0, sizeof f_sum);
         ivon_sigma(sigma, h, lambda, delta, COUNT);
         for (size_t w = 0; w < ITEMS; w++) {
             noise_key key = {.seed = seed, .sample = (uint32_t)w, .step = (uint32_t)t};
             sample_weights(theta, DTYPE_F32, m, sigma, key, INDEX, COUNT);
             for (size_t i = 0; i < COUNT; i++)
                 piece[i] = (float)(c.scale * slope((double)theta[i], i, w, t));
-            accumulate_piece(g_sum, f_sum, piece, DTYPE_F32, 1.0F, hessian, key, INDEX, COUNT);
+            accumulate_piece(g_sum, f_sum, w == 0, piece, DTYPE_F32, 1.0F, hessian, key, INDEX,
+                             COUNT);
         }
         ivon_update(m, h, g, g_sum, f_sum, 1.0 / ITEMS, 1.0 / ITEMS, &step, COUNT, &clipped,
                     &rescued);
@@ -237,7 +236,7 @@ Test(ivon, bits_do_not_depend_on_threads)
         omp_set_num_threads(threads);
         ivon_sigma(state[at][3], state[at][1], step.lambda, step.delta, LONG);
         sample_weights(state[at][4], DTYPE_F32, state[at][0], state[at][3], key, 3, LONG);
-        accumulate_piece(g, f, state[at][4], DTYPE_F32, 0.3F, HESSIAN_PRICE, key, 3, LONG);
+        accumulate_piece(g, f, false, state[at][4], DTYPE_F32, 0.3F, HESSIAN_PRICE, key, 3, LONG);
         ivon_update(state[at][0], state[at][1], state[at][2], g, f, 1.0, 1.0, &step, LONG,
                     &counts[at][0], &counts[at][1]);
         for (int a = 0; at && a < 5; a++)
@@ -280,11 +279,11 @@ Test(accumulate, bits_do_not_depend_on_the_cut)
     float piece[COUNT], g[2][COUNT] = {{0}}, f[2][COUNT] = {{0}};
     noise_key key = {.seed = 9, .sample = 2, .step = 5};
     for (size_t i = 0; i < COUNT; i++) piece[i] = (float)sin((double)i);
-    accumulate_piece(g[0], f[0], piece, DTYPE_F32, 0.7F, HESSIAN_PRICE, key, 5, COUNT);
+    accumulate_piece(g[0], f[0], false, piece, DTYPE_F32, 0.7F, HESSIAN_PRICE, key, 5, COUNT);
     for (size_t at = 0; at < COUNT; at += 333) {
         size_t n = COUNT - at < 333 ? COUNT - at : 333;
-        accumulate_piece(g[1] + at, f[1] + at, piece + at, DTYPE_F32, 0.7F, HESSIAN_PRICE, key,
-                         5 + at, n);
+        accumulate_piece(g[1] + at, f[1] + at, false, piece + at, DTYPE_F32, 0.7F, HESSIAN_PRICE,
+                         key, 5 + at, n);
     }
     cr_expect_arr_eq(g[0], g[1], sizeof g[0]);
     cr_expect_arr_eq(f[0], f[1], sizeof f[0]);
@@ -302,19 +301,21 @@ Test(accumulate, adds_what_it_says)
         memcpy(&bits, &piece[i], sizeof bits);
         narrow[i] = (bf16)(bits >> 16);
     }
-    for (int kind = 0; kind < 3; kind++)
-        for (int type = 0; type < 2; type++) {
-            for (size_t i = 0; i < COUNT; i++) g[i] = f[i] = 1.0F;
-            hessian_kind hessian = kind == 1 ? HESSIAN_GRADSQ : HESSIAN_PRICE;
-            accumulate_piece(g, kind == 2 ? NULL : f, type ? (void *)narrow : (void *)piece,
-                             type ? DTYPE_BF16 : DTYPE_F32, 0.7F, hessian, key, INDEX, COUNT);
-            for (size_t i = 0; i < COUNT; i++) {
-                double x = 0.7 * (double)piece[i];
-                double added[3] = {redraw(9, 2, 5, INDEX + i) * x, x * x, 0.0};
-                cr_expect_lt(fabs((double)g[i] - (1.0 + x)), 5e-7);
-                cr_expect_lt(fabs((double)f[i] - (1.0 + added[kind])), 2e-6, "kind %d", kind);
-            }
+    for (int c = 0; c < 12; c++) {
+        int kind = c % 3, type = c / 3 % 2;
+        bool first = c >= 6;
+        for (size_t i = 0; i < COUNT; i++) g[i] = f[i] = 1.0F;
+        hessian_kind hessian = kind == 1 ? HESSIAN_GRADSQ : HESSIAN_PRICE;
+        accumulate_piece(g, kind == 2 ? NULL : f, first, type ? (void *)narrow : (void *)piece,
+                         type ? DTYPE_BF16 : DTYPE_F32, 0.7F, hessian, key, INDEX, COUNT);
+        double before = first ? 0.0 : 1.0;
+        for (size_t i = 0; i < COUNT; i++) {
+            double x = 0.7 * (double)piece[i];
+            double sum[3] = {before + redraw(9, 2, 5, INDEX + i) * x, before + x * x, 1.0};
+            cr_expect_lt(fabs((double)g[i] - (before + x)), 5e-7);
+            cr_expect_lt(fabs((double)f[i] - sum[kind]), 2e-6, "kind %d", kind);
         }
+    }
 }
 
 /* Samples and initial weights of any cut are those of the whole. */

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """PyTorch's tokens/s on the job of `vario bench peers`: GPT-2, AdamW and IVON.
 
-One JSON object a line: name, tokens_per_second. bf16 is torch.autocast's. IVON here is its
-formulas in PyTorch's operations, in place and without allocations where they can be. The first
-step, of one micro-batch, is not measured.
+One JSON object a line: name, tokens_per_second. bf16 is torch.autocast's. Kind `ivon` is its
+formulas in PyTorch's operations, in place and without allocations where they can be; `package` is
+the optimizer of its authors' package `ivon`, used as it says, where Python finds it. The first step,
+of one micro-batch, is not measured.
 """
 import argparse
 import json
@@ -88,35 +89,64 @@ class IVON:
             m.sub_(update.clamp_(-self.clip, self.clip), alpha=lr * (self.h0 + self.delta))
 
 
-def run(a, kind):
+class Trainer:
+    def __init__(self, a):
+        self.a = a
+        self.model = GPT2(a.layers, a.heads, a.width, a.length, a.vocabulary)
+        parameters = list(self.model.parameters())
+        if a.kind == "adamw":
+            self.optimizer = torch.optim.AdamW(parameters, 6e-6, (0.9, 0.95), foreach=True)
+        elif a.kind == "ivon":
+            self.optimizer = IVON(parameters)
+        else:
+            import ivon
+            self.optimizer = ivon.IVON(parameters, lr=3.0, ess=1e10, hess_init=1e-3, beta1=0.9,
+                                       beta2=0.99999, weight_decay=1e-6, clip_radius=1e-3)
+        self.tokens = torch.randint(a.vocabulary, (a.sequences, a.length + 1))
+
+    def clip(self):
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+
+    def clear(self):
+        for p in self.model.parameters():
+            p.grad = None
+
+    def backward(self, share):
+        with torch.autocast("cpu", torch.bfloat16, enabled=not self.a.fp32):
+            loss = self.model(self.tokens[:, :-1], self.tokens[:, 1:])
+        (loss * share).backward()
+
+    def step(self, microbatches):
+        for _ in range(microbatches):
+            if self.a.kind == "package":  # it collects each sample's gradient by itself
+                with self.optimizer.sampled_params(train=True):
+                    self.clear()
+                    self.backward(1.0)
+                    self.clip()
+                continue
+            if self.a.kind == "ivon":
+                self.optimizer.sample()
+            self.backward(1.0 / microbatches)
+        if self.a.kind != "package":
+            self.clip()
+        self.optimizer.step(3.0) if self.a.kind == "ivon" else self.optimizer.step()
+        self.clear()
+
+
+def run(a):
     torch.manual_seed(1)
     if a.threads:
         torch.set_num_threads(a.threads)
-    model = GPT2(a.layers, a.heads, a.width, a.length, a.vocabulary)
-    adamw = torch.optim.AdamW(model.parameters(), 6e-6, (0.9, 0.95), foreach=True)
-    ivon = IVON(model.parameters()) if kind == "ivon" else None
-    tokens = torch.randint(a.vocabulary, (a.sequences, a.length + 1))
+    trainer = Trainer(a)
     times = []
     for i in range(a.steps + 1):
         start = time.monotonic()
-        for j in range(a.microbatches if i > 0 else 1):
-            if ivon:
-                ivon.sample()
-            with torch.autocast("cpu", torch.bfloat16, enabled=not a.fp32):
-                loss = model(tokens[:, :-1], tokens[:, 1:])
-            (loss / a.microbatches).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if ivon:
-            ivon.step(3.0)
-        else:
-            adamw.step()
-        for p in model.parameters():
-            p.grad = None
+        trainer.step(a.microbatches if i > 0 else 1)
         if i > 0:
             times.append(time.monotonic() - start)
     seconds = sorted(times)[len(times) // 2]
     count = a.sequences * a.length * a.microbatches
-    name = f"PyTorch {torch.__version__} {kind} {'fp32' if a.fp32 else 'bf16'}"
+    name = f"PyTorch {torch.__version__} {a.kind} {'fp32' if a.fp32 else 'bf16'}"
     print(json.dumps({"name": f"{name} {a.sequences} x {a.length}",
                       "tokens_per_second": count / seconds}), flush=True)
 
@@ -133,9 +163,8 @@ def main():
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--fp32", action="store_true")
-    parser.add_argument("--kind", choices=["adamw", "ivon"], default="adamw")
-    a = parser.parse_args()
-    run(a, a.kind)
+    parser.add_argument("--kind", choices=["adamw", "ivon", "package"], default="adamw")
+    run(parser.parse_args())
 
 
 main()

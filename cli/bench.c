@@ -17,7 +17,7 @@
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
     const char *reference, *rows, *pytorch, *llmc;
-    bool json, fp32, busy;
+    bool json, fp32, busy, package;
 } arguments;
 
 enum { STEPS_MOST = 64 };
@@ -127,20 +127,22 @@ static status section_small(bench *b)
 /* One size beside PyTorch with both optimizers and, where told, beside llm.c at its own size. */
 static status peers_of(bench *b, const char *name, const bench_size *size, bool llmc)
 {
-    char commands[2][512];
-    bench_peer peers[3];
-    size_t count = 0;
-    for (int ivon = 0; ivon < 2 && b->a->pytorch; ivon++) {
-        snprintf(commands[ivon], sizeof commands[ivon],
+    static const char *const kinds[] = {"adamw", "ivon", "package"};
+    static const char *const names[] = {"tokens/s, PyTorch's AdamW", "tokens/s, PyTorch's IVON",
+                                        "tokens/s, PyTorch's ivon package"};
+    char commands[3][512];
+    bench_peer peers[4];
+    size_t count = 0, pytorch = !b->a->pytorch ? 0 : b->a->package ? 3 : 2;
+    for (size_t i = 0; i < pytorch; i++) {
+        snprintf(commands[i], sizeof commands[i],
                  "%s --kind %s --layers %zu --heads %zu --width %zu --vocabulary %zu --sequences "
                  "%llu --length %llu --microbatches %llu --threads %d --steps %llu%s",
-                 b->a->pytorch, ivon ? "ivon" : "adamw", size->model.n_layer, size->model.n_head,
+                 b->a->pytorch, kinds[i], size->model.n_layer, size->model.n_head,
                  size->model.n_embd, size->model.vocab_size, (unsigned long long)size->sequences,
                  (unsigned long long)size->length, (unsigned long long)size->microbatches,
                  omp_get_max_threads(), (unsigned long long)size->steps,
                  size->precision == DTYPE_F32 ? " --fp32" : "");
-        peers[count++] = (bench_peer){
-            ivon ? "tokens/s, PyTorch's IVON" : "tokens/s, PyTorch's AdamW", commands[ivon]};
+        peers[count++] = (bench_peer){names[i], commands[i]};
     }
     if (b->a->llmc && llmc)
         peers[count++] = (bench_peer){"tokens/s, llm.c's at 4 x 64", b->a->llmc};
@@ -155,9 +157,13 @@ static status section_peers(bench *b)
     if (!b->a->pytorch && !b->a->llmc)
         return fail(STATUS_INPUT, "vario bench: peers: --pytorch or --llmc expected");
     if (!b->s->bf16) size.precision = DTYPE_F32;
+    size.microbatches = 1;
     status result = peers_of(b, "124M 4 x 1024", &size, true);
     size.sequences = 1;
     if (!result) result = peers_of(b, "124M 1 x 1024", &size, false);
+    size.sequences = size.microbatches = 4;
+    size.steps = 1; /* long ones */
+    if (!result) result = peers_of(b, "124M 4 x (4 x 1024)", &size, false);
     bench_threads(1);
     size = small_size();
     size.steps = STEPS_MOST / 2;
@@ -342,6 +348,8 @@ int bench_main(int argc, char **argv)
         {"--rows", OPTION_TEXT, &a.rows, "FILE", "write the rows as JSON to a file too"},
         {"--pytorch", OPTION_TEXT, &a.pytorch, "COMMAND",
          "peers: runs PyTorch (scripts/bench --peers)"},
+        {"--package", OPTION_FLAG, &a.package, NULL,
+         "peers: PyTorch finds the package ivon too (scripts/bench --ivon DIR)"},
         {"--llmc", OPTION_TEXT, &a.llmc, "COMMAND", "peers: runs llm.c (scripts/bench --llmc DIR)"},
         {"--json", OPTION_FLAG, &a.json, NULL, "the rows as one JSON array"},
     };

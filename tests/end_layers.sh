@@ -1,6 +1,6 @@
 #!/bin/sh
 # Who may include what: mpi.h belongs to runtime/, io/, exact/ (and tests); includes run one way:
-# cli -> runtime -> {model, optimizer, io} -> kernels -> base.
+# cli -> runtime -> {model, posterior -> optimizer, io} -> kernels -> base.
 set -eu
 cd "$(dirname "$0")/.."
 failed=0
@@ -17,11 +17,12 @@ forbid() {
 }
 
 for folder in base kernels optimizer model bench cli posterior; do forbid "$folder" 'mpi\.h'; done
-forbid base '(kernels|optimizer|model|io|runtime|cli)/'
-forbid kernels '(optimizer|model|io|runtime|cli)/'
-forbid optimizer '(model|io|runtime|cli)/'
+forbid base '(kernels|optimizer|posterior|model|io|runtime|cli)/'
+forbid kernels '(optimizer|posterior|model|io|runtime|cli)/'
+forbid optimizer '(posterior|model|io|runtime|cli)/'
+forbid posterior '(model|io|runtime|bench|cli)/'
 forbid bench 'cli/'
-forbid model '(optimizer|io|runtime|cli)/'
+forbid model '(optimizer|posterior|io|runtime|cli)/'
 forbid io '(runtime|cli)/'
 forbid runtime '(bench|cli)/'
 echo "${passed:-0} passed, $failed failed"

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,50 @@ enum { PATH_SIZE = 4096 };
 static status io_failed(const char *what, const char *path)
 {
     return fail(STATUS_IO, "%s %s: %s", what, path, strerror(errno));
+}
+
+static status map_open(file_mapping *m, const char *path, const char *what, int fd)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        return fail(STATUS_INPUT, "%s: %s expected, no regular file found", path, what);
+    if (info.st_size == 0)
+        return fail(STATUS_INPUT, "%s: %s expected, an empty file found", path, what);
+    size_t bytes = (size_t)info.st_size;
+    void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) return io_failed("map", path);
+    *m = (file_mapping){data, bytes};
+    return STATUS_OK;
+}
+
+status file_map(file_mapping *m, const char *path, const char *what)
+{
+    *m = (file_mapping){0};
+    /* A pipe without a writer must be refused, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    status result = map_open(m, path, what, fd);
+    close(fd);
+    return result;
+}
+
+void file_unmap(file_mapping *m)
+{
+    if (m->data) munmap((void *)m->data, m->bytes);
+    *m = (file_mapping){0};
+}
+
+status file_find(glob_t *found, const char *pattern, const char *what)
+{
+    switch (glob(pattern, GLOB_ERR, NULL, found)) {
+    case 0: return STATUS_OK;
+    case GLOB_NOSPACE: return fail(STATUS_NOMEM, "memory to list %s", pattern);
+    case GLOB_ABORTED:
+        return fail(STATUS_INPUT, "%s: a directory of the pattern cannot be read: %s", pattern,
+                    strerror(errno));
+    default:
+        return fail(STATUS_INPUT, "%s: %s expected, no file of this name found", pattern, what);
+    }
 }
 
 status file_sync_directory(const char *path)

@@ -4,7 +4,28 @@
 
 #include "base/status.h"
 
+#include <glob.h>
 #include <stddef.h>
+
+/** A file mapped for reading. */
+typedef struct {
+    const void *data; /**< NULL: nothing is mapped */
+    size_t bytes;
+} file_mapping;
+
+/** Map a regular file that is not empty.
+ * @param what  names it in messages: "a token file"
+ * @return STATUS_OK, STATUS_INPUT (absent, empty, not a regular file) or STATUS_IO */
+status file_map(file_mapping *m, const char *path, const char *what);
+
+/** Takes an empty mapping too. */
+void file_unmap(file_mapping *m);
+
+/** The files that a pattern names, sorted; the caller frees found by globfree.
+ * @param found  in: zeros
+ * @param what   as file_map's
+ * @return STATUS_OK, STATUS_INPUT (no file, a directory that cannot be read) or STATUS_NOMEM */
+status file_find(glob_t *found, const char *pattern, const char *what);
 
 /** Write path.tmp, fsync, rename, fsync the directory. @return STATUS_OK or STATUS_IO */
 status file_write_atomic(const char *path, const char *text, size_t size);

@@ -6,15 +6,10 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <glob.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* As tokens, both magic numbers begin with a value above 55000: no raw file of GPT-2's vocabulary
@@ -24,8 +19,7 @@ enum { ROUNDS = 4, SHIFT_ROUND = 15 };
 
 typedef struct {
     char *path;
-    void *map;
-    size_t map_bytes;
+    file_mapping map;
     const uint16_t *values;
     uint64_t count;
     uint64_t first_window; /* of all shards' */
@@ -38,68 +32,45 @@ struct tokens {
     uint64_t count, windows;
 };
 
-static status map_file(shard *s)
-{
-    /* A pipe without a writer must be refused, not waited for. */
-    int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return fail(STATUS_INPUT, "%s: %s", s->path, strerror(errno));
-    struct stat info;
-    status result = STATUS_OK;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-        result = fail(STATUS_INPUT, "%s: a token file expected, no regular file found", s->path);
-    else if (info.st_size == 0)
-        result = fail(STATUS_INPUT, "%s: tokens expected, an empty file found", s->path);
-    if (!result) {
-        s->map_bytes = (size_t)info.st_size;
-        s->map = mmap(NULL, s->map_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (s->map == MAP_FAILED) {
-            s->map = NULL;
-            result = fail(STATUS_IO, "map %s: %s", s->path, strerror(errno));
-        }
-    }
-    close(fd);
-    return result;
-}
-
 static int32_t header_word(const shard *s, size_t index)
 {
     uint32_t word;
-    memcpy(&word, (const char *)s->map + index * sizeof word, sizeof word);
+    memcpy(&word, (const char *)s->map.data + index * sizeof word, sizeof word);
     return (int32_t)le32toh(word);
 }
 
 static status read_llmc(shard *s)
 {
-    if (s->map_bytes < LLMC_HEADER)
-        return fail(STATUS_INPUT, "%s: header: %zu bytes found, %d expected", s->path, s->map_bytes,
+    if (s->map.bytes < LLMC_HEADER)
+        return fail(STATUS_INPUT, "%s: header: %zu bytes found, %d expected", s->path, s->map.bytes,
                     LLMC_HEADER);
     int32_t version = header_word(s, 1), count = header_word(s, 2);
     if (version != LLMC_VERSION)
         return fail(STATUS_INPUT, "%s: header: version %d found, %d expected", s->path, version,
                     LLMC_VERSION);
-    size_t bytes = s->map_bytes - LLMC_HEADER;
+    size_t bytes = s->map.bytes - LLMC_HEADER;
     if (count < 0 || (size_t)count * sizeof(uint16_t) != bytes)
         return fail(STATUS_INPUT, "%s: header: %d tokens promised, %zu bytes of tokens found",
                     s->path, count, bytes);
-    s->values = (const uint16_t *)(const void *)((const char *)s->map + LLMC_HEADER);
+    s->values = (const uint16_t *)(const void *)((const char *)s->map.data + LLMC_HEADER);
     s->count = (uint64_t)count;
     return STATUS_OK;
 }
 
 static status open_shard(shard *s)
 {
-    status result = map_file(s);
+    status result = file_map(&s->map, s->path, "a token file");
     if (result) return result;
-    int32_t magic = s->map_bytes >= sizeof(uint32_t) ? header_word(s, 0) : 0;
+    int32_t magic = s->map.bytes >= sizeof(uint32_t) ? header_word(s, 0) : 0;
     if (magic == LLMC_MAGIC) return read_llmc(s);
     if (magic == LLMC_MAGIC_WIDE)
         return fail(STATUS_INPUT, "%s: header: magic %d (4-byte tokens) found, %d expected",
                     s->path, magic, LLMC_MAGIC);
-    if (s->map_bytes % sizeof(uint16_t))
+    if (s->map.bytes % sizeof(uint16_t))
         return fail(STATUS_INPUT, "%s: %zu bytes found, whole 2-byte tokens expected", s->path,
-                    s->map_bytes);
-    s->values = s->map;
-    s->count = s->map_bytes / sizeof(uint16_t);
+                    s->map.bytes);
+    s->values = s->map.data;
+    s->count = s->map.bytes / sizeof(uint16_t);
     return STATUS_OK;
 }
 
@@ -144,19 +115,6 @@ static status open_shards(tokens *t, const glob_t *found)
     return STATUS_OK;
 }
 
-static status find_shards(glob_t *found, const char *pattern)
-{
-    switch (glob(pattern, GLOB_ERR, NULL, found)) {
-    case 0: return STATUS_OK;
-    case GLOB_NOSPACE: return fail(STATUS_NOMEM, "memory to list %s", pattern);
-    case GLOB_ABORTED:
-        return fail(STATUS_INPUT, "%s: a directory of the pattern cannot be read: %s", pattern,
-                    strerror(errno));
-    default:
-        return fail(STATUS_INPUT, "%s: a token file expected, no file of this name found", pattern);
-    }
-}
-
 status tokens_open(tokens **out, const char *pattern, size_t length, size_t vocab_size)
 {
     assert(length > 0);
@@ -165,7 +123,7 @@ status tokens_open(tokens **out, const char *pattern, size_t length, size_t voca
     if (!t) return fail(STATUS_NOMEM, "memory for tokens");
     *t = (tokens){.length = length, .vocab_size = vocab_size};
     glob_t found = {0};
-    status result = find_shards(&found, pattern);
+    status result = file_find(&found, pattern, "a token file");
     if (!result) result = open_shards(t, &found);
     globfree(&found);
     if (!result && t->windows == 0)
@@ -181,7 +139,7 @@ void tokens_close(tokens **out)
     tokens *t = *out;
     if (!t) return;
     for (size_t i = 0; i < t->shard_count; i++) {
-        if (t->shards[i].map) munmap(t->shards[i].map, t->shards[i].map_bytes);
+        file_unmap(&t->shards[i].map);
         free(t->shards[i].path);
     }
     free(t->shards);

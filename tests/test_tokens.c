@@ -1,5 +1,5 @@
 /* Token files: formats, windows, order, and everything that can be wrong with them. */
-#include "io/file.h"
+#include "folder_fixture.h"
 #include "io/tokens.h"
 
 #include <Random123/philox.h>
@@ -10,35 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[64];
-
-static void open_folder(void)
-{
-    strcpy(folder, "/tmp/vario-tokens-XXXXXX");
-    cr_assert(mkdtemp(folder));
-}
-
-static void close_folder(void)
-{
-    file_remove_tree(folder);
-}
-
 TestSuite(tokens, .init = open_folder, .fini = close_folder);
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *data, size_t bytes)
-{
-    FILE *file = fopen(path_of(name), "wb");
-    cr_assert(file);
-    cr_assert_eq(fwrite(data, 1, bytes, file), bytes);
-    fclose(file);
-}
 
 static void write_tokens(const char *name, size_t count, uint16_t first)
 {

@@ -1,0 +1,32 @@
+/** Pictures, drawn by gnuplot. Rank 0 alone calls these. */
+#ifndef VARIO_IO_PLOT_H
+#define VARIO_IO_PLOT_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct {
+    FILE *commands; /**< write gnuplot's commands and inline data ($name << EOD) here */
+    const char *path;
+    char *text;
+    size_t size;
+} plot;
+
+/** Begin a picture: terminal, size, font, grid and line styles 1 to 6 (blue, orange, green, red,
+ * purple, grey) are set.
+ *
+ * @param path    ends in .png or .svg; the caller keeps it until plot_close
+ * @param width   pixels
+ * @param height  pixels
+ * @return STATUS_OK, STATUS_INPUT (another ending) or STATUS_NOMEM
+ */
+status plot_open(plot *p, const char *path, int width, int height);
+
+/** Draw it: the file appears under its name when it is whole. Takes a plot that was not opened.
+ * @param wanted  false throws it away, as after a failure
+ * @return STATUS_OK, STATUS_INPUT (no gnuplot) or STATUS_IO (gnuplot failed, or the file) */
+status plot_close(plot *p, bool wanted);
+
+#endif

@@ -24,14 +24,14 @@ static void close_folder(void)
 }
 
 /* Until the next call. */
-static const char *path_of(const char *name)
+static inline const char *path_of(const char *name)
 {
     static char path[128];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
 }
 
-static void write_file(const char *name, const void *data, size_t bytes)
+static inline void write_file(const char *name, const void *data, size_t bytes)
 {
     FILE *file = fopen(path_of(name), "wb");
     cr_assert(file);

@@ -28,6 +28,12 @@ static const examples_kind kinds[] = {
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
+/* Both ends included. */
+typedef struct {
+    uint64_t first, last;
+    bool some; /* else all stay */
+} class_range;
+
 static status find_kind(const examples_kind **kind, const char *text)
 {
     char forms[256] = "";
@@ -51,15 +57,49 @@ static bool read_number(uint64_t *number, const char **at)
     return errno == 0 && *number <= UINT32_MAX;
 }
 
-static status read_range(examples *x, const char *where)
+static bool read_pair(uint64_t *first, uint64_t *last, const char **at)
+{
+    return read_number(first, at) && *(*at)++ == '-' && read_number(last, at);
+}
+
+/* FIRST-LAST, and the classes that stay where some are wanted. */
+static status read_range(examples *x, const char *where, bool has_classes, class_range *wanted)
 {
     uint64_t last;
-    if (!read_number(&x->first, &where) || *where++ != '-' || !read_number(&last, &where) || *where)
+    bool whole = read_pair(&x->first, &last, &where);
+    wanted->some = whole && has_classes && *where == '/';
+    if (!whole || (*where && !wanted->some))
         return fail(STATUS_INPUT, "%s: FIRST-LAST expected, whole numbers from 0 to %u", x->text,
                     UINT32_MAX);
+    if (wanted->some && (where++, !read_pair(&wanted->first, &wanted->last, &where) || *where))
+        return fail(STATUS_INPUT, "%s: FIRST-LAST/CLASS-CLASS expected, whole numbers", x->text);
     if (last < x->first)
         return fail(STATUS_INPUT, "%s: the last example comes before the first", x->text);
     x->count = last - x->first + 1;
+    return STATUS_OK;
+}
+
+static uint64_t number_of(const examples *x, uint64_t i)
+{
+    return x->kept ? x->kept[i] : x->first + i;
+}
+
+/* Keep the examples of the wanted classes, in their order. */
+static status keep_classes(examples *x, const class_range *wanted)
+{
+    uint64_t kept = 0;
+    if (!wanted->some) return STATUS_OK;
+    x->kept = calloc(x->count, sizeof *x->kept);
+    if (!x->kept) return fail(STATUS_NOMEM, "%s: memory to choose examples", x->text);
+    for (uint64_t i = 0; i < x->count; i++) {
+        uint16_t label = 0;
+        x->row(x, x->first + i, NULL, &label, NULL);
+        if (label >= wanted->first && label <= wanted->last) x->kept[kept++] = x->first + i;
+    }
+    if (kept == 0)
+        return fail(STATUS_INPUT, "%s: no example of these classes found, at least one expected",
+                    x->text);
+    x->count = kept;
     return STATUS_OK;
 }
 
@@ -99,12 +139,15 @@ static status settle_outputs(examples *x, const examples_spec *spec)
 static status open_kind(examples *x, const examples_spec *spec, bool values)
 {
     const examples_kind *kind;
+    class_range wanted = {.some = false};
     status result = find_kind(&kind, spec->text);
     if (!result) result = check_wishes(spec, kind, values);
     if (result) return result;
     const char *where = spec->text + strlen(kind->name) + 1;
-    if (kind->traits & IS_RANGE) result = read_range(x, where);
+    if (kind->traits & IS_RANGE)
+        result = read_range(x, where, kind->traits & TAKES_CLASSES, &wanted);
     if (!result) result = kind->open(x, where);
+    if (!result) result = keep_classes(x, &wanted);
     if (!result) result = settle_outputs(x, spec);
     return result;
 }
@@ -137,6 +180,7 @@ void examples_close(examples **out)
     examples *x = *out;
     if (!x) return;
     if (x->close) x->close(x);
+    free(x->kept);
     free(x->text);
     free(x);
     *out = NULL;
@@ -174,7 +218,7 @@ static unsigned wrong_by(const examples *x, uint64_t number)
 
 bool examples_mislabelled(const examples *x, uint64_t i)
 {
-    return wrong_by(x, x->first + i) != 0;
+    return wrong_by(x, number_of(x, i)) != 0;
 }
 
 status examples_row(const examples *x, uint64_t i, float *inputs, uint16_t *label, float *values)
@@ -182,7 +226,7 @@ status examples_row(const examples *x, uint64_t i, float *inputs, uint16_t *labe
     if (i >= x->count)
         return fail(STATUS_INPUT, "%s: row %llu asked for, a row below %llu expected", x->text,
                     (unsigned long long)i, (unsigned long long)x->count);
-    uint64_t number = x->first + i;
+    uint64_t number = number_of(x, i);
     uint16_t own;
     float value;
     x->row(x, number, inputs, &own, &value);

@@ -10,8 +10,9 @@
  *     cifar:PATTERN       CIFAR-10's binary batches
  *     csv:FILE            a header line, then numbers; the last column is the target
  *
- * Examples FIRST to LAST, both included, of a generated set are pure functions of (seed, number),
- * with the same bits everywhere. docs/data.md defines them.
+ * glyphs, letters and moons may be followed by /A-B: only examples of classes A to B, in their
+ * order. Examples FIRST to LAST, both included, of a generated set are pure functions of (seed,
+ * number), with the same bits everywhere. docs/data.md defines them.
  */
 #ifndef VARIO_IO_EXAMPLES_H
 #define VARIO_IO_EXAMPLES_H

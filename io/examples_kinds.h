@@ -11,6 +11,7 @@ struct examples {
     char *text; /* the spec's, for messages */
     uint64_t seed;
     uint64_t first, count; /* row i is example first + i of the set; files begin with 0 */
+    uint64_t *kept;        /* [count] numbers of the rows; NULL: all from the first on */
     size_t features;
     size_t limit; /* a class must be below it */
     size_t inputs, outputs;

@@ -298,6 +298,30 @@ Test(examples, mistakes_are_planted_at_their_rate)
     examples_close(&truth);
 }
 
+/* Of some classes: the same examples in the same order, the others left out. */
+Test(examples, of_some_classes)
+{
+    examples_spec all = {.text = "glyphs:100-399", .seed = 3, .outputs = 10},
+                  some = {.text = "glyphs:100-399/3-5", .seed = 3, .outputs = 10};
+    examples *x, *y;
+    cr_assert_eq(examples_open(&x, &all, false), STATUS_OK, "%s", status_message());
+    cr_assert_eq(examples_open(&y, &some, false), STATUS_OK, "%s", status_message());
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < examples_count(x); i++) {
+        float image[784], same[784];
+        uint16_t label, found;
+        examples_row(x, i, image, &label, NULL);
+        if (label < 3 || label > 5) continue;
+        cr_assert_eq(examples_row(y, at++, same, &found, NULL), STATUS_OK);
+        cr_expect_eq(found, label);
+        cr_expect_arr_eq(same, image, sizeof image);
+    }
+    cr_expect_eq(examples_count(y), at);
+    cr_expect_gt(at, 0);
+    examples_close(&x);
+    examples_close(&y);
+}
+
 static void expect_refused(examples_spec spec, bool values, const char *sentence)
 {
     examples *x = NULL;
@@ -330,6 +354,10 @@ Test(examples, bad_texts_are_named)
     }
     expect_refused((examples_spec){.text = "glyphs:7-6"}, false,
                    "glyphs:7-6: the last example comes before the first");
+    expect_refused((examples_spec){.text = "glyphs:0-9/3"}, false,
+                   "glyphs:0-9/3: FIRST-LAST/CLASS-CLASS expected, whole numbers");
+    expect_refused((examples_spec){.text = "glyphs:0-9/10-12"}, false,
+                   "glyphs:0-9/10-12: no example of these classes found, at least one expected");
 }
 
 Test(examples, wishes_that_cannot_be_are_named)

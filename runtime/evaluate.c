@@ -1,5 +1,6 @@
 /* Validation: batch b on rank b mod P, losses in double, added in the order of b. */
 #include "io/agree.h"
+#include "kernels/kernels.h"
 #include "runtime/trainer_parts.h"
 
 #include <math.h>
@@ -12,6 +13,14 @@ typedef struct {
     uint64_t batches;
     double *probabilities; /* [own batches * tokens] sums over samples; NULL without samples */
 } evaluation;
+
+static void visit(void *context, size_t first, size_t rows, float *logits)
+{
+    trainer *r = context;
+    size_t V = r->job->model.gpt2.vocab_size;
+    cross_entropy(r->losses + first, NULL, 0, DTYPE_F32, logits, V, r->targets + first, rows, V,
+                  1.0);
+}
 
 /* Run one round and leave the tokens' losses in r->losses. */
 static status round_losses(evaluation *e, uint64_t round, const noise_key *key)
@@ -30,7 +39,9 @@ static status round_losses(evaluation *e, uint64_t round, const noise_key *key)
     weights_begin(&r->weights,
                   &(weights_round){.active = active, .keys = r->keys, .sampled = key != NULL});
     if (b < e->batches)
-        gpt2_losses(r->model, &r->hooks, r->inputs, r->targets, r->losses);
+        gpt2_predict(r->model, &r->hooks,
+                     &(batch){.sequences = S, .length = T, .tokens = r->inputs}, false,
+                     (noise_key){0}, visit, r);
     else
         trainer_idle_pass(r, false);
     weights_end(&r->weights);

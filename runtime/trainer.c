@@ -23,13 +23,13 @@ bool trainer_sums_locally(const job *j)
     return j->parallel.shard <= SHARD_OPTIMIZER;
 }
 
-static gpt2_shape shape_of(const job *j, dtype precision, bool training)
+static model_shape shape_of(const job *j, dtype precision, bool training)
 {
-    return (gpt2_shape){.sequences = j->batch.sequences,
-                        .length = j->batch.length,
-                        .precision = precision,
-                        .recompute = j->recompute,
-                        .training = training};
+    return (model_shape){.sequences = j->batch.sequences,
+                         .length = j->batch.length,
+                         .precision = precision,
+                         .recompute = j->recompute,
+                         .training = training};
 }
 
 static bool is_direct(const job *j, const sharding *owned)
@@ -59,7 +59,7 @@ static size_t array_count(const job *j)
 
 status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory)
 {
-    gpt2_shape shape = shape_of(j, precision, true);
+    model_shape shape = shape_of(j, precision, true);
     *memory = (trainer_memory){.state = state_bytes(j, owned),
                                .activations = gpt2_activation_bytes(&j->model.gpt2, &shape),
                                .staging = array_count(j) * owned->elements * sizeof(float)};
@@ -112,7 +112,7 @@ static status open_small(trainer *r)
 static status open_here(trainer *r)
 {
     const job *j = r->job;
-    gpt2_shape shape = shape_of(j, r->precision, r->training);
+    model_shape shape = shape_of(j, r->precision, r->training);
     status result = gpt2_parameters(&r->p, &j->model.gpt2);
     if (!result) result = sharding_open(&r->owned, &r->p, (size_t)r->c->size, (size_t)r->c->rank);
     if (!result) result = state_open(&r->state, j, &r->owned);

@@ -62,7 +62,9 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
         noise_key key = trainer_item_key(r, me);
         key.stream = STREAM_DROPOUT;
         time_kind before = timing_switch(&r->c->timing, TIME_FORWARD);
-        mine.loss = gpt2_backward(r->model, &r->hooks, r->inputs, r->targets, key);
+        batch b = {
+            r->job->batch.sequences, r->job->batch.length, r->inputs, NULL, r->targets, NULL};
+        mine.loss = gpt2_backward(r->model, &r->hooks, &b, key);
         timing_switch(&r->c->timing, before);
     } else {
         trainer_idle_pass(r, true);

@@ -70,7 +70,8 @@ static size_t work_floats(const mlp_config *c)
     return most;
 }
 
-/* Without a backward pass a layer's sums are not kept, and its output only for the next one. */
+/* Without a backward pass a layer's sums are not kept, and its output takes the place of its input,
+ * which has gone into the sums. */
 static void place_hidden(mlp *m, size_t act, arena_rows *take)
 {
     const mlp_config *c = &m->config;
@@ -82,7 +83,7 @@ static void place_hidden(mlp *m, size_t act, arena_rows *take)
             m->hidden[l] = take(&m->arena, N, c->hidden[l] * act);
         } else {
             m->sums[l] = m->wide;
-            m->hidden[l] = l < 2 ? take(&m->arena, N, widest * act) : m->hidden[l - 2];
+            m->hidden[l] = l ? m->hidden[0] : take(&m->arena, N, widest * act);
         }
     }
 }

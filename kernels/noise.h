@@ -19,6 +19,7 @@ typedef enum {
     STREAM_DATA = 3,
     STREAM_POSTERIOR = 4,
     STREAM_TEXT = 5,
+    STREAM_EXAMPLES = 6,
 } noise_stream;
 
 typedef struct {

@@ -177,16 +177,21 @@ static void expect(pieces *x, size_t u, size_t senders)
                          &x->requests[u][x->request_count[u]++]);
 }
 
+/* This rank's own piece, unless it was written where it is kept. */
+static void keep_own(pieces *x, size_t u, const char *data, size_t bytes)
+{
+    char *piece = piece_from(x, u, x->owned->rank);
+    if (data != piece) convert(piece, DTYPE_BF16, data, DTYPE_BF16, bytes / sizeof(bf16));
+}
+
 static void send(pieces *x, size_t u, const char *data)
 {
     for (size_t to = 0; to < x->owned->ranks; to++) {
         size_t begin, end;
         sharding_bytes(x->owned, &x->wire, u, to, &begin, &end);
         if (begin == end) continue;
-        if (data + begin == piece_from(x, u, to)) continue;
         if (to == x->owned->rank)
-            convert(piece_from(x, u, to), DTYPE_BF16, data + begin, DTYPE_BF16,
-                    (end - begin) / sizeof(bf16));
+            keep_own(x, u, data + begin, end - begin);
         else
             comm_send(x->c, data + begin, end - begin, (int)to, TAG_GRADIENTS, BYTES_GRADIENTS,
                       &x->requests[u][x->request_count[u]++]);

@@ -243,11 +243,16 @@ static status publish(checkpoint_sink *s, uint64_t keep)
     return result;
 }
 
+status checkpoint_sink_settle(checkpoint_sink *s)
+{
+    bool whole = checkpoint_sink_sync(s);
+    return agree(s->comm, whole ? STATUS_OK : fail(STATUS_IO, "%s", s->error));
+}
+
 status checkpoint_sink_finish(checkpoint_sink **out, uint64_t keep)
 {
     checkpoint_sink *s = *out;
-    bool whole = checkpoint_sink_sync(s);
-    status result = agree(s->comm, whole ? STATUS_OK : fail(STATUS_IO, "%s", s->error));
+    status result = checkpoint_sink_settle(s);
     size_t sums = s->array_count * s->p->tensor_count;
     if (!result) {
         MPI_Allreduce(MPI_IN_PLACE, s->sums, (int)sums, MPI_UINT64_T, MPI_SUM, s->comm);

@@ -19,8 +19,8 @@ status checkpoint_sink_open(checkpoint_sink **s, MPI_Comm comm, const char *run,
                             const parameters *p, const checkpoint_array *arrays,
                             size_t array_count);
 
-/** Write slices of an array at their places; local, and may be called by a thread: a failure is
- * told by checkpoint_sink_finish. All ranks' slices together cover every array exactly once, each
+/** Write slices of an array at their places; local, and may be called by a thread: what failed is
+ * told by checkpoint_sink_settle. All ranks' slices together cover every array exactly once, each
  * beginning at a multiple of 256 elements of its unit, or at its tensor's first. Rank 0 writes some
  * of every array.
  *
@@ -34,7 +34,11 @@ bool checkpoint_sink_write(checkpoint_sink *s, size_t array, const slice *slices
 /** Put what this rank wrote on disk and close its files; local, as checkpoint_sink_write. */
 bool checkpoint_sink_sync(checkpoint_sink *s);
 
-/** Finish: sync, agree, write state.json and config.json, fsync, rename into place, remove all but
+/** Sync, and agree whether all ranks wrote all that they were given; collective.
+ * @return STATUS_OK or STATUS_IO, naming the file that could not be written */
+status checkpoint_sink_settle(checkpoint_sink *s);
+
+/** Finish: settle, write state.json and config.json, fsync, rename into place, remove all but
  * the newest `keep` up to this one (0: none removed); collective. Closes *s. On failure the
  * unfinished directory is removed, older checkpoints stay, and the same status is returned on all
  * ranks. */

@@ -2,6 +2,7 @@
 #include "io/checkpoint_state.h"
 
 #include "io/file.h"
+#include "io/json_text.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -13,15 +14,6 @@ enum { STATE_LIMIT = 64 << 20, PATH_SIZE = 4096 };
 
 static const char ending[] = ",\n\"checksum\": \"";
 
-static void print_text(FILE *out, const char *text)
-{
-    json_t *value = json_string(text);
-    char *quoted = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-    fputs(quoted ? quoted : "\"\"", out);
-    free(quoted);
-    json_decref(value);
-}
-
 static void print_job(FILE *out, const job *j)
 {
     char *text = NULL;
@@ -32,7 +24,7 @@ static void print_job(FILE *out, const job *j)
         fclose(memory);
     }
     fprintf(out, ",\n\"job\": ");
-    print_text(out, text ? text : "");
+    json_text_print(out, text ? text : "");
     free(text);
 }
 
@@ -81,9 +73,9 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
     fprintf(out, ",\n\"instruction_set\": ");
-    print_text(out, f->instruction_set);
+    json_text_print(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
-    print_text(out, f->libraries);
+    json_text_print(out, f->libraries);
     print_prior(out, prior, p);
     print_job(out, j);
     print_sums(out, p, arrays, array_count, sums, config);

@@ -117,9 +117,7 @@ static status choose_posterior(merging *g)
     const char *lacking = without_posterior(g);
     g->posterior = !lacking;
     if (lacking && g->o->method == MERGE_HESSIAN)
-        return fail(STATUS_INPUT,
-                    "%s: no posterior found, one expected with --method hessian (task and mean do "
-                    "without)",
+        return fail(STATUS_INPUT, "%s: no posterior found, one expected with --method hessian",
                     lacking);
     if (lacking && g->job->optimizer.kind == OPTIMIZER_IVON)
         return fail(STATUS_INPUT,

@@ -21,17 +21,14 @@ typedef struct {
 
 static status choose_method(const arguments *a, merging_options *o)
 {
-    if (strcmp(a->method, "hessian") == 0)
-        o->method = MERGE_HESSIAN;
-    else if (strcmp(a->method, "task") == 0)
-        o->method = MERGE_TASK;
-    else if (strcmp(a->method, "mean") == 0)
-        o->method = MERGE_MEAN;
-    else
-        return fail(STATUS_INPUT,
-                    "vario merge: --method: '%s' found, one of hessian, task, mean expected",
-                    a->method);
-    return STATUS_OK;
+    for (int method = 0; method < MERGE_METHODS; method++)
+        if (strcmp(a->method, merge_method_names[method]) == 0) {
+            o->method = (merge_method)method;
+            return STATUS_OK;
+        }
+    return fail(STATUS_INPUT,
+                "vario merge: --method: '%s' found, one of hessian, task, mean expected",
+                a->method);
 }
 
 static status check_base(const arguments *a, const merging_options *o)

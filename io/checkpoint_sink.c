@@ -28,11 +28,11 @@ struct checkpoint_sink {
     checkpoint_facts facts;
     const parameters *p;
     checkpoint_array arrays[CHECKPOINT_ARRAYS];
-    size_t first[CHECKPOINT_ARRAYS]; /* array of each array's file; what follows is at this one */
-    safetensors_header headers[CHECKPOINT_ARRAYS];
+    size_t array_count;
+    size_t file[CHECKPOINT_ARRAYS]; /* of each array: the first array in it, which stands for it */
+    safetensors_header headers[CHECKPOINT_ARRAYS]; /* of files */
     MPI_File handles[CHECKPOINT_ARRAYS];
     bool opened[CHECKPOINT_ARRAYS];
-    size_t array_count;
     uint64_t *sums;                  /* [array_count][tensor_count] this rank's part */
     char error[STATUS_MESSAGE_SIZE]; /* "" while all goes well */
 };
@@ -89,7 +89,7 @@ static bool open_file(checkpoint_sink *s, size_t file)
 bool checkpoint_sink_write(checkpoint_sink *s, size_t array, const slice *slices, size_t count,
                            const float *values)
 {
-    size_t file = s->first[array];
+    size_t file = s->file[array];
     if (s->error[0] || !open_file(s, file)) return false;
     for (size_t i = 0; i < count;) {
         uint64_t index = s->p->tensors[slices[i].tensor].index + slices[i].first;
@@ -143,7 +143,7 @@ static status make_headers(checkpoint_sink *s)
         end = safetensors_group(s->arrays, s->array_count, a);
         status result = safetensors_make(&s->headers[a], s->p, s->arrays, a, end);
         if (result) return result;
-        for (size_t b = a; b < end; b++) s->first[b] = a;
+        for (size_t b = a; b < end; b++) s->file[b] = a;
     }
     return STATUS_OK;
 }

@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+const char *const merge_method_names[MERGE_METHODS] = {
+    [MERGE_HESSIAN] = "hessian", [MERGE_TASK] = "task", [MERGE_MEAN] = "mean"};
+
 typedef struct {
     merge_method method;
     const merge_model *base, *models;

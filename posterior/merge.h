@@ -11,8 +11,12 @@
 typedef enum {
     MERGE_HESSIAN, /**< weighted by curvature: Daheim et al., ICLR 2024; see merge_values */
     MERGE_TASK,    /**< task arithmetic: Ilharco et al., ICLR 2023; needs a base */
-    MERGE_MEAN     /**< the plain average; takes no base */
+    MERGE_MEAN,    /**< the plain average; takes no base */
+    MERGE_METHODS
 } merge_method;
+
+/** "hessian", "task", "mean" */
+extern const char *const merge_method_names[MERGE_METHODS];
 
 /** A model's values. */
 typedef struct {

@@ -260,11 +260,10 @@ static void print_source(const merging *g, FILE *out, const checkpoint_source *s
 
 static status describe(const merging *g, char **details)
 {
-    static const char *const methods[] = {"hessian", "task", "mean"};
     size_t size = 0;
     FILE *out = open_memstream(details, &size);
     if (!out) return fail(STATUS_NOMEM, "memory to describe a merge");
-    fprintf(out, "\"method\": \"%s\"", methods[g->o->method]);
+    fprintf(out, "\"method\": \"%s\"", merge_method_names[g->o->method]);
     if (g->base) {
         fprintf(out, ", \"alpha\": %.17g, \"base\": ", g->o->alpha);
         print_source(g, out, g->base, 1.0);

@@ -14,6 +14,7 @@ static const struct {
     {"train", train_main, "train a job file, or go on with its run"},
     {"eval", eval_main, "validation loss of a run, at the mean and averaged over samples"},
     {"generate", generate_main, "write text with a run's model"},
+    {"merge", merge_main, "merge the weights and posteriors of runs"},
     {"prepare", prepare_main, "make token files of text files"},
     {"plan", plan_main, "memory and bytes of a job on a number of ranks"},
     {"schema", schema_main, "print every key of a job file"},
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
     }
     if (first_of_launch())
         fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, generate, prepare, plan, "
+                "vario: verb '%s' found, one of train, eval, generate, merge, prepare, plan, "
                 "schema, bench expected\n",
                 verb);
     return 2;

@@ -64,7 +64,8 @@ status checkpoint_finish(checkpoint_writer **w, uint64_t keep);
  * directory. A torn, truncated or altered one is refused with one sentence that names file and
  * tensor, printed to stderr by rank 0 as a warning when an older one is there to be used.
  *
- * @param arrays  [array_count] files to read into values; a file is verified whole by checksums
+ * @param arrays  [array_count] files to read into values; a file is verified whole by checksums,
+ *                also those without values (NULL), which are read in parts of a megabyte
  * @param facts   out
  * @param path    out: [path_size] the directory used
  * @return STATUS_OK; STATUS_INPUT when there is none (message says so) or none is whole

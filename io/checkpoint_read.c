@@ -3,7 +3,7 @@
 #include "io/checkpoint.h"
 #include "io/checkpoint_list.h"
 #include "io/checkpoint_state.h"
-#include "io/file.h"
+#include "io/mpi_file.h"
 #include "io/safetensors.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096, MESSAGE_BYTES = 1 << 30 };
+enum { PATH_SIZE = 4096, SCRATCH = 1 << 18 /* elements */ };
 
 typedef struct {
     MPI_Comm comm;
@@ -27,41 +27,9 @@ typedef struct {
     size_t array_count;
     const slice *slices;
     size_t slice_count;
+    float *scratch;             /* [SCRATCH] for what is only verified */
     uint64_t *expected, *found; /* [array_count][tensor_count] checksums */
 } reading;
-
-static status mpi_failed(const char *path, const char *what, int code)
-{
-    char text[MPI_MAX_ERROR_STRING];
-    int length;
-    MPI_Error_string(code, text, &length);
-    return fail(STATUS_INPUT, "%s: %s: %.200s", path, what, text);
-}
-
-static status read_at(MPI_File handle, const char *path, const char *name, uint64_t offset,
-                      void *data, size_t bytes)
-{
-    for (size_t at = 0; at < bytes;) {
-        int count = (int)(bytes - at < MESSAGE_BYTES ? bytes - at : MESSAGE_BYTES), got = 0;
-        MPI_Status report;
-        int code = MPI_File_read_at(handle, (MPI_Offset)(offset + at), (char *)data + at, count,
-                                    MPI_BYTE, &report);
-        if (code != MPI_SUCCESS) return mpi_failed(path, "cannot be read", code);
-        MPI_Get_count(&report, MPI_BYTE, &got);
-        if (got != count)
-            return fail(STATUS_INPUT,
-                        "%s: truncated in tensor '%s': %d bytes expected at %" PRIu64 ", %d found",
-                        path, name, count, offset + at, got);
-        at += (size_t)count;
-    }
-    return STATUS_OK;
-}
-
-static status open_file(MPI_File *handle, const char *path)
-{
-    int code = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_RDONLY, MPI_INFO_NULL, handle);
-    return code == MPI_SUCCESS ? STATUS_OK : mpi_failed(path, "cannot be opened", code);
-}
 
 /* A file of another size than expected: where it ends, in the user's terms. */
 static status wrong_size(const reading *r, const char *path, const safetensors_header *h,
@@ -109,21 +77,41 @@ static status check_header(const reading *r, const char *path, const safetensors
     return result;
 }
 
+static status read_part(reading *r, MPI_File handle, const char *path, uint64_t offset,
+                        const slice *part, float *values, uint64_t *sum)
+{
+    status result = mpi_file_read(handle, path, r->p->tensors[part->tensor].name, offset, values,
+                                  part->count * sizeof(float));
+    if (!result) *sum += safetensors_checksum(r->p, part, values);
+    return result;
+}
+
+/* The slice as a whole, or where nobody wants its values part by part. */
+static status read_slice(reading *r, MPI_File handle, const char *path, uint64_t offset,
+                         const slice *whole, float *values, uint64_t *sum)
+{
+    if (values) return read_part(r, handle, path, offset, whole, values + whole->offset, sum);
+    status result = STATUS_OK;
+    for (size_t at = 0; !result && at < whole->count;) {
+        slice part = safetensors_part(r->p, whole, at, SCRATCH);
+        result = read_part(r, handle, path, offset + at * sizeof(float), &part, r->scratch, sum);
+        at += part.count;
+    }
+    return result;
+}
+
 static status read_slices(reading *r, MPI_File handle, const char *path,
                           const safetensors_header *h, size_t first, size_t end)
 {
+    status result = STATUS_OK;
     for (size_t a = first; a < end; a++)
-        for (size_t i = 0; i < r->slice_count; i++) {
+        for (size_t i = 0; !result && i < r->slice_count; i++) {
             const slice *s = &r->slices[i];
-            float *values = r->arrays[a].values + s->offset;
             uint64_t index = r->p->tensors[s->tensor].index + s->first;
-            status result = read_at(handle, path, r->p->tensors[s->tensor].name,
-                                    safetensors_offset(h, r->p, a - first, index), values,
-                                    s->count * sizeof(float));
-            if (result) return result;
-            r->found[a * r->p->tensor_count + s->tensor] += safetensors_checksum(r->p, s, values);
+            result = read_slice(r, handle, path, safetensors_offset(h, r->p, a - first, index), s,
+                                r->arrays[a].values, &r->found[a * r->p->tensor_count + s->tensor]);
         }
-    return STATUS_OK;
+    return result;
 }
 
 static status read_file(reading *r, const char *directory, size_t first, size_t end)
@@ -136,7 +124,7 @@ static status read_file(reading *r, const char *directory, size_t first, size_t 
     if (!result && r->rank == 0) result = check_header(r, path, &h, first, end);
     result = agree(r->comm, result);
     if (!result) {
-        result = open_file(&handle, path);
+        result = mpi_file_open(&handle, path);
         if (!result) {
             result = read_slices(r, handle, path, &h, first, end);
             MPI_File_close(&handle);
@@ -249,13 +237,15 @@ status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
                  .array_count = array_count,
                  .slices = slices,
                  .slice_count = slice_count,
+                 .scratch = malloc(SCRATCH * sizeof(float)),
                  .expected = calloc(sums, sizeof(uint64_t)),
                  .found = calloc(sums, sizeof(uint64_t))};
     MPI_Comm_rank(comm, &r.rank);
-    bool enough = r.expected && r.found;
+    bool enough = r.scratch && r.expected && r.found;
     status result =
         agree(comm, enough ? STATUS_OK : fail(STATUS_NOMEM, "memory to read a checkpoint"));
     if (!result) result = read_newest(&r, run, facts, path, path_size);
+    free(r.scratch);
     free(r.expected);
     free(r.found);
     return result;
@@ -369,12 +359,12 @@ status checkpoint_import(MPI_Comm comm, const char *directory, const parameters 
     MPI_File handle;
     status result = offsets ? find_tensors(path, p, offsets)
                             : fail(STATUS_NOMEM, "memory for %zu offsets", p->tensor_count);
-    if (!result) result = open_file(&handle, path);
+    if (!result) result = mpi_file_open(&handle, path);
     if (!result) {
         for (size_t i = 0; !result && i < slice_count; i++)
-            result = read_at(handle, path, p->tensors[slices[i].tensor].name,
-                             offsets[slices[i].tensor] + slices[i].first * sizeof(float),
-                             values + slices[i].offset, slices[i].count * sizeof(float));
+            result = mpi_file_read(handle, path, p->tensors[slices[i].tensor].name,
+                                   offsets[slices[i].tensor] + slices[i].first * sizeof(float),
+                                   values + slices[i].offset, slices[i].count * sizeof(float));
         MPI_File_close(&handle);
     }
     free(offsets);

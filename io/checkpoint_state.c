@@ -3,6 +3,7 @@
 
 #include "io/file.h"
 #include "io/job_schema.h"
+#include "io/json_text.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -14,15 +15,6 @@ enum { STATE_LIMIT = 64 << 20, PATH_SIZE = 4096 };
 
 static const char ending[] = ",\n\"checksum\": \"";
 
-static void print_text(FILE *out, const char *text)
-{
-    json_t *value = json_string(text);
-    char *quoted = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-    fputs(quoted ? quoted : "\"\"", out);
-    free(quoted);
-    json_decref(value);
-}
-
 static void print_job(FILE *out, const job *j)
 {
     char *text = NULL;
@@ -33,7 +25,7 @@ static void print_job(FILE *out, const job *j)
         fclose(memory);
     }
     fprintf(out, ",\n\"job\": ");
-    print_text(out, text ? text : "");
+    json_text_print(out, text ? text : "");
     free(text);
 }
 
@@ -55,19 +47,18 @@ static void print_sums(FILE *out, const parameters *p, const checkpoint_array *a
     fprintf(out, "}");
 }
 
-static void print_decay(FILE *out, const job *j, const parameters *p)
+static void print_prior(FILE *out, const checkpoint_prior *prior, const parameters *p)
 {
-    fprintf(out, ",\n\"lambda\": %.17g,\n\"delta\": {",
-            j->optimizer.kind == OPTIMIZER_IVON ? j->optimizer.ess : 0.0);
+    fprintf(out, ",\n\"lambda\": %.17g,\n\"delta\": {", prior->lambda);
     for (size_t i = 0; i < p->tensor_count; i++)
-        fprintf(out, "%s\"%s\": %.17g", i ? ", " : "", p->tensors[i].name,
-                p->tensors[i].dimensions == 2 ? j->optimizer.weight_decay : 0.0);
+        fprintf(out, "%s\"%s\": %.17g", i ? ", " : "", p->tensors[i].name, prior->delta[i]);
     fprintf(out, "}");
 }
 
-static status write_state(const char *directory, const job *j, const checkpoint_facts *f,
-                          const parameters *p, const checkpoint_array *arrays, size_t array_count,
-                          const uint64_t *sums, uint64_t config)
+static status write_state(const char *directory, const job *j, const checkpoint_prior *prior,
+                          const checkpoint_facts *f, const parameters *p,
+                          const checkpoint_array *arrays, size_t array_count, const uint64_t *sums,
+                          uint64_t config)
 {
     char path[PATH_SIZE], *text = NULL;
     size_t size = 0;
@@ -83,10 +74,10 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
     fprintf(out, ",\n\"instruction_set\": ");
-    print_text(out, f->instruction_set);
+    json_text_print(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
-    print_text(out, f->libraries);
-    print_decay(out, j, p);
+    json_text_print(out, f->libraries);
+    print_prior(out, prior, p);
     print_job(out, j);
     print_sums(out, p, arrays, array_count, sums, config);
     if (fflush(out) == 0)
@@ -140,13 +131,15 @@ static status write_config(const char *directory, const job *j, uint64_t *checks
     return file_write_atomic(path, text, (size_t)n);
 }
 
-status checkpoint_state_write(const char *directory, const job *j, const checkpoint_facts *facts,
-                              const parameters *p, const checkpoint_array *arrays,
-                              size_t array_count, const uint64_t *sums)
+status checkpoint_state_write(const char *directory, const job *j, const checkpoint_prior *prior,
+                              const checkpoint_facts *facts, const parameters *p,
+                              const checkpoint_array *arrays, size_t array_count,
+                              const uint64_t *sums)
 {
     uint64_t config;
     status result = write_config(directory, j, &config);
-    return result ? result : write_state(directory, j, facts, p, arrays, array_count, sums, config);
+    return result ? result
+                  : write_state(directory, j, prior, facts, p, arrays, array_count, sums, config);
 }
 
 /* The text's own checksum: altered or torn text does not match it. */
@@ -209,18 +202,29 @@ static status verify_config(const char *directory, json_t *root)
     return fail(STATUS_INPUT, "%s: altered: checksum %s expected, %s found", path, sum, found);
 }
 
-status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,
-                             const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
+static status read_root(json_t **root, const char *directory)
 {
     char path[PATH_SIZE], *text = NULL;
     size_t size = 0;
+    *root = NULL;
     snprintf(path, sizeof path, "%s/state.json", directory);
     status result = file_read_text(&text, &size, path, STATE_LIMIT);
     if (!result) result = verify(path, text, size);
-    json_t *root = result ? NULL : json_loads(text, 0, NULL);
+    if (!result) *root = json_loads(text, 0, NULL);
+    if (!result && !*root)
+        result = fail(STATUS_INPUT, "%s: JSON expected, something else found", path);
     free(text);
+    return result;
+}
+
+status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,
+                             const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
+{
+    char path[PATH_SIZE];
+    json_t *root;
+    status result = read_root(&root, directory);
     if (result) return result;
-    if (!root) return fail(STATUS_INPUT, "%s: JSON expected, something else found", path);
+    snprintf(path, sizeof path, "%s/state.json", directory);
     *facts = (checkpoint_facts){.steps = count_of(root, "steps"),
                                 .updates = count_of(root, "updates"),
                                 .skipped_in_row = count_of(root, "skipped_in_row"),
@@ -233,5 +237,68 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
     result = read_sums(path, root, p, arrays, array_count, sums);
     if (!result) result = verify_config(directory, root);
     json_decref(root);
+    return result;
+}
+
+static status prior_open(checkpoint_prior *prior, const parameters *p)
+{
+    *prior = (checkpoint_prior){.delta = calloc(p->tensor_count, sizeof(double))};
+    return prior->delta
+               ? STATUS_OK
+               : fail(STATUS_NOMEM, "memory for the prior of %zu tensors", p->tensor_count);
+}
+
+void checkpoint_prior_close(checkpoint_prior *prior)
+{
+    free(prior->delta);
+    *prior = (checkpoint_prior){0};
+}
+
+status checkpoint_prior_of_job(checkpoint_prior *prior, const job *j, const parameters *p)
+{
+    status result = prior_open(prior, p);
+    if (result) return result;
+    prior->lambda = j->optimizer.kind == OPTIMIZER_IVON ? j->optimizer.ess : 0.0;
+    for (size_t i = 0; i < p->tensor_count; i++)
+        prior->delta[i] = p->tensors[i].dimensions == 2 ? j->optimizer.weight_decay : 0.0;
+    return STATUS_OK;
+}
+
+status checkpoint_prior_copy(checkpoint_prior *prior, const checkpoint_prior *from,
+                             const parameters *p)
+{
+    status result = prior_open(prior, p);
+    if (result) return result;
+    prior->lambda = from->lambda;
+    memcpy(prior->delta, from->delta, p->tensor_count * sizeof(double));
+    return STATUS_OK;
+}
+
+static status read_delta(checkpoint_prior *prior, json_t *root, const char *directory,
+                         const parameters *p)
+{
+    json_t *table = json_object_get(root, "delta");
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        json_t *value = json_object_get(table, p->tensors[i].name);
+        if (!json_is_number(value))
+            return fail(STATUS_INPUT, "%s/state.json: delta of '%s' expected, none found",
+                        directory, p->tensors[i].name);
+        prior->delta[i] = json_number_value(value);
+    }
+    return STATUS_OK;
+}
+
+status checkpoint_prior_read(checkpoint_prior *prior, const char *directory, const parameters *p)
+{
+    char key[sizeof p->tensors->name + 32];
+    json_t *root = NULL;
+    status result = prior_open(prior, p);
+    if (!result) result = read_root(&root, directory);
+    if (!result) result = read_delta(prior, root, directory, p);
+    snprintf(key, sizeof key, "posterior.safetensors %s", p->tensors[0].name);
+    if (!result && json_object_get(json_object_get(root, "checksums"), key))
+        prior->lambda = json_number_value(json_object_get(root, "lambda"));
+    json_decref(root);
+    if (result) checkpoint_prior_close(prior);
     return result;
 }

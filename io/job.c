@@ -179,6 +179,27 @@ status job_resume_check(const job *before, const job *now, const char *run)
     return STATUS_OK;
 }
 
+status job_model_check(const job *j, const char *run, const job *expected, const char *expected_run)
+{
+    static const char *const free_keys[] = {"model.preset", "model.init", "model.dropout"};
+    char found[JOB_TEXT], wanted[JOB_TEXT];
+    for (size_t i = 0; i < schema_count; i++) {
+        const schema_row *row = &schema_rows[i];
+        bool matters = strncmp(row->key, "model.", 6) == 0 && schema_applies(row, expected);
+        for (size_t k = 0; k < sizeof free_keys / sizeof *free_keys; k++)
+            matters = matters && strcmp(row->key, free_keys[k]) != 0;
+        if (!matters) continue;
+        schema_format(row, j, found, sizeof found);
+        schema_format(row, expected, wanted, sizeof wanted);
+        if (strcmp(found, wanted) != 0)
+            return fail(STATUS_INPUT,
+                        "%.300s: '%s' is '%.100s', '%.100s' expected as in %.300s: models of one "
+                        "shape merge",
+                        run, row->key, found, wanted, expected_run);
+    }
+    return STATUS_OK;
+}
+
 /* What the training data consists of, for messages. */
 typedef struct {
     const char *rows, *a_row;

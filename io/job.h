@@ -112,6 +112,15 @@ void job_schema_print(FILE *out, bool json);
  * first key that differs and may not change, with both values. */
 status job_resume_check(const job *before, const job *now, const char *run);
 
+/** Whether two runs' weights are those of one model, and may be merged: STATUS_OK, or STATUS_INPUT
+ * naming the first key that differs, with both values. Dropout and initial weights may differ.
+ * @param run, expected_run  where each comes from, for the message */
+status job_model_check(const job *j, const char *run, const job *expected,
+                       const char *expected_run);
+
+/** Whether a text is a run's name: letters, digits and ._+=-, not beginning with '.'. */
+bool job_name_fits(const char *name);
+
 /** A job's warnings about optimizer settings (docs/numerics.md): steps (1 - beta2) << 1, an ess far
  * from the number of training tokens or windows, or of examples, ...
  * @param rows  tokens or examples in the training data; 0 when unknown

@@ -94,12 +94,17 @@ static status check_schedule(const job_source *s, const job *j)
     return STATUS_OK;
 }
 
-static status check_name(const job_source *s, const job *j)
+bool job_name_fits(const char *name)
 {
     static const char plain[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+=-";
-    if (strspn(j->name, plain) == strlen(j->name) && j->name[0] != '.') return STATUS_OK;
+    return *name && strspn(name, plain) == strlen(name) && name[0] != '.';
+}
+
+static status check_name(const job_source *s, const job *j)
+{
     char shown[104];
+    if (job_name_fits(j->name)) return STATUS_OK;
     return source_refuse(s, source_find(s, "name"),
                          "'name': '%s' found, a name of letters, digits and ._+=- that does not "
                          "begin with '.' expected",

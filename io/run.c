@@ -301,7 +301,6 @@ status run_check_space(const run *r, uint64_t bytes)
     if (statvfs(r->path, &info) != 0) return fail(STATUS_IO, "%s: %s", r->path, strerror(errno));
     uint64_t there = (uint64_t)info.f_bavail * info.f_frsize;
     if (there >= bytes) return STATUS_OK;
-    return fail(STATUS_IO,
-                "%s: %" PRIu64 " bytes free found, %" PRIu64 " expected for two checkpoints",
+    return fail(STATUS_IO, "%s: %" PRIu64 " bytes free found, %" PRIu64 " expected for checkpoints",
                 r->path, there, bytes);
 }

@@ -23,6 +23,11 @@ size_t safetensors_group(const checkpoint_array *arrays, size_t count, size_t fi
 uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, size_t position,
                             uint64_t index);
 
+/** The part of a slice that begins at its element `at` and ends where a block of checksums does, or
+ * with the slice; its offset is 0.
+ * @param most  elements, a multiple of 256 */
+slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t most);
+
 /** Checksum of part of a tensor: the wrapping sum of XXH3 (64 bits, seeded with the element's
  * number) over its intersections with the unit's 256-element blocks. Sums over slices add up to
  * the tensor's. */

@@ -10,9 +10,11 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -152,7 +154,7 @@ static status write_steps(setup *t, uint64_t steps, uint64_t keep)
     return result ? result : checkpoint_finish(&w, keep);
 }
 
-static void must_write(setup *t, uint64_t steps, uint64_t keep)
+static inline void must_write(setup *t, uint64_t steps, uint64_t keep)
 {
     status result = write_steps(t, steps, keep);
     cr_assert(everywhere(result == STATUS_OK), "step %d: %s", (int)steps, status_message());
@@ -168,7 +170,7 @@ static status read_back(setup *t, checkpoint_facts *facts)
 }
 
 /* The newest whole checkpoint is that of steps, with all of its values. */
-static void must_read(setup *t, uint64_t steps)
+static inline void must_read(setup *t, uint64_t steps)
 {
     checkpoint_facts facts;
     char path[2 * PATH_LENGTH];
@@ -183,7 +185,7 @@ static void must_read(setup *t, uint64_t steps)
 }
 
 /* Reading is refused on all ranks by a sentence with these words (NULL: no matter). */
-static void must_refuse(setup *t, const char *what, const char *file, const char *place)
+static inline void must_refuse(setup *t, const char *what, const char *file, const char *place)
 {
     checkpoint_facts facts;
     status result = read_back(t, &facts);
@@ -199,7 +201,7 @@ typedef struct {
     size_t size;
 } content;
 
-static content load(const char *path)
+static inline content load(const char *path)
 {
     content c = {0};
     FILE *file = fopen(path, "rb");
@@ -214,17 +216,27 @@ static content load(const char *path)
     return c;
 }
 
-static bool store(const char *path, const char *bytes, size_t size)
+static inline bool store(const char *path, const char *bytes, size_t size)
 {
     FILE *file = fopen(path, "wb");
     bool good = file && fwrite(bytes, 1, size, file) == size;
     return file && fclose(file) == 0 && good;
 }
 
+/* Past the limit a write fails as one to a full disk does. */
+static inline void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
 /* A safetensors file as one process writes it, element after element: the arrays [first, end), all
  * names behind a prefix, and in the header one more entry. */
-static content build_file(const setup *t, uint64_t steps, size_t first, size_t end,
-                          const char *prefix, const char *more)
+static inline content build_file(const setup *t, uint64_t steps, size_t first, size_t end,
+                                 const char *prefix, const char *more)
 {
     content c = {0};
     FILE *out = open_memstream(&c.bytes, &c.size);

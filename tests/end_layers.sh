@@ -23,7 +23,7 @@ forbid optimizer '(posterior|model|io|runtime|cli)/'
 forbid posterior '(model|io|runtime|bench|cli)/'
 forbid bench 'cli/'
 forbid model '(optimizer|posterior|io|runtime|cli)/'
-forbid io '(runtime|cli)/'
+forbid io '(posterior|runtime|cli)/'
 forbid runtime '(bench|cli)/'
 echo "${passed:-0} passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -1,9 +1,8 @@
 /* Checkpoints: what is written, what is read back, what is kept, and what a failed write leaves. */
 #include "checkpoint_fixture.h"
+#include "io/safetensors.h"
 
 #include <dirent.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 MPI_SUITE(checkpoint);
 
@@ -121,6 +120,30 @@ Test(checkpoint, reads_on_other_ranks)
     cr_assert(everywhere(same), "%s", status_message());
     for (int a = 0; a < 2; a++) free(alone[a].values);
     sharding_close(&whole);
+    setup_close(&t);
+}
+
+/* Parts read one after the other have the checksum of the whole. */
+Test(checkpoint, parts_have_the_sum_of_the_whole)
+{
+    setup t;
+    setup_open(&t, ivon_arrays);
+    set_values(&t, 10);
+    bool same = true, cut = t.s.owned_count == 0;
+    for (size_t i = 0; i < t.s.owned_count; i++) {
+        const slice *whole = &t.s.owned[i];
+        const float *values = t.arrays[0].values + whole->offset;
+        uint64_t sum = 0;
+        for (size_t at = 0; at < whole->count;) {
+            slice part = safetensors_part(&t.p, whole, at, 512);
+            cut = cut || part.count < whole->count;
+            same = same && part.count > 0 && part.count <= 512;
+            sum += safetensors_checksum(&t.p, &part, values + at);
+            at += part.count;
+        }
+        same = same && sum == safetensors_checksum(&t.p, whole, values);
+    }
+    cr_expect(everywhere(same && cut));
     setup_close(&t);
 }
 
@@ -261,16 +284,6 @@ Test(checkpoint, falls_back_to_an_older_one)
     cr_assert(everywhere(damaged));
     must_refuse(&t, "all torn", "step-00000010/model.safetensors", "truncated");
     setup_close(&t);
-}
-
-/* Past the limit a write fails as one to a full disk does. */
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit limit;
-    signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &limit);
-    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
-    setrlimit(RLIMIT_FSIZE, &limit);
 }
 
 static void check_failed_write(int rank)

@@ -56,6 +56,19 @@ void *arena_take(arena *a, size_t bytes)
     return taken;
 }
 
+void *arena_take_rows(arena *a, size_t rows, size_t row_bytes)
+{
+    return arena_take(a, rows * row_bytes);
+}
+
+void *arena_count_rows(arena *a, size_t rows, size_t row_bytes)
+{
+    size_t bytes;
+    bool fits = memory_product(&bytes, rows, row_bytes) && memory_round(bytes) >= bytes;
+    if (!fits || __builtin_add_overflow(a->used, memory_round(bytes), &a->used)) a->used = SIZE_MAX;
+    return NULL;
+}
+
 void arena_close(arena *a)
 {
     if (a->base) munmap(a->base, a->capacity);

@@ -38,6 +38,12 @@ void memory_clear(void *data, size_t bytes);
  */
 void *arena_take(arena *a, size_t bytes);
 
+/** How a module hands out rows of bytes: arena_take_rows does, arena_count_rows only adds up in
+ * a->used what they would take and returns NULL; a sum that overflows stays SIZE_MAX, which no
+ * arena can be opened with. */
+typedef void *arena_rows(arena *a, size_t rows, size_t row_bytes);
+arena_rows arena_take_rows, arena_count_rows;
+
 /** Free; takes an empty arena too. */
 void arena_close(arena *a);
 

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 size_t layout_element_bytes(const layout *l, const tensor *t)
@@ -43,6 +44,39 @@ size_t layout_offset(const layout *l, const parameters *p, size_t unit_number, s
         element -= t->count;
     }
     return l->unit_bytes[unit_number];
+}
+
+status parameters_open(parameters *p, size_t units, size_t tensors)
+{
+    *p = (parameters){.unit_count = units};
+    p->tensors = calloc(tensors, sizeof *p->tensors);
+    p->units = calloc(units, sizeof *p->units);
+    if (p->tensors && p->units) return STATUS_OK;
+    parameters_close(p);
+    return fail(STATUS_NOMEM, "memory for %zu tensors", tensors);
+}
+
+void parameters_add(parameters *p, size_t unit_number, const char *name, size_t rows,
+                    size_t columns, double mean, double deviation)
+{
+    tensor *t = &p->tensors[p->tensor_count];
+    unit *u = &p->units[unit_number];
+    *t = (tensor){.unit = unit_number,
+                  .index = p->count,
+                  .count = columns ? rows * columns : rows,
+                  .dimensions = columns ? 2 : 1,
+                  .shape = {rows, columns ? columns : 1},
+                  .init_mean = mean,
+                  .init_deviation = deviation};
+    snprintf(t->name, sizeof t->name, "%s", name);
+    if (u->tensors == 0) {
+        u->first = p->tensor_count;
+        u->index = p->count;
+    }
+    u->tensors++;
+    u->count += t->count;
+    p->count += t->count;
+    p->tensor_count++;
 }
 
 void parameters_close(parameters *p)

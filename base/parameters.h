@@ -42,6 +42,16 @@ typedef struct {
     unit *units;
 } parameters;
 
+/** Room for the tensors and units of a model, all zero. @return STATUS_OK or STATUS_NOMEM (p is
+ * then empty) */
+status parameters_open(parameters *p, size_t units, size_t tensors);
+
+/** Append a tensor to a unit; units are filled one after the other.
+ * @param columns  0: a vector of `rows` elements
+ * @param mean, deviation  of the initial weights */
+void parameters_add(parameters *p, size_t unit_number, const char *name, size_t rows,
+                    size_t columns, double mean, double deviation);
+
 /** Part of a tensor: what one rank owns of it. */
 typedef struct {
     size_t tensor; /**< which */

@@ -52,7 +52,7 @@ static void fill_weights(decoder *d)
 
 static status open_decoder(decoder *d, const gpt2_config *config, dtype type)
 {
-    gpt2_shape shape = {.sequences = 1, .length = config->block_size, .precision = type};
+    model_shape shape = {.sequences = 1, .length = config->block_size, .precision = type};
     *d = (decoder){0};
     status result = gpt2_parameters(&d->p, config);
     if (!result) result = layout_open(&d->l, &d->p, type);

@@ -20,7 +20,7 @@ enum { STEPS_MOST = 64, RATES_MOST = 5 };
 
 typedef struct {
     job job;
-    tokens *data;
+    dataset *data;
     trainer trainer;
     uint64_t t;
 } bench_run;
@@ -72,7 +72,7 @@ static job job_of(const bench_size *size, optimizer_kind kind)
     };
 }
 
-static status make_tokens(tokens **data, const job *j)
+static status make_tokens(dataset **data, const job *j)
 {
     char path[] = "/tmp/vario-bench-XXXXXX";
     int fd = mkstemp(path);
@@ -83,7 +83,7 @@ static status make_tokens(tokens **data, const job *j)
         fwrite(&token, sizeof token, 1, file);
     }
     fclose(file);
-    status result = tokens_open(data, path, j->batch.length, j->model.gpt2.vocab_size);
+    status result = dataset_open(data, j, DATASET_TRAIN, path);
     unlink(path);
     return result;
 }
@@ -91,7 +91,7 @@ static status make_tokens(tokens **data, const job *j)
 static void close_run(bench_run *b)
 {
     trainer_close(&b->trainer);
-    tokens_close(&b->data);
+    dataset_close(&b->data);
 }
 
 static status open_run(bench_run *b, comm *c, const bench_size *size, optimizer_kind kind)
@@ -99,7 +99,7 @@ static status open_run(bench_run *b, comm *c, const bench_size *size, optimizer_
     *b = (bench_run){.job = job_of(size, kind)};
     status result = agree(c->world, make_tokens(&b->data, &b->job));
     if (!result) result = trainer_open(&b->trainer, &b->job, c, size->precision, true);
-    if (result) tokens_close(&b->data);
+    if (result) dataset_close(&b->data);
     return result;
 }
 

@@ -3,7 +3,6 @@
 #include "cli/verbs.h"
 #include "io/agree.h"
 #include "io/checkpoint.h"
-#include "io/tokens.h"
 #include "runtime/trainer.h"
 
 #include <inttypes.h>
@@ -16,43 +15,62 @@ typedef struct {
     bool json, quiet;
 } arguments;
 
-static void print_result(const arguments *a, const job *j, const checkpoint_facts *facts,
-                         double loss, double averaged)
+/* A member of the JSON object, unless there is no such number. */
+static void print_member(const char *name, double value)
 {
-    if (a->json) {
-        printf("{\"run\": \"%s\", \"step\": %" PRIu64
-               ", \"valid_loss\": %.17g, \"perplexity\": %.17g",
-               j->name, facts->steps, loss, exp(loss));
-        if (a->samples)
-            printf(", \"samples\": %" PRIu64
-                   ", \"valid_loss_averaged\": %.17g, \"perplexity_averaged\": %.17g",
-                   a->samples, averaged, exp(averaged));
-        printf("}\n");
-        return;
-    }
-    printf("%s, step %" PRIu64 "\n  at the mean: loss %.4f nats a token, perplexity %.3f\n",
-           j->name, facts->steps, loss, exp(loss));
-    if (a->samples)
-        printf("  averaged over %" PRIu64 " posterior samples: loss %.4f, perplexity %.3f\n",
-               a->samples, averaged, exp(averaged));
+    if (!isnan(value)) printf(", \"%s\": %.17g", name, value);
+}
+
+static void print_json(const arguments *a, const job *j, const checkpoint_facts *facts,
+                       const validation *v)
+{
+    model_config config = job_model(j);
+    bool classes = model_has_classes(&config);
+    printf("{\"run\": \"%s\", \"step\": %" PRIu64, j->name, facts->steps);
+    print_member("valid_loss", v->loss);
+    print_member("perplexity", classes ? exp(v->loss) : NAN);
+    print_member("accuracy", v->accuracy);
+    if (a->samples) printf(", \"samples\": %" PRIu64, a->samples);
+    print_member("valid_loss_averaged", v->averaged);
+    print_member("perplexity_averaged", classes ? exp(v->averaged) : NAN);
+    print_member("accuracy_averaged", v->accuracy_averaged);
+    printf("}\n");
+}
+
+/* What a loss says: of tokens a perplexity, of classes an accuracy. */
+static void print_line(const job *j, double loss, double accuracy, const char *of)
+{
+    printf(": loss %.4f%s", loss, of);
+    if (j->model.kind == MODEL_GPT2) printf(", perplexity %.3f", exp(loss));
+    if (!isnan(accuracy)) printf(", accuracy %.4f", accuracy);
+    putchar('\n');
+}
+
+static void print_result(const arguments *a, const job *j, const checkpoint_facts *facts,
+                         const validation *v)
+{
+    printf("%s, step %" PRIu64 "\n  at the mean", j->name, facts->steps);
+    print_line(j, v->loss, v->accuracy,
+               j->model.kind == MODEL_GPT2 ? " nats a token" : " nats an example");
+    if (!a->samples) return;
+    printf("  averaged over %" PRIu64 " posterior samples", a->samples);
+    print_line(j, v->averaged, v->accuracy_averaged, "");
 }
 
 static status evaluate(session *s, const arguments *a, job *j, const char *path)
 {
     trainer r = {0};
-    tokens *data = NULL;
+    dataset *data = NULL;
     checkpoint_facts facts;
-    double loss, averaged;
+    validation found;
     dtype precision = session_precision(s, j);
-    const char *pattern = a->data ? a->data : j->data.valid;
-    status result =
-        agree(s->c.world, tokens_open(&data, pattern, j->batch.length, j->model.gpt2.vocab_size));
+    status result = agree(s->c.world, dataset_open(&data, j, DATASET_VALID, a->data));
     if (!result) result = trainer_open(&r, j, &s->c, precision, false);
     if (!result) result = trainer_read(&r, path, &facts);
-    if (!result) result = trainer_evaluate(&r, data, a->batches, a->samples, &loss, &averaged);
-    if (!result && s->c.rank == 0) print_result(a, j, &facts, loss, averaged);
+    if (!result) result = trainer_evaluate(&r, data, a->batches, a->samples, &found);
+    if (!result && s->c.rank == 0) (a->json ? print_json : print_result)(a, j, &facts, &found);
     trainer_close(&r);
-    tokens_close(&data);
+    dataset_close(&data);
     return result;
 }
 
@@ -79,14 +97,14 @@ int eval_main(int argc, char **argv)
         {"--samples", OPTION_COUNT, &a.samples, "S",
          "average the probabilities over S posterior samples too"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
-        {"--data", OPTION_TEXT, &a.data, "GLOB", "token files, instead of the job's data.valid"},
+        {"--data", OPTION_TEXT, &a.data, "GLOB", "token files or examples, instead of data.valid"},
         {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
         {"--quiet", OPTION_FLAG, &a.quiet, NULL, "only errors and the result"},
     };
     const option_table table = {"eval",
                                 "RUN [--samples S] [--json]",
-                                "Validation loss (nats a token) and perplexity of a run's newest "
-                                "checkpoint.",
+                                "Validation loss of a run's newest checkpoint, in nats, with "
+                                "perplexity (tokens) or accuracy (classes).",
                                 options,
                                 sizeof options / sizeof options[0],
                                 1,

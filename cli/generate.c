@@ -41,7 +41,7 @@ static status open_text(text *t, trainer *r, const arguments *a)
                         : fail(STATUS_NOMEM, "memory for %zu caches and %zu logits", t->cache_count,
                                vocabulary);
     for (size_t i = 0; !result && i < t->cache_count; i++)
-        result = gpt2_cache_open(&t->caches[i], r->model);
+        result = gpt2_cache_open(&t->caches[i], model_gpt2(r->model));
     return agree(r->c->world, result);
 }
 
@@ -65,7 +65,8 @@ static void next_logits(text *t, uint64_t drawn)
     weights_begin(
         &r->weights,
         &(weights_round){.active = (size_t)r->c->size, .keys = keys, .sampled = t->a->samples > 0});
-    gpt2_decode(r->model, &r->hooks, t->caches[sample], r->inputs, t->length, t->logits);
+    gpt2_decode(model_gpt2(r->model), &r->hooks, t->caches[sample], r->batch.tokens, t->length,
+                t->logits);
     weights_end(&r->weights);
 }
 
@@ -73,7 +74,7 @@ static void next_logits(text *t, uint64_t drawn)
  * void. Dropping half of a full window at once makes that rare. */
 static void append(text *t, uint16_t token)
 {
-    uint16_t *seen = t->r->inputs;
+    uint16_t *seen = t->r->batch.tokens;
     size_t window = t->r->job->batch.length, kept = window / 2;
     if (t->length == window) {
         memmove(seen, seen + window - kept, kept * sizeof *seen);
@@ -96,7 +97,7 @@ static void take_prompt(text *t)
 {
     size_t length = strlen(t->a->prompt), window = t->r->job->batch.length;
     const char *seen = t->a->prompt + (length > window ? length - window : 0);
-    for (; *seen; seen++) t->r->inputs[t->length++] = (unsigned char)*seen;
+    for (; *seen; seen++) t->r->batch.tokens[t->length++] = (unsigned char)*seen;
 }
 
 static status write_text(trainer *r, const arguments *a)
@@ -142,6 +143,9 @@ static status run(session *s, void *context, const char **rest)
     job j;
     status result = session_read_run(s, &j, path);
     if (result) return result;
+    if (j.model.kind != MODEL_GPT2)
+        return fail(STATUS_INPUT, "%s: a run of a gpt2 expected, whose model alone writes text",
+                    path);
     if (j.model.gpt2.vocab_size > 256)
         return fail(
             STATUS_INPUT,

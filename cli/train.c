@@ -4,7 +4,6 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/agree.h"
-#include "io/tokens.h"
 #include "kernels/kernels.h"
 #include "runtime/plan.h"
 
@@ -31,18 +30,18 @@ static status check_work(const session *s, const job *j)
 /* Validate, print the resolved job, the plan and every warning; train nothing. */
 static status dry_run(const session *s, const job *j, dtype precision)
 {
-    tokens *data = NULL;
-    status result = tokens_open(&data, j->data.train, j->batch.length, j->model.gpt2.vocab_size);
+    dataset *data = NULL;
+    status result = dataset_open(&data, j, DATASET_TRAIN, NULL);
     if (result) return result;
     result = job_write(j, stdout);
     printf("\n");
     if (!result) result = plan_print(stdout, j, (size_t)s->c.size, precision, false);
     char lines[8][STATUS_MESSAGE_SIZE];
-    size_t count = job_warnings(j, tokens_count(data), lines, 8);
+    size_t count = job_warnings(j, dataset_rows(data), lines, 8);
     if (count || *s->placement.warning) printf("\n");
     if (*s->placement.warning) printf("warning: %s\n", s->placement.warning);
     for (size_t i = 0; i < count; i++) printf("warning: %s\n", lines[i]);
-    tokens_close(&data);
+    dataset_close(&data);
     return result;
 }
 

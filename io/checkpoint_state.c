@@ -2,6 +2,7 @@
 #include "io/checkpoint_state.h"
 
 #include "io/file.h"
+#include "io/job_schema.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -97,19 +98,44 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     return result;
 }
 
+static int print_gpt2(char *text, size_t size, const gpt2_config *c)
+{
+    return snprintf(text, size,
+                    "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], "
+                    "\"n_layer\": %zu, \"n_head\": %zu, \"n_embd\": %zu, \"n_positions\": %zu, "
+                    "\"n_ctx\": %zu, \"vocab_size\": %zu, \"activation_function\": \"gelu_new\", "
+                    "\"layer_norm_epsilon\": 1e-05, \"resid_pdrop\": %g, \"embd_pdrop\": %g, "
+                    "\"attn_pdrop\": %g, \"tie_word_embeddings\": true}\n",
+                    c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
+                    c->dropout, c->dropout, c->dropout);
+}
+
+/* The job's keys of the model, which are those of no library. */
+static int print_layers(char *text, size_t size, const job *j)
+{
+    static const char *const keys[] = {"model.inputs",     "model.outputs", "model.hidden",
+                                       "model.activation", "model.loss",    "model.bias",
+                                       "model.dropout"};
+    char value[JOB_TEXT];
+    schema_format(schema_find("model.kind"), j, value, sizeof value);
+    int n = snprintf(text, size, "{\"model_type\": \"%s\"", value);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const schema_row *row = schema_find(keys[i]);
+        if (!schema_applies(row, j)) continue;
+        const char *quote = row->type == KEY_CHOICE ? "\"" : "";
+        schema_format(row, j, value, sizeof value);
+        n += snprintf(text + n, size - (size_t)n, ", \"%s\": %s%s%s", strchr(keys[i], '.') + 1,
+                      quote, value, quote);
+    }
+    return n + snprintf(text + n, size - (size_t)n, "}\n");
+}
+
 static status write_config(const char *directory, const job *j, uint64_t *checksum)
 {
-    char path[PATH_SIZE], text[1024];
-    const gpt2_config *c = &j->model.gpt2;
+    char path[PATH_SIZE], text[2048];
     snprintf(path, sizeof path, "%s/config.json", directory);
-    int n = snprintf(text, sizeof text,
-                     "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], "
-                     "\"n_layer\": %zu, \"n_head\": %zu, \"n_embd\": %zu, \"n_positions\": %zu, "
-                     "\"n_ctx\": %zu, \"vocab_size\": %zu, \"activation_function\": \"gelu_new\", "
-                     "\"layer_norm_epsilon\": 1e-05, \"resid_pdrop\": %g, \"embd_pdrop\": %g, "
-                     "\"attn_pdrop\": %g, \"tie_word_embeddings\": true}\n",
-                     c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
-                     c->dropout, c->dropout, c->dropout);
+    int n = j->model.kind == MODEL_GPT2 ? print_gpt2(text, sizeof text, &j->model.gpt2)
+                                        : print_layers(text, sizeof text, j);
     *checksum = XXH3_64bits(text, (size_t)n);
     return file_write_atomic(path, text, (size_t)n);
 }

@@ -96,8 +96,10 @@ static void set_defaults(job *j)
 {
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
-        const char *text = schema_standard(row, j->optimizer.kind);
-        if (text && strcmp(row->key, "optimizer.kind") != 0) schema_parse(row, j, text);
+        const char *text = schema_standard(row, j);
+        bool is_set =
+            strcmp(row->key, "model.kind") == 0 || strcmp(row->key, "optimizer.kind") == 0;
+        if (text && !is_set) schema_parse(row, j, text);
     }
 }
 
@@ -110,10 +112,23 @@ static void set_preset(job *j)
     j->model.gpt2.n_embd = sizes[j->model.preset][2];
 }
 
+/* Keys that every kind of model has stand where GPT-2 has them. */
+static void finish_model(job *j)
+{
+    if (j->model.kind == MODEL_GPT2) {
+        if (j->batch.length == 0) j->batch.length = j->model.gpt2.block_size;
+        return;
+    }
+    if (j->batch.length == 0) j->batch.length = 1;
+    j->model.mlp.bias = j->model.gpt2.bias;
+    j->model.mlp.dropout = j->model.gpt2.dropout;
+}
+
 static status resolve(const job_source *s, job *j)
 {
     memset(j, 0, sizeof *j);
     status result = check_known(s, j);
+    if (!result) result = set_key(s, j, "model.kind");
     if (!result) result = set_key(s, j, "optimizer.kind");
     if (result) return result;
     set_defaults(j);
@@ -122,8 +137,13 @@ static status resolve(const job_source *s, job *j)
     set_preset(j);
     for (size_t i = 0; !result && i < s->entries->count; i++)
         result = set_entry(s, j, &s->entries->entries[i]);
-    if (j->batch.length == 0) j->batch.length = j->model.gpt2.block_size;
+    finish_model(j);
     return result ? result : job_check(s, j);
+}
+
+model_config job_model(const job *j)
+{
+    return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
 }
 
 status job_read(job *j, const char *path, const char *const *overrides, size_t count)
@@ -142,7 +162,7 @@ status job_resume_check(const job *before, const job *now, const char *run)
     char old[JOB_TEXT], new[JOB_TEXT];
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
-        if (row->may_change || !schema_applies(row, now->optimizer.kind)) continue;
+        if (row->may_change || !schema_applies(row, now)) continue;
         schema_format(row, before, old, sizeof old);
         schema_format(row, now, new, sizeof new);
         if (strcmp(old, new) != 0)
@@ -154,29 +174,46 @@ status job_resume_check(const job *before, const job *now, const char *run)
     return STATUS_OK;
 }
 
-static bool warn_of_ess(const job *j, uint64_t tokens, char line[STATUS_MESSAGE_SIZE])
+/* What the training data consists of, for messages. */
+typedef struct {
+    const char *rows, *a_row;
+    char windows[60];
+    const char *a_window;
+} data_words;
+
+static data_words words_of(const job *j)
 {
-    double ess = j->optimizer.ess, windows = (double)tokens / (double)j->batch.length;
-    if (tokens == 0) return false;
-    if (ess > 100.0 * (double)tokens) {
+    if (j->model.kind != MODEL_GPT2)
+        return (data_words){"examples", "an example", "examples", "an example"};
+    data_words w = {"tokens", "a token", "", "a window"};
+    snprintf(w.windows, sizeof w.windows, "windows of %llu tokens",
+             (unsigned long long)j->batch.length);
+    return w;
+}
+
+static bool warn_of_ess(const job *j, uint64_t rows, char line[STATUS_MESSAGE_SIZE])
+{
+    double ess = j->optimizer.ess, windows = (double)rows / (double)j->batch.length;
+    data_words w = words_of(j);
+    if (rows == 0) return false;
+    if (ess > 100.0 * (double)rows) {
         snprintf(line, STATUS_MESSAGE_SIZE,
-                 "optimizer.ess is %.3g and the training data has %.3g tokens: the posterior is "
+                 "optimizer.ess is %.3g and the training data has %.3g %s: the posterior is "
                  "that of %.2g times as much data, sigma %.2g times smaller than with one "
-                 "observation a token, and samples hardly differ from the mean",
-                 ess, (double)tokens, ess / (double)tokens, sqrt(ess / (double)tokens));
+                 "observation %s, and samples hardly differ from the mean",
+                 ess, (double)rows, w.rows, ess / (double)rows, sqrt(ess / (double)rows), w.a_row);
         return true;
     }
     if (ess >= windows / 100.0) return false;
     snprintf(line, STATUS_MESSAGE_SIZE,
-             "optimizer.ess is %.3g and the training data has %.3g windows of %llu tokens: the "
-             "posterior is tempered, sigma %.2g times larger than with one observation a window, "
-             "and the noise may keep the loss up",
-             ess, windows, (unsigned long long)j->batch.length, sqrt(windows / ess));
+             "optimizer.ess is %.3g and the training data has %.3g %s: the posterior is tempered, "
+             "sigma %.2g times larger than with one observation %s, and the noise may keep the "
+             "loss up",
+             ess, windows, w.windows, sqrt(windows / ess), w.a_window);
     return true;
 }
 
-size_t job_warnings(const job *j, uint64_t tokens, char lines[][STATUS_MESSAGE_SIZE],
-                    size_t capacity)
+size_t job_warnings(const job *j, uint64_t rows, char lines[][STATUS_MESSAGE_SIZE], size_t capacity)
 {
     size_t n = 0;
     if (j->optimizer.kind != OPTIMIZER_IVON) return 0;
@@ -187,7 +224,7 @@ size_t job_warnings(const job *j, uint64_t tokens, char lines[][STATUS_MESSAGE_S
                  "optimizer.hessian_init, and sigma will say little about the data; a smaller "
                  "optimizer.beta2 or more steps let it",
                  moves);
-    if (n < capacity && warn_of_ess(j, tokens, lines[n])) n++;
+    if (n < capacity && warn_of_ess(j, rows, lines[n])) n++;
     if (j->optimizer.hessian == HESSIAN_GRADSQ && n < capacity)
         snprintf(lines[n++], STATUS_MESSAGE_SIZE,
                  "optimizer.hessian gradsq is experimental: lambda times the mean squared gradient "

@@ -4,7 +4,7 @@
 #define VARIO_IO_JOB_H
 
 #include "base/status.h"
-#include "model/gpt2.h"
+#include "model/model.h"
 #include "optimizer/optimizer.h"
 
 #include <stdbool.h>
@@ -23,19 +23,24 @@ typedef struct {
     uint64_t seed;
     char output[JOB_TEXT];
     struct {
-        int kind;            /**< 0: gpt2 */
+        model_kind kind;
         int preset;          /**< 0: none given; then 124m, 355m, 774m, 1558m */
         gpt2_config gpt2;    /**< preset filled in, explicit sizes win over it */
+        mlp_config mlp;      /**< of linear and mlp */
         char init[JOB_TEXT]; /**< "scratch" or a directory with model.safetensors */
     } model;
     struct {
-        char train[JOB_TEXT],
-            valid[JOB_TEXT]; /**< glob patterns; relative to the working directory */
-        int shift;           /**< 1: epoch, 0: none */
+        char train[JOB_TEXT], valid[JOB_TEXT]; /**< globs, relative to the working directory, or
+                                                    data sets of examples */
+        int shift;                             /**< 1: epoch, 0: none */
+        uint64_t seed, features;               /**< of generated examples */
+        double mislabelled;                    /**< share of the training examples */
+        uint64_t leave_out; /**< training example that is never seen, UINT64_MAX: none */
     } data;
     struct {
         uint64_t sequences, length,
-            microbatches; /**< a length of block_size in the file is resolved here */
+            microbatches; /**< a length of block_size in the file is resolved here; sequences
+                               counts examples, which have length 1 */
     } batch;
     uint64_t steps;
     struct {
@@ -77,6 +82,9 @@ typedef struct {
     } log;
 } job;
 
+/** The model of a job. */
+model_config job_model(const job *j);
+
 /** Read, override and validate a job; not collective (rank 0 reads and broadcasts the struct,
  * which is plain data).
  *
@@ -102,11 +110,11 @@ void job_schema_print(FILE *out, bool json);
 status job_resume_check(const job *before, const job *now, const char *run);
 
 /** A job's warnings about optimizer settings (docs/numerics.md): steps (1 - beta2) << 1, an ess far
- * from the number of training tokens or windows, ...
- * @param tokens  in the training data; 0 when unknown
+ * from the number of training tokens or windows, or of examples, ...
+ * @param rows  tokens or examples in the training data; 0 when unknown
  * @return how many were written to lines; each line a NUL-terminated sentence
  */
-size_t job_warnings(const job *j, uint64_t tokens, char lines[][STATUS_MESSAGE_SIZE],
+size_t job_warnings(const job *j, uint64_t rows, char lines[][STATUS_MESSAGE_SIZE],
                     size_t capacity);
 
 #endif

@@ -16,7 +16,7 @@ static status check_required(const job_source *s, const job *j)
 {
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
-        if (row->standard || source_find(s, row->key)) continue;
+        if (row->standard || !schema_applies(row, j) || source_find(s, row->key)) continue;
         if (row->from_preset && j->model.preset) continue;
         return source_refuse(s, NULL, "'%s'%s expected, not found", row->key,
                              row->from_preset ? " (or model.preset)" : "");
@@ -24,18 +24,26 @@ static status check_required(const job_source *s, const job *j)
     return STATUS_OK;
 }
 
-static status check_optimizer(const job_source *s, const job *j)
+/* Refuse an entry that belongs to others: "'KEY' belongs to NAMES, and KINDS is NAME". */
+static status refuse_owners(const job_source *s, const job_entry *e, const char *kinds, int set,
+                            int kind)
 {
-    char owners[100], kind[32];
-    const schema_row *kinds = schema_find("optimizer.kind");
+    char owners[100], name[32];
+    const schema_row *row = schema_find(kinds);
+    schema_choices(row, set, owners, sizeof owners);
+    schema_choice(row, kind, name, sizeof name);
+    return source_refuse(s, e, "'%s' belongs to %s, and %s is %s", e->key, owners, kinds, name);
+}
+
+static status check_owners(const job_source *s, const job *j)
+{
     for (size_t i = 0; i < s->entries->count; i++) {
         const job_entry *e = &s->entries->entries[i];
         const schema_row *row = schema_find(e->key);
-        if (!row || schema_applies(row, j->optimizer.kind)) continue;
-        schema_choices(kinds, row->optimizers, owners, sizeof owners);
-        schema_choice(kinds, (int)j->optimizer.kind, kind, sizeof kind);
-        return source_refuse(s, e, "'%s' belongs to %s, and optimizer.kind is %s", e->key, owners,
-                             kind);
+        if (!row || schema_applies(row, j)) continue;
+        if (row->models && !(row->models & (1 << j->model.kind)))
+            return refuse_owners(s, e, "model.kind", row->models, (int)j->model.kind);
+        return refuse_owners(s, e, "optimizer.kind", row->optimizers, (int)j->optimizer.kind);
     }
     if (j->eval.samples > 0 && j->optimizer.kind != OPTIMIZER_IVON)
         return source_refuse(s, either(s, "eval.samples", "optimizer.kind"),
@@ -49,8 +57,7 @@ static status check_optimizer(const job_source *s, const job *j)
  * nothing, so that --set schedule.kind=constant works on a job with `final: 0`. */
 static status check_schedule_keys(const job_source *s, const job *j)
 {
-    char owners[100], kind[32], given[JOB_TEXT], standard[JOB_TEXT];
-    const schema_row *kinds = schema_find("schedule.kind");
+    char given[JOB_TEXT], standard[JOB_TEXT];
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
         const job_entry *e = source_find(s, row->key);
@@ -60,10 +67,7 @@ static status check_schedule_keys(const job_source *s, const job *j)
         schema_format(row, &plain, standard, sizeof standard);
         schema_format(row, j, given, sizeof given);
         if (strcmp(given, standard) == 0) continue;
-        schema_choices(kinds, row->schedules, owners, sizeof owners);
-        schema_choice(kinds, (int)j->schedule.kind, kind, sizeof kind);
-        return source_refuse(s, e, "'%s' belongs to %s, and schedule.kind is %s", row->key, owners,
-                             kind);
+        return refuse_owners(s, e, "schedule.kind", row->schedules, (int)j->schedule.kind);
     }
     return STATUS_OK;
 }
@@ -102,12 +106,11 @@ static status check_name(const job_source *s, const job *j)
                          source_show(j->name, shown));
 }
 
-static status check_sizes(const job_source *s, const job *j)
+static status check_gpt2(const job_source *s, const job *j)
 {
     const gpt2_config *c = &j->model.gpt2;
-    const job_entry *width = either(s, "model.n_embd", "model.n_head");
     if (c->n_embd % c->n_head)
-        return source_refuse(s, width,
+        return source_refuse(s, either(s, "model.n_embd", "model.n_head"),
                              "'model.n_embd' is %zu, a multiple of model.n_head (%zu) expected",
                              c->n_embd, c->n_head);
     if (j->batch.length > c->block_size)
@@ -115,11 +118,63 @@ static status check_sizes(const job_source *s, const job *j)
                              "'batch.length' is %" PRIu64
                              ", at most model.block_size (%zu) expected",
                              j->batch.length, c->block_size);
+    return STATUS_OK;
+}
+
+static status check_layers(const job_source *s, const job *j)
+{
+    const mlp_config *c = &j->model.mlp;
+    if (j->model.kind == MODEL_MLP && c->hidden_count == 0)
+        return source_refuse(
+            s, source_find(s, "model.hidden"),
+            "'model.hidden' is empty, at least one width expected (a model without "
+            "hidden layers is linear)");
+    if (j->model.kind == MODEL_LINEAR && c->dropout > 0.0)
+        return source_refuse(s, source_find(s, "model.dropout"),
+                             "'model.dropout' is %g, 0 expected: linear has no hidden layers",
+                             c->dropout);
+    if (c->loss == LOSS_CROSS_ENTROPY && c->outputs < 2)
+        return source_refuse(s, source_find(s, "model.outputs"),
+                             "'model.outputs' is %zu, at least 2 classes expected (or model.loss "
+                             "gaussian)",
+                             c->outputs);
+    if (c->loss == LOSS_CROSS_ENTROPY && c->noise_variance != 1.0)
+        return source_refuse(s, source_find(s, "model.noise_variance"),
+                             "'model.noise_variance' belongs to gaussian, and model.loss is "
+                             "cross_entropy");
+    return STATUS_OK;
+}
+
+static status check_examples(const job_source *s, const job *j)
+{
+    if (j->batch.length != 1)
+        return source_refuse(s, source_find(s, "batch.length"),
+                             "'batch.length' is %" PRIu64 ", 1 expected: only gpt2 has sequences",
+                             j->batch.length);
+    if (j->data.mislabelled > 0.0 && j->model.mlp.loss == LOSS_GAUSSIAN)
+        return source_refuse(s, source_find(s, "data.mislabelled"),
+                             "'data.mislabelled' is %g, 0 expected: with model.loss gaussian there "
+                             "are no classes",
+                             j->data.mislabelled);
+    /* At the turn of an epoch the one left out may come twice in a row: a micro-batch keeps one. */
+    if (j->data.leave_out != UINT64_MAX && j->batch.sequences < 3)
+        return source_refuse(s, either(s, "batch.sequences", "data.leave_out"),
+                             "'batch.sequences' is %" PRIu64
+                             ", at least 3 expected with data.leave_out",
+                             j->batch.sequences);
+    return check_layers(s, j);
+}
+
+static status check_sizes(const job_source *s, const job *j)
+{
+    status result = j->model.kind == MODEL_GPT2 ? check_gpt2(s, j) : check_examples(s, j);
+    if (result) return result;
     if (j->batch.sequences * j->batch.length > UINT64_C(1) << 30)
         return source_refuse(s, source_find(s, "batch.sequences"),
-                             "'batch.sequences' is %" PRIu64 ", at most 2^30 tokens a micro-batch "
+                             "'batch.sequences' is %" PRIu64 ", at most 2^30 %s a micro-batch "
                              "expected, and batch.length is %" PRIu64,
-                             j->batch.sequences, j->batch.length);
+                             j->batch.sequences,
+                             j->model.kind == MODEL_GPT2 ? "tokens" : "examples", j->batch.length);
     /* A work item's number is a 32-bit word of the noise's counter. */
     if (j->batch.microbatches * j->optimizer.mc_samples > UINT32_MAX)
         return source_refuse(s, either(s, "batch.microbatches", "optimizer.mc_samples"),
@@ -132,9 +187,9 @@ static status check_sizes(const job_source *s, const job *j)
 
 status job_check(const job_source *s, const job *j)
 {
-    status result = check_required(s, j);
+    status result = check_owners(s, j);
+    if (!result) result = check_required(s, j);
     if (!result) result = check_name(s, j);
-    if (!result) result = check_optimizer(s, j);
     if (!result) result = check_sizes(s, j);
     if (!result) result = check_schedule(s, j);
     return result;

@@ -9,6 +9,8 @@
 #define MOST_64 18446744073709551615.0
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "counts are written as uint64_t");
+_Static_assert((int)JOB_COUNTS == (int)SCHEDULE_MILESTONES && (int)JOB_COUNTS == (int)MLP_HIDDEN,
+               "lists of the same length");
 
 /* A member a line would hide the rows. */
 /* clang-format off */
@@ -20,36 +22,67 @@ const schema_row schema_rows[] = {
     {.key = "output", .type = KEY_TEXT, .offset = AT(output), .standard = "runs",
      .may_change = true, .help = "directory of run directories"},
     {.key = "model.kind", .type = KEY_CHOICE, .offset = AT(model.kind), .standard = "gpt2",
-     .choices = "gpt2", .help = "family of the model"},
+     .choices = "gpt2|linear|mlp", .help = "family of the model"},
     {.key = "model.preset", .type = KEY_CHOICE, .offset = AT(model.preset), .standard = "none",
-     .choices = "none|gpt2-124m|gpt2-355m|gpt2-774m|gpt2-1558m",
+     .choices = "none|gpt2-124m|gpt2-355m|gpt2-774m|gpt2-1558m", .models = OF_GPT2,
      .help = "n_layer, n_head and n_embd by name; those given beside it win"},
     {.key = "model.n_layer", .type = KEY_COUNT, .offset = AT(model.gpt2.n_layer), .least = 1,
-     .most = 1000, .from_preset = true, .help = "blocks"},
+     .most = 1000, .from_preset = true, .models = OF_GPT2, .help = "blocks"},
     {.key = "model.n_head", .type = KEY_COUNT, .offset = AT(model.gpt2.n_head), .least = 1,
-     .most = 1000, .from_preset = true, .help = "attention heads; divides n_embd"},
+     .most = 1000, .from_preset = true, .models = OF_GPT2, .help = "attention heads; divides n_embd"},
     {.key = "model.n_embd", .type = KEY_COUNT, .offset = AT(model.gpt2.n_embd), .least = 1,
-     .most = 65536, .from_preset = true, .help = "width"},
+     .most = 65536, .from_preset = true, .models = OF_GPT2, .help = "width"},
     {.key = "model.block_size", .type = KEY_COUNT, .offset = AT(model.gpt2.block_size),
-     .standard = "1024", .least = 1, .most = 1048576, .help = "longest sequence, in tokens"},
+     .standard = "1024", .least = 1, .most = 1048576, .models = OF_GPT2,
+     .help = "longest sequence, in tokens"},
     {.key = "model.vocab_size", .type = KEY_COUNT, .offset = AT(model.gpt2.vocab_size),
-     .standard = "50304", .least = 2, .most = 65536, .help = "tokens in the vocabulary"},
+     .standard = "50304", .least = 2, .most = 65536, .models = OF_GPT2,
+     .help = "tokens in the vocabulary"},
+    {.key = "model.inputs", .type = KEY_COUNT, .offset = AT(model.mlp.inputs), .least = 1,
+     .most = 1048576, .models = OF_EXAMPLES, .help = "features of an example"},
+    {.key = "model.outputs", .type = KEY_COUNT, .offset = AT(model.mlp.outputs), .least = 1,
+     .most = 65536, .models = OF_EXAMPLES, .help = "classes, or values of an example"},
+    {.key = "model.hidden", .type = KEY_COUNTS, .offset = AT(model.mlp.hidden),
+     .count_offset = AT(model.mlp.hidden_count), .least = 1, .most = 65536, .models = OF_MLP,
+     .help = "widths of the hidden layers"},
+    {.key = "model.activation", .type = KEY_CHOICE, .offset = AT(model.mlp.activation),
+     .standard = "tanh", .choices = "tanh|relu|gelu", .models = OF_MLP,
+     .help = "of the hidden layers"},
+    {.key = "model.loss", .type = KEY_CHOICE, .offset = AT(model.mlp.loss),
+     .standard = "cross_entropy", .choices = "cross_entropy|gaussian", .models = OF_EXAMPLES,
+     .help = "of classes, or of values"},
+    {.key = "model.noise_variance", .type = KEY_NUMBER, .offset = AT(model.mlp.noise_variance),
+     .standard = "1", .least = 1e-30, .most = 1e30, .models = OF_EXAMPLES,
+     .help = "of the Gaussian loss: variance of a value around the output"},
     {.key = "model.bias", .type = KEY_BOOL, .offset = AT(model.gpt2.bias), .standard = "false",
-     .help = "biases in linear layers and norms"},
+     .standard_examples = "true", .help = "biases in linear layers and norms"},
     {.key = "model.dropout", .type = KEY_NUMBER, .offset = AT(model.gpt2.dropout), .standard = "0",
      .most = 1, .ends = ENDS_OPEN_MOST, .help = "probability of dropping, in training"},
     {.key = "model.init", .type = KEY_TEXT, .offset = AT(model.init), .standard = "scratch",
      .help = "scratch, or a directory with model.safetensors"},
     {.key = "data.train", .type = KEY_TEXT, .offset = AT(data.train),
-     .help = "glob of training token files"},
+     .help = "glob of training token files, or a set of examples"},
     {.key = "data.valid", .type = KEY_TEXT, .offset = AT(data.valid),
-     .help = "glob of validation token files"},
+     .help = "glob of validation token files, or a set of examples"},
     {.key = "data.shift", .type = KEY_CHOICE, .offset = AT(data.shift), .standard = "epoch",
-     .choices = "none|epoch", .help = "whether windows begin elsewhere in every epoch"},
+     .choices = "none|epoch", .models = OF_GPT2,
+     .help = "whether windows begin elsewhere in every epoch"},
+    {.key = "data.seed", .type = KEY_COUNT, .offset = AT(data.seed), .standard = "1",
+     .most = MOST_64, .models = OF_EXAMPLES, .help = "key of generated examples and wrong classes"},
+    {.key = "data.features", .type = KEY_COUNT, .offset = AT(data.features), .standard = "0",
+     .most = 65536, .models = OF_EXAMPLES,
+     .help = "of curve: bumps of x that the model sees; 0: x itself"},
+    {.key = "data.mislabelled", .type = KEY_NUMBER, .offset = AT(data.mislabelled),
+     .standard = "0", .most = 1, .ends = ENDS_OPEN_MOST, .models = OF_EXAMPLES,
+     .help = "share of the training examples that get a wrong class"},
+    {.key = "data.leave_out", .type = KEY_COUNT, .offset = AT(data.leave_out), .standard = "none",
+     .most = MOST_32, .word = "none", .word_value = UINT64_MAX, .models = OF_EXAMPLES,
+     .help = "training example, counted from 0, that training never sees"},
     {.key = "batch.sequences", .type = KEY_COUNT, .offset = AT(batch.sequences), .standard = "8",
-     .least = 1, .most = MOST_32, .help = "sequences of a micro-batch"},
+     .least = 1, .most = MOST_32, .help = "sequences, or examples, of a micro-batch"},
     {.key = "batch.length", .type = KEY_COUNT, .offset = AT(batch.length), .standard = "block_size",
-     .least = 1, .most = 1048576, .word = "block_size", .help = "tokens of a sequence"},
+     .standard_examples = "1", .least = 1, .most = 1048576, .word = "block_size",
+     .help = "tokens of a sequence"},
     {.key = "batch.microbatches", .type = KEY_COUNT, .offset = AT(batch.microbatches),
      .standard = "1", .least = 1, .most = MOST_32,
      .help = "micro-batches of a step, over all ranks"},
@@ -109,7 +142,8 @@ const schema_row schema_rows[] = {
      .most = 1e30, .ends = ENDS_OPEN_LEAST, .schedules = FOR_STEPS,
      .help = "what every milestone multiplies the learning rate by"},
     {.key = "schedule.milestones", .type = KEY_COUNTS, .offset = AT(schedule.milestones),
-     .standard = "[]", .least = 1, .most = MOST_32, .schedules = FOR_STEPS,
+     .count_offset = AT(schedule.milestone_count), .standard = "[]", .least = 1, .most = MOST_32,
+     .rising = true, .schedules = FOR_STEPS,
      .help = "rising steps at which the factor applies"},
     {.key = "clip.norm", .type = KEY_NUMBER, .offset = AT(clip.norm), .standard = ".inf",
      .least = 0, .most = INFINITY, .ends = ENDS_OPEN_LEAST,
@@ -130,7 +164,7 @@ const schema_row schema_rows[] = {
     {.key = "precision", .type = KEY_CHOICE, .offset = AT(precision), .standard = "fp32",
      .choices = "fp32|bf16", .help = "type of matrix products; sums and state are fp32"},
     {.key = "recompute", .type = KEY_CHOICE, .offset = AT(recompute), .standard = "none",
-     .choices = "none|block", .may_change = true,
+     .choices = "none|block", .may_change = true, .models = OF_GPT2,
      .help = "block: keep only the blocks' inputs and compute the rest again"},
     {.key = "eval.every", .type = KEY_COUNT, .offset = AT(eval.every), .standard = "0",
      .most = MOST_32, .may_change = true, .help = "steps between evaluations; 0: only at the end"},
@@ -234,13 +268,16 @@ const char *schema_nearest(const char *key)
     return nearest;
 }
 
-bool schema_applies(const schema_row *row, optimizer_kind kind)
+bool schema_applies(const schema_row *row, const job *j)
 {
-    return !row->optimizers || row->optimizers & (1 << kind);
+    return (!row->models || row->models & (1 << j->model.kind)) &&
+           (!row->optimizers || row->optimizers & (1 << j->optimizer.kind));
 }
 
-const char *schema_standard(const schema_row *row, optimizer_kind kind)
+const char *schema_standard(const schema_row *row, const job *j)
 {
+    optimizer_kind kind = j->optimizer.kind;
+    if (j->model.kind != MODEL_GPT2 && row->standard_examples) return row->standard_examples;
     if (kind == OPTIMIZER_ADAMW && row->standard_adamw) return row->standard_adamw;
     if (kind == OPTIMIZER_SGD && row->standard_sgd) return row->standard_sgd;
     return row->standard;

@@ -10,8 +10,12 @@ typedef enum { KEY_TEXT, KEY_COUNT, KEY_NUMBER, KEY_BOOL, KEY_CHOICE, KEY_COUNTS
 /** Which ends of a range do not belong to it. */
 typedef enum { ENDS_CLOSED, ENDS_OPEN_LEAST, ENDS_OPEN_MOST, ENDS_OPEN } range_ends;
 
-/** Sets of optimizers and of schedules. */
+/** Sets of kinds of model, of optimizers and of schedules. */
 enum {
+    OF_GPT2 = 1 << MODEL_GPT2,
+    OF_LINEAR = 1 << MODEL_LINEAR,
+    OF_MLP = 1 << MODEL_MLP,
+    OF_EXAMPLES = OF_LINEAR | OF_MLP,
     FOR_IVON = 1 << OPTIMIZER_IVON,
     FOR_ADAMW = 1 << OPTIMIZER_ADAMW,
     FOR_SGD = 1 << OPTIMIZER_SGD,
@@ -28,12 +32,17 @@ typedef struct {
     size_t offset;                             /**< in job */
     const char *standard;                      /**< default as text, NULL: required */
     const char *standard_adamw, *standard_sgd; /**< where they differ, else NULL */
+    const char *standard_examples;             /**< where linear and mlp differ, else NULL */
     double least, most;                        /**< of numbers and counts */
     range_ends ends;
     const char *choices; /**< "a|b|c", in the order of their values */
-    const char *word;    /**< of a count: the word that means 0 */
+    const char *word;    /**< of a count: the word that means word_value */
+    uint64_t word_value;
+    size_t count_offset; /**< of a list: where its length stands in job */
+    bool rising;         /**< of a list */
     bool from_preset;    /**< model.preset gives it */
     bool may_change;     /**< on resume */
+    int models;          /**< kinds of model that it belongs to, 0: all */
     int optimizers;      /**< those that it belongs to, 0: all */
     int schedules;       /**< those that read it, 0: all */
     const char *help;    /**< with the unit */
@@ -41,6 +50,8 @@ typedef struct {
 
 extern const schema_row schema_rows[];
 extern const size_t schema_count;
+
+enum { JOB_COUNTS = 16 /**< of a list, at most */ };
 
 enum { SCHEMA_TEXT = 300 /**< room for what schema_describe says */ };
 
@@ -56,11 +67,11 @@ const char *schema_section_key(const char *section);
  * known section where that is nearer. Valid until the next call. */
 const char *schema_nearest(const char *key);
 
-/** Whether a key means anything to an optimizer. */
-bool schema_applies(const schema_row *row, optimizer_kind kind);
+/** Whether a key means anything to a job's model and optimizer. */
+bool schema_applies(const schema_row *row, const job *j);
 
-/** The default of a row for an optimizer; NULL: required. */
-const char *schema_standard(const schema_row *row, optimizer_kind kind);
+/** The default of a row for a job's model and optimizer; NULL: required. */
+const char *schema_standard(const schema_row *row, const job *j);
 
 /** The name of a choice's value. */
 void schema_choice(const schema_row *row, int value, char *text, size_t size);

@@ -58,6 +58,7 @@ static void describe_range(const schema_row *row, const char *what, char *text, 
 
 void schema_describe(const schema_row *row, char *text, size_t size)
 {
+    char most[32];
     switch (row->type) {
     case KEY_TEXT:
         snprintf(text, size, "a text of 1 to %d bytes without control characters", JOB_TEXT - 1);
@@ -69,8 +70,9 @@ void schema_describe(const schema_row *row, char *text, size_t size)
         snprintf(text, size, "%s%s", strchr(row->choices, '|') ? "one of " : "", row->choices);
         break;
     case KEY_COUNTS:
-        snprintf(text, size, "a list of at most %d rising whole numbers above 0, [a, b]",
-                 SCHEDULE_MILESTONES);
+        snprintf(text, size,
+                 "a list of at most %d %swhole numbers of at least 1 and at most %s, [a, b]",
+                 JOB_COUNTS, row->rising ? "rising " : "", bound(row->most, most));
         break;
     }
 }
@@ -125,7 +127,7 @@ static bool in_range(const schema_row *row, double value)
 static bool parse_count(const schema_row *row, const char *text, uint64_t *value)
 {
     if (row->word && strcmp(text, row->word) == 0) {
-        *value = 0;
+        *value = row->word_value;
         return true;
     }
     if (!*text || strspn(text, "0123456789") != strlen(text)) return false;
@@ -174,10 +176,10 @@ static bool parse_bool(const schema_row *row, const char *text, bool *value)
     return true;
 }
 
-/* "[1, 2]" or "1,2", into the schedule's milestones: the only list there is. */
+/* "[1, 2]" or "1,2". */
 static bool parse_counts(const schema_row *row, job *j, const char *text)
 {
-    uint64_t values[SCHEDULE_MILESTONES] = {0};
+    uint64_t values[JOB_COUNTS] = {0};
     size_t count = 0, n = strlen(text);
     if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
         text++;
@@ -187,18 +189,18 @@ static bool parse_counts(const schema_row *row, job *j, const char *text)
         char word[32];
         at += strspn(text + at, " ");
         size_t length = strspn(text + at, "0123456789");
-        if (count == SCHEDULE_MILESTONES || length >= sizeof word) return false;
+        if (count == JOB_COUNTS || length >= sizeof word) return false;
         memcpy(word, text + at, length);
         word[length] = '\0';
         if (!parse_count(row, word, &values[count])) return false;
-        if (count > 0 && values[count] <= values[count - 1]) return false;
+        if (row->rising && count > 0 && values[count] <= values[count - 1]) return false;
         count++;
         at += length;
         if (at < n && text[at++] != ',') return false;
         if (at == n && text[n - 1] == ',') return false;
     }
-    memcpy(j->schedule.milestones, values, sizeof values);
-    j->schedule.milestone_count = count;
+    memcpy((char *)j + row->offset, values, sizeof values);
+    memcpy((char *)j + row->count_offset, &count, sizeof count);
     return true;
 }
 
@@ -235,18 +237,20 @@ static void format_number(double value, char *text, size_t size)
     snprintf(text, size, "%.*s%s%s", (int)mantissa, plain, bare ? ".0" : "", plain + mantissa);
 }
 
-static void format_counts(const job *j, char *text, size_t size)
+static void format_counts(const schema_row *row, const job *j, char *text, size_t size)
 {
-    size_t n = (size_t)snprintf(text, size, "[");
-    for (size_t i = 0; i < j->schedule.milestone_count && n < size; i++)
-        n += (size_t)snprintf(text + n, size - n, "%s%" PRIu64, i ? ", " : "",
-                              j->schedule.milestones[i]);
+    uint64_t values[JOB_COUNTS];
+    size_t count, n = (size_t)snprintf(text, size, "[");
+    memcpy(values, (const char *)j + row->offset, sizeof values);
+    memcpy(&count, (const char *)j + row->count_offset, sizeof count);
+    for (size_t i = 0; i < count && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%" PRIu64, i ? ", " : "", values[i]);
     if (n < size) snprintf(text + n, size - n, "]");
 }
 
 static void format_count(const schema_row *row, uint64_t value, char *text, size_t size)
 {
-    if (row->word && value == 0)
+    if (row->word && value == row->word_value)
         snprintf(text, size, "%s", row->word);
     else
         snprintf(text, size, "%" PRIu64, value);
@@ -261,6 +265,6 @@ void schema_format(const schema_row *row, const job *j, char *text, size_t size)
     case KEY_NUMBER: format_number(*(const double *)field, text, size); break;
     case KEY_BOOL: snprintf(text, size, "%s", *(const bool *)field ? "true" : "false"); break;
     case KEY_CHOICE: schema_choice(row, *(const int *)field, text, size); break;
-    case KEY_COUNTS: format_counts(j, text, size); break;
+    case KEY_COUNTS: format_counts(row, j, text, size); break;
     }
 }

@@ -22,8 +22,7 @@ static void write_value(FILE *out, const schema_row *row, const char *text)
 
 static bool is_written(const schema_row *row, const job *j)
 {
-    return schema_applies(row, j->optimizer.kind) &&
-           (!row->schedules || row->schedules & (1 << j->schedule.kind));
+    return schema_applies(row, j) && (!row->schedules || row->schedules & (1 << j->schedule.kind));
 }
 
 status job_write(const job *j, FILE *out)
@@ -54,26 +53,29 @@ static const char *shown_standard(const schema_row *row)
     return row->standard ? row->standard : row->from_preset ? "preset" : "required";
 }
 
-/* The names in a set of optimizers or schedules, as in "ivon, adamw". */
+/* The names in a set of models, optimizers or schedules, as in "ivon, adamw". */
 static bool owners(const schema_row *row, char *text, size_t size)
 {
-    if (row->optimizers)
+    if (row->models)
+        schema_choices(schema_find("model.kind"), row->models, text, size);
+    else if (row->optimizers)
         schema_choices(schema_find("optimizer.kind"), row->optimizers, text, size);
     else if (row->schedules)
         schema_choices(schema_find("schedule.kind"), row->schedules, text, size);
-    return row->optimizers || row->schedules;
+    return row->models || row->optimizers || row->schedules;
 }
 
 static void print_line(FILE *out, const schema_row *row)
 {
     char range[80], of[100];
     schema_range(row, range, sizeof range);
-    fprintf(out, "%-25s %-6s %-10s %-14s %-6s ", row->key, types[row->type], shown_standard(row),
+    fprintf(out, "%-25s %-6s %-13s %-14s %-6s ", row->key, types[row->type], shown_standard(row),
             range, row->may_change ? "yes" : "no");
     if (owners(row, of, sizeof of)) fprintf(out, "(%s) ", of);
     fputs(row->help, out);
     if (row->standard_adamw) fprintf(out, "; adamw: %s", row->standard_adamw);
     if (row->standard_sgd) fprintf(out, "; sgd: %s", row->standard_sgd);
+    if (row->standard_examples) fprintf(out, "; linear, mlp: %s", row->standard_examples);
     if (row->type == KEY_CHOICE) fprintf(out, " [%s]", row->choices);
     fputc('\n', out);
 }
@@ -116,9 +118,11 @@ static void print_object(FILE *out, const schema_row *row, bool last)
     print_string(out, "default", row->standard);
     if (row->standard_adamw) print_string(out, "default_adamw", row->standard_adamw);
     if (row->standard_sgd) print_string(out, "default_sgd", row->standard_sgd);
+    if (row->standard_examples) print_string(out, "default_examples", row->standard_examples);
     fprintf(out, ", \"required\": %s", row->standard || row->from_preset ? "false" : "true");
     print_string(out, "range", *range ? range : NULL);
     if (row->choices) print_names(out, "choices", row, choices_set(row));
+    if (row->models) print_names(out, "models", schema_find("model.kind"), row->models);
     if (row->optimizers)
         print_names(out, "optimizers", schema_find("optimizer.kind"), row->optimizers);
     if (row->schedules) print_names(out, "schedules", schema_find("schedule.kind"), row->schedules);
@@ -131,7 +135,7 @@ void job_schema_print(FILE *out, bool json)
     if (json)
         fprintf(out, "[\n");
     else
-        fprintf(out, "%-25s %-6s %-10s %-14s %-6s %s\n", "key", "type", "default", "range",
+        fprintf(out, "%-25s %-6s %-13s %-14s %-6s %s\n", "key", "type", "default", "range",
                 "resume", "meaning");
     for (size_t i = 0; i < schema_count; i++) {
         if (json)

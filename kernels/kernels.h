@@ -82,6 +82,12 @@ void gelu_forward(void *out, const void *in, dtype type, size_t count);
 /** din = dout * gelu'(in); din may be dout. */
 void gelu_backward(void *din, const void *dout, const void *in, dtype type, size_t count);
 
+/** The other activations, fp32; in place if wanted. */
+void tanh_forward(float *out, const float *in, size_t count);
+void tanh_backward(float *din, const float *dout, const float *in, size_t count);
+void relu_forward(float *out, const float *in, size_t count);
+void relu_backward(float *din, const float *dout, const float *in, size_t count); /**< 0 at 0 */
+
 /** dbias[C] = column sums of act dout(N, C). */
 void bias_backward(float *dbias, const void *dout, dtype type, float *work, size_t N, size_t C);
 size_t bias_work_floats(size_t C);
@@ -128,5 +134,11 @@ void dropout_apply(float *values, size_t count, double dropout, noise_key key, u
  * the logits are used up. */
 void cross_entropy(float *losses, void *dlogits, size_t ldd, dtype type, float *logits, size_t ldv,
                    const uint16_t *targets, size_t N, size_t V, double scale);
+
+/** Gaussian loss of rows of values(N, O) with the same variance everywhere: losses[N] = sum over
+ * the row of (value - target)^2 / (2 variance) + ln(2 pi variance) / 2. When dvalues(N, O) is not
+ * NULL it gets (value - target) / variance * scale in `type`. */
+void gaussian(float *losses, void *dvalues, dtype type, const float *values, const float *targets,
+              size_t N, size_t O, double variance, double scale);
 
 #endif

@@ -104,6 +104,26 @@ void reference_gelu_backward(double *din, const double *dout, const double *in, 
 }
 
 /* q of position i and k, v of position j lie in rows i and j of qkv. */
+void reference_tanh_forward(double *out, const double *in, size_t count)
+{
+    for (size_t i = 0; i < count; i++) out[i] = tanh(in[i]);
+}
+
+void reference_tanh_backward(double *din, const double *dout, const double *in, size_t count)
+{
+    for (size_t i = 0; i < count; i++) din[i] = dout[i] / (cosh(in[i]) * cosh(in[i]));
+}
+
+void reference_relu_forward(double *out, const double *in, size_t count)
+{
+    for (size_t i = 0; i < count; i++) out[i] = fmax(in[i], 0.0);
+}
+
+void reference_relu_backward(double *din, const double *dout, const double *in, size_t count)
+{
+    for (size_t i = 0; i < count; i++) din[i] = in[i] > 0.0 ? dout[i] : 0.0;
+}
+
 void reference_attention_forward(double *out, double *lse, const double *qkv, size_t B, size_t T,
                                  size_t C, size_t NH)
 {
@@ -185,5 +205,18 @@ void reference_cross_entropy(double *losses, double *dlogits, const double *logi
         losses[n] = lse - row[targets[n]];
         for (size_t v = 0; dlogits && v < V; v++)
             dlogits[n * V + v] = scale * (exp(row[v] - lse) - (v == targets[n] ? 1.0 : 0.0));
+    }
+}
+
+void reference_gaussian(double *losses, double *dvalues, const double *values,
+                        const double *targets, size_t N, size_t O, double variance, double scale)
+{
+    for (size_t n = 0; n < N; n++) {
+        losses[n] = 0.0;
+        for (size_t i = n * O; i < (n + 1) * O; i++) {
+            double z = (values[i] - targets[i]) / sqrt(variance);
+            losses[n] += 0.5 * z * z + 0.5 * log(2.0 * 3.14159265358979323846 * variance);
+            if (dvalues) dvalues[i] = scale * z / sqrt(variance);
+        }
     }
 }

@@ -24,6 +24,10 @@ void reference_layernorm_backward(double *din, double *dgain, double *dbias, con
                                   const double *rstd, size_t N, size_t C);
 void reference_gelu_forward(double *out, const double *in, size_t count);
 void reference_gelu_backward(double *din, const double *dout, const double *in, size_t count);
+void reference_tanh_forward(double *out, const double *in, size_t count);
+void reference_tanh_backward(double *din, const double *dout, const double *in, size_t count);
+void reference_relu_forward(double *out, const double *in, size_t count);
+void reference_relu_backward(double *din, const double *dout, const double *in, size_t count);
 void reference_attention_forward(double *out, double *lse, const double *qkv, size_t B, size_t T,
                                  size_t C, size_t NH);
 void reference_attention_backward(double *dqkv, const double *dout, const double *qkv,
@@ -31,5 +35,7 @@ void reference_attention_backward(double *dqkv, const double *dout, const double
                                   size_t C, size_t NH);
 void reference_cross_entropy(double *losses, double *dlogits, const double *logits,
                              const uint16_t *targets, size_t N, size_t V, double scale);
+void reference_gaussian(double *losses, double *dvalues, const double *values,
+                        const double *targets, size_t N, size_t O, double variance, double scale);
 
 #endif

@@ -5,7 +5,6 @@
 #include "model/gpt2_internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     LOGITS_BYTES = 64 << 20, /* of one chunk, about */
@@ -53,11 +52,6 @@ size_t gpt2_rows(const gpt2 *g)
     return g->shape.sequences * g->shape.length;
 }
 
-void gpt2_poll(const model_hooks *hooks)
-{
-    if (hooks->poll) hooks->poll(hooks->context);
-}
-
 uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site)
 {
     uint64_t stream = (uint64_t)gpt2_rows(g) * g->config.n_embd;
@@ -71,22 +65,6 @@ uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site)
     return start + attention + stream;
 }
 
-typedef void *take_function(arena *a, size_t rows, size_t row_bytes);
-
-static void *take_bytes(arena *a, size_t rows, size_t row_bytes)
-{
-    return arena_take(a, rows * row_bytes);
-}
-
-/* Only add up; a sum that overflows stays SIZE_MAX, which no arena can be opened with. */
-static void *count_bytes(arena *a, size_t rows, size_t row_bytes)
-{
-    size_t bytes;
-    bool fits = memory_product(&bytes, rows, row_bytes) && memory_round(bytes) >= bytes;
-    if (!fits || __builtin_add_overflow(a->used, memory_round(bytes), &a->used)) a->used = SIZE_MAX;
-    return NULL;
-}
-
 static size_t largest(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -97,7 +75,7 @@ static size_t act_bytes(const gpt2 *g)
     return g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
 }
 
-static void place_block(gpt2 *g, block_saved *s, take_function *take)
+static void place_block(gpt2 *g, block_saved *s, arena_rows *take)
 {
     arena *a = &g->arena;
     size_t N = gpt2_rows(g), C = g->config.n_embd, act = act_bytes(g);
@@ -113,7 +91,7 @@ static void place_block(gpt2 *g, block_saved *s, take_function *take)
     if (g->shape.training) s->mid = take(a, N, C * sizeof(float));
 }
 
-static void place_blocks(gpt2 *g, take_function *take)
+static void place_blocks(gpt2 *g, arena_rows *take)
 {
     bool all = g->shape.training && g->shape.recompute == RECOMPUTE_NONE;
     for (size_t l = 0; l < g->config.n_layer; l++) {
@@ -130,7 +108,7 @@ static void place_blocks(gpt2 *g, take_function *take)
     }
 }
 
-static void place_backward(gpt2 *g, take_function *take)
+static void place_backward(gpt2 *g, arena_rows *take)
 {
     arena *a = &g->arena;
     size_t N = gpt2_rows(g), C = g->config.n_embd, act = act_bytes(g);
@@ -153,8 +131,8 @@ static size_t chunk_rows(const gpt2 *g)
     return rows < N ? rows : N;
 }
 
-/* Hand out all buffers; with count_bytes only adds up what they take. */
-static void place(gpt2 *g, take_function *take)
+/* Hand out all buffers; with arena_count_rows only adds up what they take. */
+static void place(gpt2 *g, arena_rows *take)
 {
     arena *a = &g->arena;
     size_t N = gpt2_rows(g), C = g->config.n_embd;
@@ -175,19 +153,19 @@ static void place(gpt2 *g, take_function *take)
     if (g->shape.training) place_backward(g, take);
 }
 
-size_t gpt2_activation_bytes(const gpt2_config *config, const gpt2_shape *shape)
+size_t gpt2_activation_bytes(const gpt2_config *config, const model_shape *shape)
 {
     gpt2 g = {.config = *config, .shape = *shape};
     size_t rows;
     if (!memory_product(&rows, shape->sequences, shape->length)) return SIZE_MAX;
     g.blocks = calloc(config->n_layer, sizeof *g.blocks);
     if (!g.blocks) return SIZE_MAX;
-    place(&g, count_bytes);
+    place(&g, arena_count_rows);
     free(g.blocks);
     return g.arena.used;
 }
 
-status gpt2_open(gpt2 **model, const gpt2_config *config, const gpt2_shape *shape)
+status gpt2_open(gpt2 **model, const gpt2_config *config, const model_shape *shape)
 {
     *model = NULL;
     gpt2 *g = calloc(1, sizeof *g);
@@ -204,7 +182,7 @@ status gpt2_open(gpt2 **model, const gpt2_config *config, const gpt2_shape *shap
         gpt2_close(&g);
         return result;
     }
-    place(g, take_bytes);
+    place(g, arena_take_rows);
     *model = g;
     return STATUS_OK;
 }
@@ -250,13 +228,6 @@ end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *toke
     return (end_weights){first, last};
 }
 
-/* A whole micro-batch. */
-static forward_pass whole(const gpt2 *g, double drop, noise_key key)
-{
-    return (forward_pass){
-        .sequences = g->shape.sequences, .length = g->shape.length, .drop = drop, .key = key};
-}
-
 const void *gpt2_act_row(const gpt2 *g, const void *values, size_t row, size_t columns)
 {
     return (const char *)values + row * columns * act_bytes(g);
@@ -283,14 +254,14 @@ static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t at, size_t r
     dtype type = g->shape.precision;
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
     output(g, at, rows);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
     cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
                   1.0 / (double)N);
     gemm_packed(rows, C, V, g->d_logits, V, g->wte_final, g->d_norm + at * C, C, type, DTYPE_F32);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
     weight_gradient(d_wte, g->d_logits, gpt2_act_row(g, g->final, at, C), type, g->work, rows, V, C,
                     at > 0);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
 }
 
 static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
@@ -329,22 +300,21 @@ static void blocks_backward(gpt2 *g, const model_hooks *hooks, const forward_pas
     }
 }
 
-double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
-                     const uint16_t *targets, noise_key key)
+double gpt2_backward(gpt2 *model, const model_hooks *hooks, const batch *b, noise_key key)
 {
     gpt2 *g = model;
     size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
     double drop = g->config.dropout;
-    forward_pass pass = whole(g, drop, key);
-    end_weights ends = gpt2_forward(g, hooks, tokens, &pass);
+    forward_pass pass = {.sequences = B, .length = T, .drop = drop, .key = key};
+    end_weights ends = gpt2_forward(g, hooks, b->tokens, &pass);
     float *d_first = hooks->gradients(hooks->context, 0);
     float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
-    output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), targets);
+    output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), b->targets);
     final_backward(g, hooks, ends.last, d_last);
     blocks_backward(g, hooks, &pass);
     dropout_apply(g->d_residual, N * C, drop, key, 0);
     embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,
-                       tokens, B, T, C, g->config.vocab_size, g->config.block_size);
+                       b->tokens, B, T, C, g->config.vocab_size, g->config.block_size);
     hooks->gradients_done(hooks->context, 0);
     hooks->release(hooks->context, 0);
     double sum = 0.0;
@@ -358,19 +328,21 @@ void gpt2_release_ends(const gpt2 *g, const model_hooks *hooks)
     hooks->release(hooks->context, 0);
 }
 
-void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
-                 const uint16_t *targets, float *losses)
+void gpt2_predict(gpt2 *model, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
+                  model_visit *visit, void *context)
 {
     gpt2 *g = model;
-    size_t N = gpt2_rows(g), V = g->config.vocab_size;
-    forward_pass pass = whole(g, 0.0, (noise_key){0});
-    pack_output(g, gpt2_forward(g, hooks, tokens, &pass).first);
+    size_t N = b->sequences * g->shape.length;
+    forward_pass pass = {.sequences = b->sequences,
+                         .length = g->shape.length,
+                         .drop = drop ? g->config.dropout : 0.0,
+                         .key = key};
+    pack_output(g, gpt2_forward(g, hooks, b->tokens, &pass).first);
     for (size_t at = 0; at < N; at += g->chunk) {
         size_t rows = N - at < g->chunk ? N - at : g->chunk;
         output(g, at, rows);
-        cross_entropy(losses + at, NULL, 0, g->shape.precision, g->logits, V, targets + at, rows, V,
-                      1.0);
-        gpt2_poll(hooks);
+        visit(context, at, rows, g->logits);
+        hooks_poll(hooks);
     }
     gpt2_release_ends(g, hooks);
 }

@@ -1,15 +1,11 @@
-/** GPT-2: parameter order, forward and backward. The model never sees ranks: it asks for a unit's
- * weights when it needs them and hands over a unit's gradient when that is whole. */
+/** GPT-2: parameter order, forward and backward. */
 #ifndef VARIO_MODEL_GPT2_H
 #define VARIO_MODEL_GPT2_H
 
 #include "base/memory.h"
 #include "base/parameters.h"
 #include "kernels/noise.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "model/hooks.h"
 
 typedef struct {
     size_t n_layer, n_head, n_embd, block_size, vocab_size;
@@ -20,57 +16,28 @@ typedef struct {
 /** Units: 0 is the embeddings (wte, wpe), 1 + l is block l, 1 + n_layer is the final norm. */
 status gpt2_parameters(parameters *p, const gpt2_config *config);
 
-/** Where weights come from and gradients go. The buffers have the layouts that gpt2_open was given:
- * weights in layout_open(precision), gradients in layout_open(DTYPE_F32).
- *
- * Order of calls in a forward pass: weights(0), weights(1) release(1), ..., weights(L)
- * release(L), weights(L + 1). In a backward pass, after that: gradients_done(L + 1),
- * release(L + 1), then for l = L ... 1: weights(l), gradients(l), gradients_done(l), release(l),
- * then gradients_done(0), release(0). gradients(0) and gradients(L + 1) are asked for before
- * weights(L). Passes without a backward release L + 1 and 0 at the end. A pointer from weights
- * stays valid until its release; one from gradients until gradients_done.
- */
-typedef struct {
-    void *context;
-    const void *(*weights)(void *context, size_t unit);
-    void (*release)(void *context, size_t unit);
-    float *(*gradients)(void *context, size_t unit); /**< contents undefined: written, not added */
-    void (*gradients_done)(void *context, size_t unit);
-    void (*poll)(void *context); /**< called where kernels end; may be NULL */
-} model_hooks;
-
-typedef enum { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute_kind;
-
-typedef struct {
-    size_t sequences, length; /**< of a micro-batch */
-    dtype precision;
-    recompute_kind recompute;
-    bool training; /**< false: forward only, no memory for a backward pass */
-} gpt2_shape;
-
 typedef struct gpt2 gpt2;
 
 /** Bytes of activations that gpt2_open will allocate, to the byte; SIZE_MAX when no size_t holds
  * them. */
-size_t gpt2_activation_bytes(const gpt2_config *config, const gpt2_shape *shape);
+size_t gpt2_activation_bytes(const gpt2_config *config, const model_shape *shape);
 
 /** Allocate; not collective. @return STATUS_OK or STATUS_NOMEM (*model is then NULL). */
-status gpt2_open(gpt2 **model, const gpt2_config *config, const gpt2_shape *shape);
+status gpt2_open(gpt2 **model, const gpt2_config *config, const model_shape *shape);
 void gpt2_close(gpt2 **model);
 
-/** Forward and backward of one micro-batch.
+/** Forward and backward of one micro-batch, of as many sequences as the shape has.
  *
- * @param tokens   [sequences * length] each below vocab_size
- * @param targets  [sequences * length]
- * @param key      dropout noise: stream STREAM_DROPOUT, sample w, step t; unused without dropout
+ * @param b    tokens and targets, each below vocab_size
+ * @param key  dropout noise: stream STREAM_DROPOUT, sample w, step t; unused without dropout
  * @return the mean loss in nats a token; gradients are those of the mean
  */
-double gpt2_backward(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
-                     const uint16_t *targets, noise_key key);
+double gpt2_backward(gpt2 *model, const model_hooks *hooks, const batch *b, noise_key key);
 
-/** Per-token losses, no dropout: losses [sequences * length] in nats. */
-void gpt2_losses(gpt2 *model, const model_hooks *hooks, const uint16_t *tokens,
-                 const uint16_t *targets, float *losses);
+/** Logits of every position, in chunks of rows of vocab_size; targets are not read.
+ * @param drop  with the dropout of `key`; else without any */
+void gpt2_predict(gpt2 *model, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
+                  model_visit *visit, void *context);
 
 /** The keys and values of a text so far, with which decoding computes a position only once. */
 typedef struct gpt2_cache gpt2_cache;

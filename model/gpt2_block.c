@@ -15,7 +15,7 @@ static void linear(gpt2 *g, const model_hooks *hooks, size_t N, void *out, const
         gemv(O, I, in, weight, O, false, out, type, type, bias);
     else
         gemm(N, O, I, in, I, false, weight, O, false, out, O, type, type, bias, false);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
 }
 
 /* d_in(N, I) = d_out(N, O) W^T; dW = in^T d_out; dbias = column sums of d_out. */
@@ -28,11 +28,11 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype
     float *d_bias = gpt2_bias_grad(g, gradients, 1 + l, which);
     weight_gradient(gpt2_weight_grad(g, gradients, 1 + l, which), in, d_out, type, g->work, N, I, O,
                     false);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
     if (d_bias) bias_backward(d_bias, d_out, type, g->work, N, O);
     gemm(N, I, O, d_out, O, false, gpt2_weight(g, weights, 1 + l, which), O, true, d_in, I, type,
          d_in_type, NULL, false);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
 }
 
 static void attention(gpt2 *g, size_t l, const forward_pass *pass)
@@ -56,7 +56,7 @@ void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void 
                       gpt2_bias(g, weights, 1 + l, LN_1), N, C);
     linear(g, hooks, N, s->qkv, s->ln1, weights, l, ATTN, C, 3 * C);
     attention(g, l, pass);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
     linear(g, hooks, N, g->projected, s->att, weights, l, ATTN_PROJ, C, C);
     residual_add(s->mid, s->in, g->projected, type, N * C, pass->drop, pass->key,
                  gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
@@ -99,7 +99,7 @@ void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void
     linear_backward(g, hooks, g->da, type, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C, C);
     attention_backward(g->d3, g->da, s->qkv, s->att, s->lse, type, B, T, C, g->config.n_head, drop,
                        key, gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
-    gpt2_poll(hooks);
+    hooks_poll(hooks);
     linear_backward(g, hooks, g->d_norm, DTYPE_F32, g->d3, s->ln1, weights, gradients, l, ATTN, C,
                     3 * C);
     norm_backward(g, weights, gradients, l, LN_1, s->in, s->mean1, s->rstd1);

@@ -15,7 +15,7 @@ typedef struct {
 
 struct gpt2 {
     gpt2_config config;
-    gpt2_shape shape;
+    model_shape shape;
     parameters p;
     layout weights_layout, gradients_layout;
     arena arena;
@@ -64,7 +64,6 @@ float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t
 float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 
 size_t gpt2_rows(const gpt2 *g); /**< N */
-void gpt2_poll(const model_hooks *hooks);
 
 /** Dropout's elements are numbered site after site: the embeddings, then for each block its
  * attention, its attention's projection, its MLP's projection. */

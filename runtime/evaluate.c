@@ -1,123 +1,231 @@
-/* Validation: batch b on rank b mod P, losses in double, added in the order of b. */
+/* Validation: batch b on rank b mod P, sums in double, added in the order of b. */
 #include "io/agree.h"
 #include "runtime/trainer_parts.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
+
+/* What a batch, or all of them, add up to. */
+typedef struct {
+    double loss, right, rows;
+} sums;
 
 typedef struct {
     trainer *r;
-    const tokens *data;
-    uint64_t batches;
-    double *probabilities; /* [own batches * tokens] sums over samples; NULL without samples */
+    const dataset *data;
+    uint64_t batches, rounds, samples;
+    size_t most;    /* rows of a whole batch */
+    size_t classes; /* of an example; 0: nobody asks for the likeliest */
+    uint64_t round; /* in progress */
+    bool sampling;  /* at a posterior sample, else at the mean */
+    sums mine;      /* of the round, at the mean */
+    /* Over samples, for each row of this rank's batches: */
+    double *likelihoods;   /* sum of probabilities, or the logarithm of the sum of densities */
+    double *probabilities; /* (rows, classes) sums */
+    uint16_t *targets;
 } evaluation;
 
-/* Run one round and leave the tokens' losses in r->losses. */
-static status round_losses(evaluation *e, uint64_t round, const noise_key *key)
+static size_t largest_output(const float *outputs, size_t count)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (outputs[i] > outputs[best]) best = i;
+    return best;
+}
+
+static size_t likeliest(const double *probabilities, size_t count)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (probabilities[i] > probabilities[best]) best = i;
+    return best;
+}
+
+static void add_softmax(double *probabilities, const float *outputs, size_t count)
+{
+    double most = (double)outputs[largest_output(outputs, count)], sum = 0.0;
+    for (size_t i = 0; i < count; i++) sum += exp((double)outputs[i] - most);
+    for (size_t i = 0; i < count; i++) probabilities[i] += exp((double)outputs[i] - most) / sum;
+}
+
+/* log(e^a + e^b). */
+static double add_logarithms(double a, double b)
+{
+    return fmax(a, b) + log1p(exp(-fabs(a - b)));
+}
+
+static bool has_densities(const evaluation *e)
+{
+    return !model_has_classes(&e->r->config);
+}
+
+static void note_mean(evaluation *e, size_t row, const float *outputs)
+{
+    const uint16_t *targets = e->r->batch.targets;
+    e->mine.loss += (double)e->r->losses[row];
+    if (!e->classes) return;
+    if (largest_output(outputs, e->classes) == targets[row]) e->mine.right += 1.0;
+    if (e->targets) e->targets[e->round * e->most + row] = targets[row];
+}
+
+static void note_sample(evaluation *e, size_t row, const float *outputs)
+{
+    size_t at = e->round * e->most + row;
+    double loss = (double)e->r->losses[row], *sum = &e->likelihoods[at];
+    *sum = has_densities(e) ? add_logarithms(*sum, -loss) : *sum + exp(-loss);
+    if (e->classes) add_softmax(e->probabilities + at * e->classes, outputs, e->classes);
+}
+
+static void visit(void *context, size_t first, size_t rows, float *outputs)
+{
+    evaluation *e = context;
+    size_t columns = model_outputs(&e->r->config);
+    model_losses(e->r->losses + first, &e->r->config, &e->r->batch.view, first, rows, outputs);
+    for (size_t i = 0; i < rows; i++)
+        (e->sampling ? note_sample : note_mean)(e, first + i, outputs + i * columns);
+}
+
+/* Rows of this rank's batch of a round; 0 without one. */
+static size_t rows_of(const evaluation *e, uint64_t round)
+{
+    const job *j = e->r->job;
+    uint64_t b = round * (uint64_t)e->r->c->size + (uint64_t)e->r->c->rank;
+    if (b >= e->batches) return 0;
+    uint64_t left = dataset_count(e->data) - b * j->batch.sequences;
+    return (size_t)(left < j->batch.sequences ? left : j->batch.sequences) * j->batch.length;
+}
+
+/* Visit this rank's batch. */
+static status run_round(evaluation *e, const noise_key *key)
 {
     trainer *r = e->r;
-    size_t ranks = (size_t)r->c->size, S = r->job->batch.sequences, T = r->job->batch.length;
-    uint64_t first = round * ranks, b = first + (uint64_t)r->c->rank;
+    size_t ranks = (size_t)r->c->size;
+    uint64_t first = e->round * ranks;
     size_t active = e->batches - first < ranks ? (size_t)(e->batches - first) : ranks;
-    status read = STATUS_OK;
-    if (b < e->batches)
-        for (size_t s = 0; s < S && !read; s++)
-            read = tokens_window(e->data, b * S + s, r->inputs + s * T, r->targets + s * T);
+    bool works = (size_t)r->c->rank < active;
+    status read =
+        works ? dataset_windows(e->data, first + (uint64_t)r->c->rank, &r->batch) : STATUS_OK;
     if (!key) read = agree(r->c->world, read); /* samples read what the mean's pass has read */
     if (read) return read;
     for (size_t from = 0; from < ranks; from++) r->keys[from] = key ? *key : (noise_key){0};
     weights_begin(&r->weights,
                   &(weights_round){.active = active, .keys = r->keys, .sampled = key != NULL});
-    if (b < e->batches)
-        gpt2_losses(r->model, &r->hooks, r->inputs, r->targets, r->losses);
+    if (works)
+        model_predict(r->model, &r->hooks, &r->batch.view, false, (noise_key){0}, visit, e);
     else
         trainer_idle_pass(r, false);
     weights_end(&r->weights);
     return STATUS_OK;
 }
 
-/* Every rank's batch sums, added in the order of batches. */
-static void add_batches(evaluation *e, uint64_t round, double mine, double *total)
+/* Every rank's batch, added in the order of batches. */
+static void add_batches(evaluation *e, sums mine, sums *total)
 {
     trainer *r = e->r;
-    double all[r->c->size];
-    MPI_Allgather(&mine, 1, MPI_DOUBLE, all, 1, MPI_DOUBLE, r->c->world);
-    for (size_t from = 0; from < (size_t)r->c->size; from++)
-        if (round * (uint64_t)r->c->size + from < e->batches) *total += all[from];
+    sums all[r->c->size];
+    MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, r->c->world);
+    for (size_t from = 0; from < (size_t)r->c->size; from++) {
+        if (e->round * (uint64_t)r->c->size + from >= e->batches) continue;
+        total->loss += all[from].loss;
+        total->right += all[from].right;
+        total->rows += all[from].rows;
+    }
 }
 
-static status mean_loss(evaluation *e, uint64_t rounds, double *total)
+static status run_mean(evaluation *e, sums *total)
 {
-    trainer *r = e->r;
-    size_t n = r->job->batch.sequences * r->job->batch.length;
-    for (uint64_t round = 0; round < rounds; round++) {
-        status result = round_losses(e, round, NULL);
+    for (e->round = 0; e->round < e->rounds; e->round++) {
+        e->mine = (sums){.rows = (double)rows_of(e, e->round)};
+        status result = run_round(e, NULL);
         if (result) return result;
-        double sum = 0.0;
-        bool works = round * (uint64_t)r->c->size + (uint64_t)r->c->rank < e->batches;
-        for (size_t i = 0; works && i < n; i++) sum += (double)r->losses[i];
-        add_batches(e, round, sum, total);
+        add_batches(e, e->mine, total);
     }
     return STATUS_OK;
 }
 
-static status sampled_loss(evaluation *e, uint64_t rounds, uint64_t samples, double *total)
+/* What the samples say of this rank's batch together. */
+static sums average_round(const evaluation *e)
 {
-    trainer *r = e->r;
-    size_t n = r->job->batch.sequences * r->job->batch.length;
-    for (uint64_t s = 0; s < samples; s++) {
-        noise_key key = {.seed = r->job->seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s};
-        for (uint64_t round = 0; round < rounds; round++) {
-            status result = round_losses(e, round, &key);
+    size_t rows = rows_of(e, e->round), first = e->round * e->most;
+    double samples = (double)e->samples;
+    sums mine = {.rows = (double)rows};
+    for (size_t at = first; at < first + rows; at++) {
+        double sum = e->likelihoods[at];
+        mine.loss -= has_densities(e) ? sum - log(samples) : log(sum / samples);
+        if (!e->classes) continue;
+        size_t best = likeliest(e->probabilities + at * e->classes, e->classes);
+        if (best == e->targets[at]) mine.right += 1.0;
+    }
+    return mine;
+}
+
+static status run_samples(evaluation *e, sums *total)
+{
+    e->sampling = true;
+    for (uint64_t s = 0; s < e->samples; s++) {
+        noise_key key = {
+            .seed = e->r->job->seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s};
+        for (e->round = 0; e->round < e->rounds; e->round++) {
+            status result = run_round(e, &key);
             if (result) return result;
-            bool works = round * (uint64_t)r->c->size + (uint64_t)r->c->rank < e->batches;
-            for (size_t i = 0; works && i < n; i++)
-                e->probabilities[round * n + i] += exp(-(double)r->losses[i]);
         }
     }
-    for (uint64_t round = 0; round < rounds; round++) {
-        double sum = 0.0;
-        bool works = round * (uint64_t)r->c->size + (uint64_t)r->c->rank < e->batches;
-        for (size_t i = 0; works && i < n; i++)
-            sum -= log(e->probabilities[round * n + i] / (double)samples);
-        add_batches(e, round, sum, total);
-    }
+    for (e->round = 0; e->round < e->rounds; e->round++) add_batches(e, average_round(e), total);
     return STATUS_OK;
 }
 
-static uint64_t batches_there(const trainer *r, const tokens *data, uint64_t wanted)
+static status open_averages(evaluation *e)
 {
-    uint64_t there = tokens_windows(data) / r->job->batch.sequences;
-    return wanted == 0 || wanted > there ? there : wanted;
+    size_t rows = (size_t)e->rounds * e->most;
+    if (e->samples == 0) return STATUS_OK;
+    e->likelihoods = calloc(rows, sizeof *e->likelihoods);
+    if (e->classes) e->probabilities = calloc(rows * e->classes, sizeof *e->probabilities);
+    if (e->classes) e->targets = calloc(rows, sizeof *e->targets);
+    if (!e->likelihoods || (e->classes && (!e->probabilities || !e->targets)))
+        return fail(STATUS_NOMEM, "memory for the losses of %" PRIu64 " batches", e->rounds);
+    for (size_t i = 0; has_densities(e) && i < rows; i++) e->likelihoods[i] = -INFINITY;
+    return STATUS_OK;
 }
 
-status trainer_evaluate(trainer *r, const tokens *data, uint64_t batches, uint64_t samples,
-                        double *loss, double *averaged)
+static void close_averages(evaluation *e)
 {
-    evaluation e = {.r = r, .data = data, .batches = batches_there(r, data, batches)};
-    size_t n = r->job->batch.sequences * r->job->batch.length;
-    uint64_t ranks = (uint64_t)r->c->size, rounds = (e.batches + ranks - 1) / ranks;
-    double total = 0.0, sampled = 0.0;
-    *loss = *averaged = NAN;
-    if (e.batches == 0)
-        return fail(STATUS_INPUT,
-                    "%s: %llu windows of %zu tokens found, a batch of %zu sequences expected",
-                    r->job->data.valid, (unsigned long long)tokens_windows(data),
-                    r->job->batch.length, r->job->batch.sequences);
-    if (samples > 0) e.probabilities = calloc(rounds * n, sizeof *e.probabilities);
-    status result = samples > 0 && !e.probabilities
-                        ? fail(STATUS_NOMEM, "memory for the losses of %llu batches",
-                               (unsigned long long)rounds)
-                        : STATUS_OK;
-    result = agree(r->c->world, result);
-    if (!result) result = mean_loss(&e, rounds, &total);
-    if (!result && samples > 0) result = sampled_loss(&e, rounds, samples, &sampled);
+    free(e->likelihoods);
+    free(e->probabilities);
+    free(e->targets);
+}
+
+static evaluation plan_evaluation(trainer *r, const dataset *data, uint64_t batches,
+                                  uint64_t samples)
+{
+    uint64_t there = dataset_batches(data), ranks = (uint64_t)r->c->size;
+    uint64_t wanted = batches == 0 || batches > there ? there : batches;
+    bool examples = r->config.kind != MODEL_GPT2;
+    return (evaluation){
+        .r = r,
+        .data = data,
+        .batches = wanted,
+        .rounds = (wanted + ranks - 1) / ranks,
+        .samples = samples,
+        .most = r->job->batch.sequences * r->job->batch.length,
+        .classes = examples && model_has_classes(&r->config) ? model_outputs(&r->config) : 0};
+}
+
+status trainer_evaluate(trainer *r, const dataset *data, uint64_t batches, uint64_t samples,
+                        validation *out)
+{
+    evaluation e = plan_evaluation(r, data, batches, samples);
+    sums mean = {0}, averaged = {0};
+    *out = (validation){NAN, NAN, NAN, NAN};
+    status result = agree(r->c->world, open_averages(&e));
+    if (!result) result = run_mean(&e, &mean);
+    if (!result && samples > 0) result = run_samples(&e, &averaged);
     if (!result) {
-        double count = (double)e.batches * (double)n;
-        *loss = total / count;
-        if (samples > 0) *averaged = sampled / count;
+        out->loss = mean.loss / mean.rows;
+        if (e.classes) out->accuracy = mean.right / mean.rows;
+        if (samples > 0) out->averaged = averaged.loss / averaged.rows;
+        if (samples > 0 && e.classes) out->accuracy_averaged = averaged.right / averaged.rows;
     }
-    free(e.probabilities);
+    close_averages(&e);
     return result;
 }

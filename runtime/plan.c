@@ -63,7 +63,8 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
     *out = (plan){0};
     parameters p = {0};
     sharding owned = {0};
-    status result = gpt2_parameters(&p, &j->model.gpt2);
+    model_config config = job_model(j);
+    status result = model_parameters(&p, &config);
     if (!result) result = sharding_open(&owned, &p, ranks, rank);
     if (!result) result = plan_with(out, j, &owned, precision);
     sharding_close(&owned);

@@ -19,10 +19,11 @@ static bool wants_bar(void)
     return !getenv("OMPI_COMM_WORLD_SIZE") && isatty(STDOUT_FILENO) == 1;
 }
 
-void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps)
+void progress_open(progress *p, bool shown, const char *rows, uint64_t first, uint64_t steps)
 {
     *p = (progress){.shown = shown,
                     .terminal = wants_bar(),
+                    .rows = rows,
                     .steps = steps,
                     .started = timing_clock(),
                     .first = first,
@@ -53,7 +54,7 @@ static void print_utilization(double utilization)
     if (!isnan(percent)) printf("%.*f%% of peak  ", percent < 9.95 ? 1 : 0, percent);
 }
 
-void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second,
+void progress_step(progress *p, uint64_t step, double loss, double rows_per_second,
                    double utilization, bool always)
 {
     if (isfinite(loss)) p->loss = isnan(p->loss) ? loss : 0.95 * p->loss + 0.05 * loss;
@@ -61,8 +62,8 @@ void progress_step(progress *p, uint64_t step, double loss, double tokens_per_se
     if (!p->shown || (!always && now - p->last < interval)) return;
     p->last = now;
     if (p->terminal) print_bar(p, step);
-    printf("step %llu/%llu  loss %.4f  %.0f tokens/s  ", (unsigned long long)step,
-           (unsigned long long)p->steps, p->loss, tokens_per_second);
+    printf("step %llu/%llu  loss %.4f  %.0f %s/s  ", (unsigned long long)step,
+           (unsigned long long)p->steps, p->loss, rows_per_second, p->rows);
     print_utilization(utilization);
     print_left((now - p->started) / (double)(step - p->first) * (double)(p->steps - step));
     if (!p->terminal) putchar('\n');

@@ -7,6 +7,7 @@
 
 typedef struct {
     bool shown, terminal;
+    const char *rows; /**< "tokens" or "examples" */
     uint64_t steps;
     double last; /**< seconds of the last print */
     double started;
@@ -14,13 +15,14 @@ typedef struct {
     double loss;    /**< smoothed */
 } progress;
 
-/** @param shown  false prints nothing (other ranks, --quiet) */
-void progress_open(progress *p, bool shown, uint64_t first, uint64_t steps);
+/** @param shown  false prints nothing (other ranks, --quiet)
+ * @param rows   what the speed counts, static */
+void progress_open(progress *p, bool shown, const char *rows, uint64_t first, uint64_t steps);
 
 /** After each step.
  * @param utilization  share of the machine's product rate, printed as "62% of peak"; NAN for none
  * @param always       print even if the last line was just now */
-void progress_step(progress *p, uint64_t step, double loss, double tokens_per_second,
+void progress_step(progress *p, uint64_t step, double loss, double rows_per_second,
                    double utilization, bool always);
 
 /** A line of its own, above the bar. */

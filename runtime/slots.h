@@ -1,5 +1,5 @@
-/** Buffers of units in flight: the embeddings and the final norm keep one each, blocks share two,
- * since a block's work overlaps its neighbour's traffic only. */
+/** Buffers of units in flight: the first and the last unit keep one each, those between share two,
+ * since a unit's work overlaps its neighbour's traffic only. */
 #ifndef VARIO_RUNTIME_SLOTS_H
 #define VARIO_RUNTIME_SLOTS_H
 

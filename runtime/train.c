@@ -50,23 +50,15 @@ static status prepare_run(training *g)
     train_note(g, g->facts.steps ? "resumed" : "started", details);
     if (*g->options->placement->warning) train_warn(g, g->options->placement->warning);
     char lines[8][STATUS_MESSAGE_SIZE];
-    size_t warnings = job_warnings(g->job, tokens_count(g->train), lines, 8);
+    size_t warnings = job_warnings(g->job, dataset_rows(g->train), lines, 8);
     for (size_t i = 0; i < warnings; i++) train_warn(g, lines[i]);
     return STATUS_OK;
 }
 
 static status open_data(training *g)
 {
-    const job *j = g->job;
-    status result =
-        tokens_open(&g->train, j->data.train, j->batch.length, j->model.gpt2.vocab_size);
-    if (!result)
-        result = tokens_open(&g->valid, j->data.valid, j->batch.length, j->model.gpt2.vocab_size);
-    if (!result && tokens_windows(g->valid) < j->batch.sequences)
-        result = fail(STATUS_INPUT,
-                      "%s: %" PRIu64 " windows of %zu tokens found, at least one batch of %" PRIu64
-                      " expected",
-                      j->data.valid, tokens_windows(g->valid), j->batch.length, j->batch.sequences);
+    status result = dataset_open(&g->train, g->job, DATASET_TRAIN, NULL);
+    if (!result) result = dataset_open(&g->valid, g->job, DATASET_VALID, NULL);
     return agree(g->c->world, result);
 }
 
@@ -179,7 +171,8 @@ status train_run(const job *j, comm *c, const train_options *options)
         return result;
     }
     *g = (training){.job = j, .c = c, .options = options, .saved = UINT64_MAX};
-    progress_open(&g->progress, c->rank == 0 && !options->quiet, 0, j->steps);
+    progress_open(&g->progress, c->rank == 0 && !options->quiet,
+                  j->model.kind == MODEL_GPT2 ? "tokens" : "examples", 0, j->steps);
     if (options->precision != j->precision)
         progress_say(&g->progress, "notice: this processor (%s) does not multiply bf16: fp32 used",
                      kernels_instruction_set());
@@ -196,8 +189,8 @@ status train_run(const job *j, comm *c, const train_options *options)
         fail(result, "%s", message);
     }
     trainer_close(&g->trainer);
-    tokens_close(&g->train);
-    tokens_close(&g->valid);
+    dataset_close(&g->train);
+    dataset_close(&g->valid);
     run_close(&g->run);
     free(g);
     return result;

@@ -37,7 +37,7 @@ void train_warn(training *g, const char *sentence)
     train_note(g, "warning", details);
 }
 
-static uint64_t tokens_a_step(const job *j)
+static uint64_t rows_a_step(const job *j)
 {
     return j->batch.microbatches * j->batch.sequences * j->batch.length;
 }
@@ -77,14 +77,14 @@ static void make_row(training *g, const finished_step *step, metrics *row)
     timing_take(&g->c->timing, time);
     comm_sum_ordered(g->c, sums, sizeof sums / sizeof sums[0]);
     for (int k = 0; k < TIME_KINDS; k++) time[k] /= (double)g->c->size;
-    uint64_t tokens_seen = g->facts.steps * tokens_a_step(g->job);
+    uint64_t rows_seen = g->facts.steps * rows_a_step(g->job);
     double bytes = 0.0;
     for (int k = 0; k < BYTES_KINDS; k++) bytes += sums[3 + k];
     bool ivon = g->job->optimizer.kind == OPTIMIZER_IVON && !step->result.skipped;
-    double speed = (double)(tokens_seen - g->logged_tokens) / (g->seconds - g->logged_seconds);
+    double speed = (double)(rows_seen - g->logged_rows) / (g->seconds - g->logged_seconds);
     *row = (metrics){
         .step = g->facts.steps,
-        .tokens = tokens_seen,
+        .tokens = rows_seen,
         .seconds = g->seconds,
         .train_loss = step->result.loss,
         .valid_loss = NAN,
@@ -112,32 +112,36 @@ static void make_row(training *g, const finished_step *step, metrics *row)
     /* What a run exceeds was measured while others used the machine: measure again next time. */
     if (train_first_rank(g) && row->model_flops_utilization > 1.0) ceilings_forget();
     g->logged_seconds = g->seconds;
-    g->logged_tokens = tokens_seen;
+    g->logged_rows = rows_seen;
     if (ivon) warn_of_statistics(g, stats, sums[1]);
 }
 
 static status evaluate(training *g, metrics *row)
 {
     const job *j = g->job;
-    status result = trainer_evaluate(&g->trainer, g->valid, j->eval.batches, j->eval.samples,
-                                     &row->valid_loss, &row->valid_loss_averaged);
+    validation found;
+    status result =
+        trainer_evaluate(&g->trainer, g->valid, j->eval.batches, j->eval.samples, &found);
     if (result) return result;
-    if (isnan(row->valid_loss_averaged))
-        progress_say(&g->progress, "step %" PRIu64 ": validation loss %.4f", g->facts.steps,
-                     row->valid_loss);
-    else
-        progress_say(&g->progress, "step %" PRIu64 ": validation loss %.4f, averaged %.4f",
-                     g->facts.steps, row->valid_loss, row->valid_loss_averaged);
+    row->valid_loss = found.loss;
+    row->valid_loss_averaged = found.averaged;
+    char averaged[40] = "", accuracy[60] = "";
+    if (!isnan(found.averaged))
+        snprintf(averaged, sizeof averaged, ", averaged %.4f", found.averaged);
+    if (!isnan(found.accuracy))
+        snprintf(accuracy, sizeof accuracy, "; accuracy %.4f", found.accuracy);
+    progress_say(&g->progress, "step %" PRIu64 ": validation loss %.4f%s%s", g->facts.steps,
+                 found.loss, averaged, accuracy);
     return STATUS_OK;
 }
 
 void train_log_begin(training *g)
 {
     g->logged_seconds = g->seconds;
-    g->logged_tokens = g->facts.steps * tokens_a_step(g->job);
-    bool terminal = g->progress.terminal;
-    progress_open(&g->progress, g->progress.shown, g->facts.steps, g->job->steps);
-    g->progress.terminal = terminal;
+    g->logged_rows = g->facts.steps * rows_a_step(g->job);
+    progress before = g->progress;
+    progress_open(&g->progress, before.shown, before.rows, g->facts.steps, g->job->steps);
+    g->progress.terminal = before.terminal;
 }
 
 bool train_logs(const training *g, uint64_t steps)
@@ -162,7 +166,7 @@ static status write_row(training *g, const finished_step *step)
 status train_log(training *g, const finished_step *step)
 {
     if (train_logs(g, g->facts.steps)) return write_row(g, step);
-    double speed = (double)tokens_a_step(g->job) / step->seconds;
+    double speed = (double)rows_a_step(g->job) / step->seconds;
     progress_step(&g->progress, g->facts.steps, step->result.loss, speed,
                   utilization_of(g->job, speed, g->ceiling), false);
     return STATUS_OK;

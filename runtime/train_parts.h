@@ -14,16 +14,16 @@ typedef struct {
     const train_options *options;
     char path[JOB_TEXT * 2 + 2]; /**< of the run directory */
     run *run;                    /**< rank 0 only */
-    tokens *train, *valid;
+    dataset *train, *valid;
     trainer trainer;
     checkpoint_writer *writer;
     checkpoint_facts facts;
     progress progress;
-    double ceiling;         /**< GFLOP/s of all ranks' products */
-    double seconds;         /**< of training, over all legs */
-    double logged_seconds;  /**< at the last row */
-    uint64_t logged_tokens; /**< at the last row */
-    uint64_t saved;         /**< steps of the newest checkpoint, UINT64_MAX for none */
+    double ceiling;        /**< GFLOP/s of all ranks' products */
+    double seconds;        /**< of training, over all legs */
+    double logged_seconds; /**< at the last row */
+    uint64_t logged_rows;  /**< tokens or examples at the last row */
+    uint64_t saved;        /**< steps of the newest checkpoint, UINT64_MAX for none */
     double total_sent[BYTES_KINDS];
     bool warned_bias, warned_rescue;
 } training;

@@ -23,13 +23,13 @@ bool trainer_sums_locally(const job *j)
     return j->parallel.shard <= SHARD_OPTIMIZER;
 }
 
-static gpt2_shape shape_of(const job *j, dtype precision, bool training)
+static model_shape shape_of(const job *j, dtype precision, bool training)
 {
-    return (gpt2_shape){.sequences = j->batch.sequences,
-                        .length = j->batch.length,
-                        .precision = precision,
-                        .recompute = j->recompute,
-                        .training = training};
+    return (model_shape){.sequences = j->batch.sequences,
+                         .length = j->batch.length,
+                         .precision = precision,
+                         .recompute = j->recompute,
+                         .training = training};
 }
 
 static bool is_direct(const job *j, const sharding *owned)
@@ -59,9 +59,10 @@ static size_t array_count(const job *j)
 
 status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory)
 {
-    gpt2_shape shape = shape_of(j, precision, true);
+    model_shape shape = shape_of(j, precision, true);
+    model_config config = job_model(j);
     *memory = (trainer_memory){.state = state_bytes(j, owned),
-                               .activations = gpt2_activation_bytes(&j->model.gpt2, &shape),
+                               .activations = model_activation_bytes(&config, &shape),
                                .staging = array_count(j) * owned->elements * sizeof(float)};
     status result = weights_bytes(j, owned, precision, &memory->weights);
     if (!result) result = gradient_bytes(j, owned, &memory->gradients);
@@ -101,23 +102,21 @@ static status open_small(trainer *r)
     r->norm_blocks = calloc(largest_tensor(&r->p) / PARAMETER_BLOCK + 1, sizeof *r->norm_blocks);
     r->keys = calloc(ranks, sizeof *r->keys);
     r->facts = calloc(ranks, sizeof *r->facts);
-    r->inputs = calloc(n, sizeof *r->inputs);
-    r->targets = calloc(n, sizeof *r->targets);
     r->losses = calloc(n, sizeof *r->losses);
-    if (r->norm_blocks && r->keys && r->facts && r->inputs && r->targets && r->losses)
-        return STATUS_OK;
-    return fail(STATUS_NOMEM, "memory for a micro-batch of %zu tokens", n);
+    if (r->norm_blocks && r->keys && r->facts && r->losses)
+        return dataset_batch_open(&r->batch, r->job);
+    return fail(STATUS_NOMEM, "memory for the losses of %zu rows", n);
 }
 
 static status open_here(trainer *r)
 {
     const job *j = r->job;
-    gpt2_shape shape = shape_of(j, r->precision, r->training);
-    status result = gpt2_parameters(&r->p, &j->model.gpt2);
+    model_shape shape = shape_of(j, r->precision, r->training);
+    status result = model_parameters(&r->p, &r->config);
     if (!result) result = sharding_open(&r->owned, &r->p, (size_t)r->c->size, (size_t)r->c->rank);
     if (!result) result = state_open(&r->state, j, &r->owned);
     if (!result) result = weights_open(&r->weights, r->c, &r->state, r->precision);
-    if (!result) result = gpt2_open(&r->model, &j->model.gpt2, &shape);
+    if (!result) result = model_open(&r->model, &r->config, &shape);
     if (!result) result = open_small(r);
     if (result || !r->training) return result;
     result = open_gradients(r);
@@ -130,7 +129,8 @@ static status open_here(trainer *r)
 
 status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training)
 {
-    *r = (trainer){.job = j, .c = c, .precision = precision, .training = training};
+    *r = (trainer){
+        .job = j, .config = job_model(j), .c = c, .precision = precision, .training = training};
     r->hooks = trainer_hooks(r);
     status result = agree(c->world, open_here(r));
     if (result)
@@ -161,7 +161,7 @@ void trainer_close(trainer *r)
     if (r->pieces.owned) pieces_close(&r->pieces);
     slots_close(&r->gradients);
     arena_close(&r->gradients_arena);
-    gpt2_close(&r->model);
+    model_close(&r->model);
     if (r->weights.c) weights_close(&r->weights);
     state_close(&r->state);
     sharding_close(&r->owned);
@@ -169,8 +169,7 @@ void trainer_close(trainer *r)
     free(r->norm_blocks);
     free(r->keys);
     free(r->facts);
-    free(r->inputs);
-    free(r->targets);
+    dataset_batch_close(&r->batch);
     free(r->losses);
     *r = (trainer){0};
 }

@@ -3,9 +3,8 @@
 #define VARIO_RUNTIME_TRAINER_H
 
 #include "io/job.h"
-#include "io/tokens.h"
-#include "model/gpt2.h"
 #include "runtime/comm.h"
+#include "runtime/dataset.h"
 #include "runtime/pieces.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
@@ -27,16 +26,17 @@ typedef struct {
     state state;
     weights weights;
     pieces pieces;
-    gpt2 *model;
+    model_config config;
+    model *model;
     model_hooks hooks;
     bool direct; /**< gradients are written where their pieces are kept */
     arena gradients_arena;
     slots gradients;
-    double *norm_blocks;        /**< scratch for one tensor's norm */
-    noise_key *keys;            /**< [P] of the round */
-    round_facts *facts;         /**< [P] of the round */
-    uint16_t *inputs, *targets; /**< [sequences * length] */
-    float *losses;              /**< [sequences * length], for evaluation */
+    double *norm_blocks; /**< scratch for one tensor's norm */
+    noise_key *keys;     /**< [P] of the round */
+    round_facts *facts;  /**< [P] of the round */
+    dataset_batch batch; /**< what it computes on */
+    float *losses;       /**< [sequences * length], for evaluation */
     bool training;
     /* The step and round in progress. */
     uint64_t t, first_item; /**< step, work item of rank 0 in this round */
@@ -76,16 +76,22 @@ status trainer_read(trainer *r, const char *path, checkpoint_facts *facts);
  * @param written     this rank's checkpoint writer is done (or there is none)
  * @param statistics  out, may be NULL
  * @return STATUS_OK or STATUS_INPUT (a bad token), the same on all ranks; parameters unchanged */
-status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, step_result *result,
+status trainer_step(trainer *r, const dataset *data, uint64_t t, bool written, step_result *result,
                     state_statistics *statistics);
 
-/** Validation loss over the first `batches` batches of windows (0: all); collective, the same bits
- * whatever the number of ranks.
- * @param samples   posterior samples to average over in probability, 0 for none
- * @param loss      out: at the mean, nats a token
- * @param averaged  out: -log of the mean over samples, NAN without */
-status trainer_evaluate(trainer *r, const tokens *data, uint64_t batches, uint64_t samples,
-                        double *loss, double *averaged);
+/** What a validation finds; NAN for what was not asked for. */
+typedef struct {
+    double loss;     /**< at the mean, nats a row: a token or an example */
+    double averaged; /**< -log of the mean over samples of the row's probability or density */
+    double accuracy; /**< share of the examples whose class has the largest output, at the mean */
+    double accuracy_averaged; /**< the same of the mean probabilities */
+} validation;
+
+/** Validate on the first `batches` batches (0: all); collective, the same bits whatever the number
+ * of ranks.
+ * @param samples  posterior samples to average over, 0 for none */
+status trainer_evaluate(trainer *r, const dataset *data, uint64_t batches, uint64_t samples,
+                        validation *out);
 
 /** Work items of a step: G K. */
 uint64_t trainer_items(const job *j);

@@ -155,12 +155,10 @@ void trainer_idle_pass(trainer *r, bool backward)
     size_t last = r->p.unit_count - 1;
     for (size_t u = 0; u <= last; u++) h->weights(r, u);
     if (!backward) return;
-    h->gradients_done(r, last);
-    for (size_t u = last - 1; u >= 1; u--) {
-        h->weights(r, u);
+    for (size_t u = last + 1; u-- > 0;) {
+        if (u > 0 && u < last) h->weights(r, u);
         h->gradients_done(r, u);
     }
-    h->gradients_done(r, 0);
 }
 
 model_hooks trainer_hooks(trainer *r)

@@ -4,23 +4,12 @@
 #include "runtime/trainer_parts.h"
 
 #include <math.h>
-#include <string.h>
 
-static status read_item(trainer *r, const tokens *data, uint64_t w)
+static status read_item(trainer *r, const dataset *data, uint64_t w)
 {
     uint64_t j = w / r->job->optimizer.mc_samples;
-    size_t T = r->job->batch.length;
-    for (size_t s = 0; s < r->job->batch.sequences; s++) {
-        uint64_t q = (r->t * r->job->batch.microbatches + j) * r->job->batch.sequences + s;
-        status result = tokens_item(data, r->job->seed, q, r->job->data.shift, r->inputs + s * T,
-                                    r->targets + s * T);
-        if (result) {
-            memset(r->inputs, 0, r->job->batch.sequences * T * sizeof *r->inputs);
-            memset(r->targets, 0, r->job->batch.sequences * T * sizeof *r->targets);
-            return result;
-        }
-    }
-    return STATUS_OK;
+    uint64_t q = (r->t * r->job->batch.microbatches + j) * r->job->batch.sequences;
+    return dataset_items(data, q, &r->batch);
 }
 
 static void share_facts(trainer *r, round_facts mine)
@@ -62,7 +51,7 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
         noise_key key = trainer_item_key(r, me);
         key.stream = STREAM_DROPOUT;
         time_kind before = timing_switch(&r->c->timing, TIME_FORWARD);
-        mine.loss = gpt2_backward(r->model, &r->hooks, r->inputs, r->targets, key);
+        mine.loss = model_backward(r->model, &r->hooks, &r->batch.view, key);
         timing_switch(&r->c->timing, before);
     } else {
         trainer_idle_pass(r, true);
@@ -74,7 +63,7 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
     end_round(r);
 }
 
-/* A rank that could not read its tokens goes through the round with others, so none waits in vain.
+/* A rank that could not read its item goes through the round with others, so none waits in vain.
  */
 static bool any_failed(const trainer *r)
 {
@@ -128,7 +117,7 @@ static void finish_step(trainer *r, step_result *result, state_statistics *stati
     weights_changed(&r->weights);
 }
 
-static status run_step(trainer *r, const tokens *data, uint64_t t, bool written,
+static status run_step(trainer *r, const dataset *data, uint64_t t, bool written,
                        step_result *result, state_statistics *statistics)
 {
     uint64_t items = trainer_items(r->job);
@@ -152,7 +141,7 @@ static status run_step(trainer *r, const tokens *data, uint64_t t, bool written,
     return STATUS_OK;
 }
 
-status trainer_step(trainer *r, const tokens *data, uint64_t t, bool written, step_result *result,
+status trainer_step(trainer *r, const dataset *data, uint64_t t, bool written, step_result *result,
                     state_statistics *statistics)
 {
     timing_start(&r->c->timing, TIME_UPDATE);

@@ -4,7 +4,6 @@
 #include "io/ceilings.h"
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
-#include "model/gpt2.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -98,10 +97,10 @@ double utilization_ceiling(const comm *c, dtype precision, const placement *p)
     return total;
 }
 
-double utilization_of(const job *j, double tokens_per_second, double ceiling)
+double utilization_of(const job *j, double rows_per_second, double ceiling)
 {
+    model_config config = job_model(j);
     if (!(ceiling > 0.0)) return NAN;
-    double flops =
-        gpt2_flops_per_token(&j->model.gpt2, j->batch.length) * (double)j->optimizer.mc_samples;
-    return 1e-9 * flops * tokens_per_second / ceiling;
+    double flops = model_flops_per_row(&config, j->batch.length) * (double)j->optimizer.mc_samples;
+    return 1e-9 * flops * rows_per_second / ceiling;
 }

@@ -21,6 +21,6 @@ double utilization_ceiling(const comm *c, dtype precision, const placement *p);
  * that `recompute` repeats.
  * @param ceiling  GFLOP/s
  * @return NAN when ceiling is 0 */
-double utilization_of(const job *j, double tokens_per_second, double ceiling);
+double utilization_of(const job *j, double rows_per_second, double ceiling);
 
 #endif

@@ -140,10 +140,11 @@ static const void *sample_unit(weights *w, size_t u)
     return theta;
 }
 
-/* Fetches of a pass: 0 .. units - 1, then with a backward the blocks again from the last. */
+/* Fetches of a pass: 0 .. units - 1, then with a backward those between the first and the last
+ * again, back from the last but one. */
 static size_t fetch_count(const parameters *p, bool backward)
 {
-    return p->unit_count + (backward ? p->unit_count - 2 : 0);
+    return p->unit_count + (backward && p->unit_count > 2 ? p->unit_count - 2 : 0);
 }
 
 static size_t fetch_unit(const parameters *p, size_t f)

@@ -57,11 +57,11 @@ static void load_weights(fixture *f)
 
 static void open_fixture(fixture *f, gpt2_config config, dtype precision, recompute_kind recompute)
 {
-    gpt2_shape shape = {.sequences = B,
-                        .length = T,
-                        .precision = precision,
-                        .recompute = recompute,
-                        .training = true};
+    model_shape shape = {.sequences = B,
+                         .length = T,
+                         .precision = precision,
+                         .recompute = recompute,
+                         .training = true};
     *f = (fixture){.config = config};
     omp_set_num_threads(2);
     kernels_open();
@@ -114,6 +114,36 @@ static void make_tokens(uint16_t *tokens, uint16_t *targets, size_t vocab)
         tokens[n] = (uint16_t)(n * n * 7 % vocab);
         targets[n] = (uint16_t)((n * 31 + 5) % vocab);
     }
+}
+
+/* A micro-batch: loss and gradients. */
+static inline double backward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens,
+                              const uint16_t *targets, noise_key key)
+{
+    batch b = {.sequences = B, .length = T, .tokens = tokens, .targets = targets};
+    return gpt2_backward(g, hooks, &b, key);
+}
+
+typedef struct {
+    size_t vocab_size;
+    const uint16_t *targets;
+    float *losses;
+} loss_visitor;
+
+static inline void visit_losses(void *context, size_t first, size_t rows, float *logits)
+{
+    loss_visitor *v = context;
+    cross_entropy(v->losses + first, NULL, 0, DTYPE_F32, logits, v->vocab_size, v->targets + first,
+                  rows, v->vocab_size, 1.0);
+}
+
+/* losses [N] of the tokens, without dropout. */
+static inline void losses_of(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens,
+                             const uint16_t *targets, float *losses)
+{
+    batch b = {.sequences = B, .length = T, .tokens = tokens};
+    loss_visitor v = {small.vocab_size, targets, losses};
+    gpt2_predict(g, hooks, &b, false, (noise_key){0}, visit_losses, &v);
 }
 
 #endif

@@ -29,6 +29,19 @@ static const char small_job[] = "name: base\n"         /*  1 */
                                 "schedule:\n"          /* 17 */
                                 "  kind: cosine\n";    /* 18 */
 
+static const char mlp_job[] = "name: base\n"           /*  1 */
+                              "model:\n"               /*  2 */
+                              "  kind: mlp\n"          /*  3 */
+                              "  inputs: 2\n"          /*  4 */
+                              "  outputs: 2\n"         /*  5 */
+                              "  hidden: [20, 10]\n"   /*  6 */
+                              "data:\n"                /*  7 */
+                              "  train: moons:0-99\n"  /*  8 */
+                              "  valid: moons:100-9\n" /*  9 */
+                              "batch:\n"               /* 10 */
+                              "  sequences: 4\n"       /* 11 */
+                              "steps: 50\n";           /* 12 */
+
 enum { TEXT_MOST = 16384, PATH_MOST = 64 };
 
 /* Read a job from text; path is where it stood. */
@@ -51,14 +64,19 @@ static inline status read_text(job *j, const char *text, char path[PATH_MOST])
     return read_bytes(j, text, strlen(text), path, NULL, 0);
 }
 
-/* The small job with overrides; asserts that it is good. */
-static inline job read_small(const char *const *overrides, size_t count)
+/* A job with overrides; asserts that it is good. */
+static inline job read_with(const char *text, const char *const *overrides, size_t count)
 {
     job j;
     char path[PATH_MOST];
-    status result = read_bytes(&j, small_job, strlen(small_job), path, overrides, count);
+    status result = read_bytes(&j, text, strlen(text), path, overrides, count);
     cr_assert_eq(result, STATUS_OK, "%s", status_message());
     return j;
+}
+
+static inline job read_small(const char *const *overrides, size_t count)
+{
+    return read_with(small_job, overrides, count);
 }
 
 static inline void write_text(char text[TEXT_MOST], const job *j)

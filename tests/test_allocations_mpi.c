@@ -86,10 +86,10 @@ static void install(void)
 }
 #endif
 
-static tokens *make_tokens(void)
+static dataset *make_tokens(const job *j)
 {
     char path[] = "/tmp/vario-allocations-XXXXXX";
-    tokens *data = NULL;
+    dataset *data = NULL;
     int fd = mkstemp(path);
     FILE *file = fdopen(fd, "wb");
     for (uint32_t i = 0; file && i < 4096; i++) {
@@ -97,16 +97,15 @@ static tokens *make_tokens(void)
         fwrite(&token, sizeof token, 1, file);
     }
     fclose(file);
-    status result = tokens_open(&data, path, 16, 97);
+    status result = dataset_open(&data, j, DATASET_TRAIN, path);
     unlink(path);
     cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
     return data;
 }
 
-/* Steps 0 and 1 may: libraries make their scratch when they first meet a size. */
-static void check_steps(optimizer_kind kind, shard_stage stage, recompute_kind recompute)
+static job small_job(optimizer_kind kind, shard_stage stage)
 {
-    job j = {
+    return (job){
         .name = "allocations",
         .seed = 1,
         .model =
@@ -127,11 +126,14 @@ static void check_steps(optimizer_kind kind, shard_stage stage, recompute_kind r
         .schedule = {.kind = SCHEDULE_CONSTANT, .peak = 1e-3},
         .clip = {.norm = 1.0, .scope = SCOPE_MICROBATCH, .update = INFINITY},
         .parallel = {.shard = stage},
-        .precision = DTYPE_F32,
-        .recompute = recompute};
-    tokens *data = make_tokens();
+        .precision = DTYPE_F32};
+}
+
+/* Steps 0 and 1 may: libraries make their scratch when they first meet a size. */
+static void check_steps(const job *j, dataset *data)
+{
     trainer r;
-    cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, true), STATUS_OK, "%s", status_message());
+    cr_assert_eq(trainer_open(&r, j, &world, DTYPE_F32, true), STATUS_OK, "%s", status_message());
     for (uint64_t t = 0; t < 5; t++) {
         step_result result;
         counting = t > 1;
@@ -140,9 +142,9 @@ static void check_steps(optimizer_kind kind, shard_stage stage, recompute_kind r
         cr_assert_eq(code, STATUS_OK, "%s", status_message());
     }
     cr_expect_eq(allocations, 0, "%zu blocks of up to %zu bytes, stage %d", (size_t)allocations,
-                 (size_t)largest, (int)stage);
+                 (size_t)largest, (int)j->parallel.shard);
     trainer_close(&r);
-    tokens_close(&data);
+    dataset_close(&data);
 }
 
 static void start(void)
@@ -172,11 +174,34 @@ Test(allocations, are_counted)
 
 Test(allocations, none_in_steps_of_ivon)
 {
-    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++)
-        check_steps(OPTIMIZER_IVON, (shard_stage)stage, RECOMPUTE_NONE);
+    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+        job j = small_job(OPTIMIZER_IVON, (shard_stage)stage);
+        check_steps(&j, make_tokens(&j));
+    }
 }
 
 Test(allocations, none_in_steps_of_adamw_with_recomputation)
 {
-    check_steps(OPTIMIZER_ADAMW, SHARD_GRADIENTS, RECOMPUTE_BLOCK);
+    job j = small_job(OPTIMIZER_ADAMW, SHARD_GRADIENTS);
+    j.recompute = RECOMPUTE_BLOCK;
+    check_steps(&j, make_tokens(&j));
+}
+
+Test(allocations, none_in_steps_of_perceptrons)
+{
+    job j = small_job(OPTIMIZER_IVON, SHARD_GRADIENTS);
+    dataset *data = NULL;
+    j.model.kind = MODEL_MLP;
+    j.model.mlp = (mlp_config){.inputs = 2,
+                               .outputs = 2,
+                               .hidden_count = 2,
+                               .hidden = {200, 200},
+                               .bias = true,
+                               .dropout = 0.1};
+    j.batch.sequences = 64;
+    j.batch.length = 1;
+    j.data.leave_out = UINT64_MAX;
+    status result = dataset_open(&data, &j, DATASET_TRAIN, "moons:0-99");
+    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
+    check_steps(&j, data);
 }

@@ -108,14 +108,14 @@ static void check_model(gpt2_config config, dtype precision, recompute_kind reco
     double *theta = widened(&f), *grad = calloc(f.p.count, sizeof *grad);
     double *expected = calloc(N * config.vocab_size, sizeof *expected);
     double loss = reference_gpt2(&f.p, &config, theta, tokens, targets, B, T, expected, grad);
-    double found = gpt2_backward(f.model, &f.hooks, tokens, targets, (noise_key){0});
+    double found = backward(f.model, &f.hooks, tokens, targets, (noise_key){0});
     cr_expect_lt(fabs(found - loss), tolerance * loss, "loss %.9g, %.9g expected", found, loss);
     for (size_t i = 0; i < f.p.tensor_count; i++) {
         const tensor *t = &f.p.tensors[i];
         double error = relative(gradient_of(&f, i), grad + t->index, t->count);
         cr_expect_lt(error, tolerance, "%s: relative error %.3g", t->name, error);
     }
-    gpt2_losses(f.model, &f.hooks, tokens, targets, losses);
+    losses_of(f.model, &f.hooks, tokens, targets, losses);
     reference_cross_entropy(token_losses, NULL, expected, targets, N, config.vocab_size, 1.0);
     double error = relative(losses, token_losses, N);
     cr_expect_lt(error, tolerance, "losses: relative error %.3g", error);
@@ -223,7 +223,7 @@ static void check_torch(dtype precision, double tolerance)
     gpt2_cache_close(&cache);
     float *first = calloc(f.p.count, sizeof *first), *second = calloc(f.p.count, sizeof *second);
     for (size_t t = 0; t < STEPS; t++) {
-        double loss = gpt2_backward(f.model, &f.hooks, n.tokens[t], n.targets[t], (noise_key){0});
+        double loss = backward(f.model, &f.hooks, n.tokens[t], n.targets[t], (noise_key){0});
         cr_expect_lt(fabs(loss - n.losses[t]), tolerance * n.losses[t],
                      "step %zu: loss %.9g, %.9g expected", t, loss, n.losses[t]);
         for (size_t i = 0; t == 0 && i < f.p.tensor_count; i++) {

@@ -75,11 +75,11 @@ Test(gpt2_passes, flops_are_those_of_the_products)
 Test(gpt2_passes, activation_bytes_are_the_arenas)
 {
     for (int variant = 0; variant < 8; variant++) {
-        gpt2_shape shape = {.sequences = 3,
-                            .length = 7,
-                            .precision = variant & 1 ? DTYPE_BF16 : DTYPE_F32,
-                            .recompute = variant & 2 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE,
-                            .training = variant & 4};
+        model_shape shape = {.sequences = 3,
+                             .length = 7,
+                             .precision = variant & 1 ? DTYPE_BF16 : DTYPE_F32,
+                             .recompute = variant & 2 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE,
+                             .training = variant & 4};
         gpt2 *model;
         cr_assert_eq(gpt2_open(&model, &small, &shape), STATUS_OK);
         cr_expect_eq(model->arena.capacity, gpt2_activation_bytes(&small, &shape));
@@ -93,7 +93,7 @@ Test(gpt2_passes, activation_bytes_are_the_arenas)
 Test(gpt2_passes, cache_bytes_are_those_of_keys_and_values)
 {
     for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
-        gpt2_shape shape = {.sequences = 1, .length = 16, .precision = (dtype)type};
+        model_shape shape = {.sequences = 1, .length = 16, .precision = (dtype)type};
         size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
         gpt2 *model;
         gpt2_cache *cache;
@@ -112,7 +112,7 @@ Test(gpt2_passes, logits_are_never_whole)
 {
     gpt2_config config = {
         .n_layer = 1, .n_head = 1, .n_embd = 8, .block_size = 1024, .vocab_size = 50304};
-    gpt2_shape shape = {.sequences = 4, .length = 1024, .precision = DTYPE_BF16, .training = true};
+    model_shape shape = {.sequences = 4, .length = 1024, .precision = DTYPE_BF16, .training = true};
     size_t bytes = gpt2_activation_bytes(&config, &shape);
     cr_expect_lt(bytes, (size_t)220 << 20, "%zu bytes", bytes);
 }
@@ -122,7 +122,7 @@ Test(gpt2_passes, sizes_that_overflow_are_refused)
     /* The last one times 16 is 16 in 64 bits. */
     static const size_t sequences[] = {SIZE_MAX / 2, (size_t)1 << 55, ((size_t)1 << 60) + 1};
     for (size_t i = 0; i < sizeof sequences / sizeof sequences[0]; i++) {
-        gpt2_shape shape = {.sequences = sequences[i], .length = 16, .training = true};
+        model_shape shape = {.sequences = sequences[i], .length = 16, .training = true};
         gpt2 *model;
         cr_expect_eq(gpt2_activation_bytes(&small, &shape), SIZE_MAX);
         cr_expect_eq(gpt2_open(&model, &small, &shape), STATUS_NOMEM);
@@ -199,12 +199,12 @@ static void check_calls(recompute_kind recompute, dtype precision)
     }
     model_hooks hooks = {
         &r, recorded_weights, recorded_release, recorded_gradients, recorded_done, recorded_poll};
-    double loss = gpt2_backward(f.model, &hooks, tokens, targets, noise);
+    double loss = backward(f.model, &hooks, tokens, targets, noise);
     cr_expect(isfinite(loss));
     cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 g0 g3 d3 r3 w2 g2 d2 r2 w1 g1 d1 r1 d0 r0 ");
     cr_expect_gt(r.polls, 0);
     r.calls[0] = '\0';
-    gpt2_losses(f.model, &hooks, tokens, targets, losses);
+    losses_of(f.model, &hooks, tokens, targets, losses);
     cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
     for (size_t n = 0; n < N; n++) cr_expect(isfinite(losses[n]));
     gpt2_cache *cache;
@@ -245,8 +245,8 @@ static void check_recompute(gpt2_config config, dtype precision)
     make_tokens(tokens, targets, config.vocab_size);
     open_fixture(&a, config, precision, RECOMPUTE_NONE);
     open_fixture(&b, config, precision, RECOMPUTE_BLOCK);
-    double first = gpt2_backward(a.model, &a.hooks, tokens, targets, noise);
-    double second = gpt2_backward(b.model, &b.hooks, tokens, targets, noise);
+    double first = backward(a.model, &a.hooks, tokens, targets, noise);
+    double second = backward(b.model, &b.hooks, tokens, targets, noise);
     cr_expect_eq(first, second);
     expect_same_gradients(&a, &b);
     close_fixture(&a);
@@ -274,17 +274,17 @@ Test(gpt2_passes, dropout_repeats)
     open_fixture(&b, dropping(0.3), DTYPE_F32, RECOMPUTE_NONE);
     open_fixture(&plain, small, DTYPE_F32, RECOMPUTE_NONE);
     make_tokens(tokens, targets, small.vocab_size);
-    double first = gpt2_backward(a.model, &a.hooks, tokens, targets, noise);
-    double elsewhere = gpt2_backward(b.model, &b.hooks, tokens, targets, other);
-    gpt2_losses(b.model, &b.hooks, tokens, targets, dropped);
-    double again = gpt2_backward(b.model, &b.hooks, tokens, targets, noise);
+    double first = backward(a.model, &a.hooks, tokens, targets, noise);
+    double elsewhere = backward(b.model, &b.hooks, tokens, targets, other);
+    losses_of(b.model, &b.hooks, tokens, targets, dropped);
+    double again = backward(b.model, &b.hooks, tokens, targets, noise);
     cr_expect(isfinite(first));
     cr_expect_eq(first, again);
     cr_expect_neq(first, elsewhere);
     expect_same_gradients(&a, &b);
-    gpt2_losses(plain.model, &plain.hooks, tokens, targets, expected);
+    losses_of(plain.model, &plain.hooks, tokens, targets, expected);
     cr_expect_arr_eq(dropped, expected, sizeof expected);
-    cr_expect_neq(first, gpt2_backward(plain.model, &plain.hooks, tokens, targets, noise));
+    cr_expect_neq(first, backward(plain.model, &plain.hooks, tokens, targets, noise));
     close_fixture(&a);
     close_fixture(&b);
     close_fixture(&plain);
@@ -294,7 +294,7 @@ Test(gpt2_passes, dropout_repeats)
 Test(gpt2_passes, dropout_places_are_disjoint)
 {
     gpt2_config config = dropping(0.1);
-    gpt2_shape shape = {.sequences = B, .length = T, .training = true};
+    model_shape shape = {.sequences = B, .length = T, .training = true};
     gpt2 *model;
     cr_assert_eq(gpt2_open(&model, &config, &shape), STATUS_OK);
     uint64_t stream = N * config.n_embd, scores = N * T * config.n_head, next = stream;
@@ -318,7 +318,7 @@ static double moved_loss(fixture *f, size_t i, const float *direction, float ste
     memcpy(before, values, sizeof before);
     for (size_t e = 0; e < t->count; e++) values[e] += step * direction[e];
     load_weights(f);
-    double loss = gpt2_backward(f->model, &f->hooks, tokens, targets, noise);
+    double loss = backward(f->model, &f->hooks, tokens, targets, noise);
     memcpy(values, before, sizeof before);
     return loss;
 }
@@ -337,7 +337,7 @@ Test(gpt2_passes, dropout_gradient_is_the_slope)
         float direction[count], length = 5e-3F;
         double norm = 0.0;
         load_weights(&f);
-        gpt2_backward(f.model, &f.hooks, tokens, targets, noise);
+        backward(f.model, &f.hooks, tokens, targets, noise);
         memcpy(direction, gradient_of(&f, i), sizeof direction);
         for (size_t e = 0; e < count; e++) norm += (double)direction[e] * (double)direction[e];
         norm = sqrt(norm);

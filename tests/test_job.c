@@ -125,6 +125,43 @@ static const bad_edit bad_edits[] = {
     {"kind: ivon", "kind: adamw\nclip: {update: 1.0}", "17:8", {"'clip.update' belongs to ivon"}},
     {"kind: ivon", "kind: adamw\neval: {samples: 1}", "17:8", {"'eval.samples' is 1", "posterior"}},
     {"kind: ivon", "kind: sgd\neval: {samples: 1}", "17:8", {"'eval.samples' is 1", "posterior"}},
+    {"n_layer: 2", "inputs: 2", "3:3", {"'model.inputs' belongs to linear, mlp", "is gpt2"}},
+    {"train: train.bin", "leave_out: 2", "9:3", {"'data.leave_out' belongs to linear, mlp"}},
+};
+
+/* Of mlp_job. */
+static const bad_edit bad_mlp_edits[] = {
+    {"inputs: 2", "n_layer: 2", "4:3", {"'model.n_layer' belongs to gpt2, and model.kind is mlp"}},
+    {"inputs: 2", "vocab_size: 2", "4:3", {"'model.vocab_size' belongs to gpt2"}},
+    {"inputs: 2", "preset: gpt2-124m", "4:3", {"'model.preset' belongs to gpt2"}},
+    {"steps: 50", "recompute: block", "12:1", {"'recompute' belongs to gpt2"}},
+    {"  train:", "  shift: none\n  train:", "8:3", {"'data.shift' belongs to gpt2"}},
+    {"kind: mlp", "kind: linear", "6:3", {"'model.hidden' belongs to mlp", "kind is linear"}},
+    {"  inputs: 2\n", "", NULL, {"'model.inputs' expected, not found"}},
+    {"  outputs: 2\n", "", NULL, {"'model.outputs' expected, not found"}},
+    {"  hidden: [20, 10]\n", "", NULL, {"'model.hidden' expected, not found"}},
+    {"[20, 10]", "[]", "6:3", {"'model.hidden' is empty", "at least one width"}},
+    {"[20, 10]", "[20, 65537]", "6:3", {"'20,65537' found", "at most 65536"}},
+    {"outputs: 2", "outputs: 1", "5:3", {"'model.outputs' is 1", "2 classes", "gaussian"}},
+    {"outputs: 2",
+     "outputs: 2\n  noise_variance: 2",
+     "6:3",
+     {"belongs to gaussian", "is cross_en"}},
+    {"sequences: 4", "length: 4", "11:3", {"'batch.length' is 4, 1 expected"}},
+    {"  train:", "  mislabelled: 1.0\n  train:", "8:3", {"'1.0' found", "below 1"}},
+    {"  train:", "  leave_out: -1\n  train:", "8:3", {"'-1' found", "none or a whole number"}},
+    {"batch:\n  sequences: 4",
+     "  leave_out: 7\nbatch:\n  sequences: 2",
+     "12:3",
+     {"'batch.sequences' is 2", "at least 3"}},
+    {"kind: mlp\n  inputs: 2\n  outputs: 2\n  hidden: [20, 10]",
+     "kind: linear\n  inputs: 2\n  outputs: 2\n  dropout: 0.1",
+     "6:3",
+     {"'model.dropout' is 0.1, 0 expected", "no hidden layers"}},
+    {"  hidden: [20, 10]\ndata:",
+     "  hidden: [20, 10]\n  loss: gaussian\ndata:\n  mislabelled: 0.1",
+     "9:3",
+     {"'data.mislabelled' is 0.1", "no classes"}},
 };
 
 static void expect_message(const char *place, const char *const *says, size_t count)
@@ -136,18 +173,24 @@ static void expect_message(const char *place, const char *const *says, size_t co
                            says[i], status_message());
 }
 
-Test(job, refuses_every_bad_edit)
+static void refuse_edits(const char *job_text, const bad_edit *edits, size_t count)
 {
-    for (size_t i = 0; i < sizeof bad_edits / sizeof bad_edits[0]; i++) {
-        const bad_edit *b = &bad_edits[i];
+    for (size_t i = 0; i < count; i++) {
+        const bad_edit *b = &edits[i];
         char text[TEXT_MOST], path[PATH_MOST], place[PATH_MOST + 32];
-        edit(text, small_job, b->old, b->new);
+        edit(text, job_text, b->old, b->new);
         job j;
         cr_expect_eq(read_text(&j, text, path), STATUS_INPUT, "%s -> %s was taken", b->old, b->new);
         snprintf(place, sizeof place, "%s:%s%s", path, b->place ? b->place : " ",
                  b->place && *b->place ? ": " : "");
         expect_message(place, b->says, 3);
     }
+}
+
+Test(job, refuses_every_bad_edit)
+{
+    refuse_edits(small_job, bad_edits, sizeof bad_edits / sizeof bad_edits[0]);
+    refuse_edits(mlp_job, bad_mlp_edits, sizeof bad_mlp_edits / sizeof bad_mlp_edits[0]);
 }
 
 typedef struct {
@@ -206,7 +249,7 @@ static const char *const wrong[][12] = {
                     "\"0.5\"", "1e"},
     [KEY_BOOL] = {"yes", "True", "1", "0", "on", "\"true\"", "~", "[]"},
     [KEY_CHOICE] = {"nonsense", "~", "\"\"", "[fp32]", "0"},
-    [KEY_COUNTS] = {"5", "[0]", "[-1]", "[a]", "[2, 1]", "[1.5]", "[4294967296]", "\"[5]\"",
+    [KEY_COUNTS] = {"5", "[0]", "[-1]", "[a]", "[1.5]", "[4294967296]", "\"[5]\"",
                     "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]"},
 };
 
@@ -224,7 +267,7 @@ static void resolved_with(const schema_row *row, char text[TEXT_MOST])
         sets[count++] = "schedule.kind=steps";
         sets[count++] = "schedule.milestones=3,7";
     }
-    job j = read_small(sets, count);
+    job j = read_with(row->models & OF_MLP ? mlp_job : small_job, sets, count);
     write_text(text, &j);
 }
 
@@ -290,6 +333,7 @@ Test(job, refuses_wrong_values_of_every_key)
         resolved_with(row, text);
         for (size_t k = 0; k < 12 && wrong[row->type][k]; k++)
             refuse_value(text, row, wrong[row->type][k]);
+        if (row->rising) refuse_value(text, row, "[2, 1]");
         if (row->type == KEY_COUNT || (row->type == KEY_NUMBER && row->most < 1e30))
             refuse_outside(text, row);
     }

@@ -59,6 +59,34 @@ Test(job_resolved, defaults_of_other_optimizers)
     cr_expect_eq(j.schedule.peak, 0.1);
 }
 
+Test(job_resolved, defaults_of_models_of_examples)
+{
+    job j = read_with(mlp_job, NULL, 0);
+    const mlp_config *c = &j.model.mlp;
+    cr_expect_eq(j.model.kind, MODEL_MLP);
+    cr_expect(c->inputs == 2 && c->outputs == 2 && c->hidden_count == 2);
+    cr_expect(c->hidden[0] == 20 && c->hidden[1] == 10, "widths need not rise");
+    cr_expect_eq(c->activation, ACTIVATION_TANH);
+    cr_expect_eq(c->loss, LOSS_CROSS_ENTROPY);
+    cr_expect_eq(c->noise_variance, 1.0);
+    cr_expect_eq(c->bias, true);
+    cr_expect_eq(c->dropout, 0.0);
+    cr_expect_eq(j.batch.length, 1);
+    cr_expect_eq(j.data.seed, 1);
+    cr_expect_eq(j.data.features, 0);
+    cr_expect_eq(j.data.mislabelled, 0.0);
+    cr_expect_eq(j.data.leave_out, UINT64_MAX, "none");
+    const char *sets[] = {"model.bias=false", "model.dropout=0.25", "batch.length=1",
+                          "data.leave_out=0", "model.activation=gelu"};
+    j = read_with(mlp_job, sets, 5);
+    cr_expect_eq(c->bias, false);
+    cr_expect_eq(c->dropout, 0.25);
+    cr_expect_eq(j.data.leave_out, 0);
+    model_config config = job_model(&j);
+    cr_expect_eq(config.kind, MODEL_MLP);
+    cr_expect_eq(config.mlp.activation, ACTIVATION_GELU);
+}
+
 Test(job_resolved, presets)
 {
     static const struct {
@@ -166,6 +194,16 @@ Test(job_resolved, the_written_job_reads_back_equal)
         job j = read_small(sets[i], count);
         expect_round_trip(&j);
     }
+    static const char *const widths[] = {"model.hidden=[65536, 1, 7]", "data.leave_out=4294967295",
+                                         "data.mislabelled=0.05", "data.seed=7",
+                                         "model.dropout=0.5"};
+    static const char *const values[] = {"model.loss=gaussian", "model.noise_variance=0.01",
+                                         "model.bias=false", "data.features=12",
+                                         "data.leave_out=none"};
+    job j = read_with(mlp_job, widths, 5);
+    expect_round_trip(&j);
+    j = read_with(mlp_job, values, 5);
+    expect_round_trip(&j);
 }
 
 Test(job_resolved, writes_only_keys_that_apply_and_numbers_that_are_numbers)
@@ -181,9 +219,17 @@ Test(job_resolved, writes_only_keys_that_apply_and_numbers_that_are_numbers)
         "ess:", "update:", "momentum:", "milestones:", "\n  decay:"};
     for (size_t i = 0; i < 5; i++)
         cr_expect_null(strstr(text, others[i]), "%s in\n%s", others[i], text);
+    static const char *const of_gpt2[] = {
+        "n_layer:", "vocab_size:", "shift:", "recompute:", "preset:"};
+    j = read_with(mlp_job, NULL, 0);
+    write_text(text, &j);
+    cr_expect_not_null(strstr(text, "\n  hidden: [20, 10]\n"), "%s", text);
+    cr_expect_not_null(strstr(text, "\n  leave_out: none\n"), "%s", text);
+    for (size_t i = 0; i < 5; i++)
+        cr_expect_null(strstr(text, of_gpt2[i]), "%s in\n%s", of_gpt2[i], text);
 }
 
-/* One more or another value of a key, of the small job with IVON and cosine. */
+/* Another value of a key, of the small job with IVON and cosine or of the perceptron's. */
 static bool other_value(const schema_row *row, const job *j, char *set, size_t size)
 {
     char now[JOB_TEXT], other[64];
@@ -195,7 +241,7 @@ static bool other_value(const schema_row *row, const job *j, char *set, size_t s
     case KEY_BOOL:
         snprintf(other, sizeof other, strcmp(now, "true") == 0 ? "false" : "true");
         break;
-    case KEY_COUNTS: return false;
+    case KEY_COUNTS: snprintf(other, sizeof other, "[9]"); break;
     case KEY_CHOICE:
         schema_choice(row, 0, other, sizeof other);
         if (strcmp(now, other) != 0) break;
@@ -203,14 +249,17 @@ static bool other_value(const schema_row *row, const job *j, char *set, size_t s
         schema_choice(row, 1, other, sizeof other);
     }
     snprintf(set, size, "%s=%s", row->key, other);
-    return !(row->type == KEY_BOOL && row->choices);
+    bool alone =
+        strcmp(row->key, "model.kind") != 0 && strcmp(row->key, "model.noise_variance") != 0;
+    return alone && !(row->type == KEY_BOOL && row->choices);
 }
 
-Test(job_resolved, resuming_lets_change_only_what_may)
+/* How many keys of a job that do not apply to `others` were tried. */
+static size_t try_changes(const char *text, int others)
 {
     static const char *const may[] = {"output", "steps",       "parallel.", "recompute",
                                       "eval.",  "checkpoint.", "guard.",    "log."};
-    job before = read_small(NULL, 0);
+    job before = read_with(text, NULL, 0);
     size_t tried = 0;
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
@@ -220,10 +269,12 @@ Test(job_resolved, resuming_lets_change_only_what_may)
             expected |= strncmp(row->key, may[k], strlen(may[k])) == 0;
         cr_expect_eq(row->may_change, expected, "%s", row->key);
         bool unread = row->schedules && !(row->schedules & FOR_COSINE);
-        if (!schema_applies(row, OPTIMIZER_IVON) || unread) continue;
+        bool known = others && (!row->models || row->models & others);
+        if (!schema_applies(row, &before) || unread || known) continue;
         if (!other_value(row, &before, set, sizeof set)) continue;
+        if (strncmp(set, "batch.length", 12) == 0 && others) continue;
         const char *override = set;
-        job now = read_small(&override, 1);
+        job now = read_with(text, &override, 1);
         status_clear();
         status result = job_resume_check(&before, &now, "runs/base");
         cr_expect_eq(result, expected ? STATUS_OK : STATUS_INPUT, "%s: %s", set, status_message());
@@ -232,11 +283,21 @@ Test(job_resolved, resuming_lets_change_only_what_may)
         cr_expect(expected || strncmp(status_message(), "runs/base: ", 11) == 0);
         tried++;
     }
-    cr_expect_geq(tried, 45);
+    return tried;
+}
+
+Test(job_resolved, resuming_lets_change_only_what_may)
+{
+    cr_expect_geq(try_changes(small_job, 0), 45);
+    cr_expect_geq(try_changes(mlp_job, OF_GPT2), 8);
+    job before = read_small(NULL, 0), other = read_with(mlp_job, NULL, 0);
     job now = read_small((const char *[]){"optimizer.kind=adamw"}, 1);
     status_clear();
     cr_expect_eq(job_resume_check(&before, &now, "r"), STATUS_INPUT);
     cr_expect_not_null(strstr(status_message(), "'optimizer.kind' was 'ivon' and is 'adamw'"));
+    status_clear();
+    cr_expect_eq(job_resume_check(&before, &other, "r"), STATUS_INPUT);
+    cr_expect_not_null(strstr(status_message(), "'model.kind' was 'gpt2' and is 'mlp'"));
 }
 
 static size_t warnings(const char *const *sets, size_t count, uint64_t tokens,
@@ -262,6 +323,12 @@ Test(job_resolved, warnings)
     cr_expect_not_null(strstr(lines[1], "gradsq is experimental"));
     const char *adamw[] = {"optimizer.kind=adamw"};
     cr_expect_eq(warnings(adamw, 1, 1000, lines), 0);
+    job perceptron = read_with(mlp_job, (const char *[]){"steps=1000000"}, 1);
+    cr_expect_eq(job_warnings(&perceptron, 500, lines, 8), 1);
+    cr_expect_not_null(strstr(lines[0], "500 examples"), "%s", lines[0]);
+    perceptron.optimizer.ess = 1.0;
+    cr_expect_eq(job_warnings(&perceptron, 500, lines, 8), 1);
+    cr_expect_not_null(strstr(lines[0], "one observation an example"), "%s", lines[0]);
     job j = read_small(small + 1, 2);
     cr_expect_eq(job_warnings(&j, 32 * 1000000, lines, 2), 2, "no more than there is room for");
 }

@@ -299,6 +299,48 @@ Test(kernels, gelu)
     }
 }
 
+/* tanh is as good relative to itself near 0 as elsewhere. */
+Test(kernels, tanh)
+{
+    enum { COUNT = 3000 };
+    values in = make(DTYPE_F32, COUNT, 1), dout = make(DTYPE_F32, COUNT, 2);
+    values out = make(DTYPE_F32, COUNT, 3);
+    for (size_t i = 0; i < COUNT; i++) {
+        in.f32[i] *= i % 3 ? 3.0F : 1e-3F;
+        in.exact[i] = (double)in.f32[i];
+    }
+    tanh_forward(out.f32, in.f32, COUNT);
+    reference_tanh_forward(out.exact, in.exact, COUNT);
+    for (size_t i = 0; i < COUNT; i++)
+        cr_expect_lt(fabs((double)out.f32[i] - out.exact[i]), 4e-7 * fabs(out.exact[i]),
+                     "tanh %.9g is %.9g", in.exact[i], (double)out.f32[i]);
+    tanh_backward(dout.f32, dout.f32, in.f32, COUNT);
+    reference_tanh_backward(dout.exact, dout.exact, in.exact, COUNT);
+    expect_close("tanh's gradient", dout.f32, DTYPE_F32, dout.exact, COUNT);
+    drop(&in);
+    drop(&dout);
+    drop(&out);
+}
+
+Test(kernels, relu)
+{
+    enum { COUNT = 3000 };
+    values in = make(DTYPE_F32, COUNT, 1), dout = make(DTYPE_F32, COUNT, 2);
+    values out = make(DTYPE_F32, COUNT, 3);
+    in.f32[7] = 0.0F;
+    in.exact[7] = 0.0;
+    relu_forward(out.f32, in.f32, COUNT);
+    reference_relu_forward(out.exact, in.exact, COUNT);
+    expect_close("ReLU", out.f32, DTYPE_F32, out.exact, COUNT);
+    relu_backward(dout.f32, dout.f32, in.f32, COUNT);
+    reference_relu_backward(dout.exact, dout.exact, in.exact, COUNT);
+    expect_close("ReLU's gradient", dout.f32, DTYPE_F32, dout.exact, COUNT);
+    cr_expect_eq(dout.f32[7], 0.0F);
+    drop(&in);
+    drop(&dout);
+    drop(&out);
+}
+
 Test(kernels, gelu_of_extremes_is_finite)
 {
     enum { COUNT = 7 };
@@ -319,6 +361,19 @@ Test(kernels, not_a_number_stays_one)
     gelu_forward(out, in, DTYPE_F32, 1);
     gelu_backward(slope, ones, in, DTYPE_F32, 1);
     cr_expect(isnan(out[0]) && isnan(slope[0]));
+    tanh_forward(out, in, 1);
+    tanh_backward(slope, ones, in, 1);
+    cr_expect(isnan(out[0]) && isnan(slope[0]));
+    relu_forward(out, in, 1);
+    cr_expect(isnan(out[0]));
+}
+
+Test(kernels, tanh_of_extremes_is_one)
+{
+    const float in[4] = {-INFINITY, -30.0F, 30.0F, INFINITY};
+    float out[4];
+    tanh_forward(out, in, 4);
+    for (int i = 0; i < 4; i++) cr_expect_eq(out[i], i < 2 ? -1.0F : 1.0F);
 }
 
 Test(kernels, cross_entropy)
@@ -337,6 +392,24 @@ Test(kernels, cross_entropy)
         expect_close("losses", losses, DTYPE_F32, exact, N);
         expect_close("logits' gradient", d.act, (dtype)type, d.exact, N * V);
         drop(&logits);
+        drop(&d);
+    }
+}
+
+Test(kernels, gaussian)
+{
+    enum { N = 9, O = 3 };
+    float losses[N];
+    double exact[N];
+    for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
+        values f = make(DTYPE_F32, N * O, 1), y = make(DTYPE_F32, N * O, 2);
+        values d = make((dtype)type, N * O, 3);
+        gaussian(losses, d.act, (dtype)type, f.f32, y.f32, N, O, 0.04, 0.25);
+        reference_gaussian(exact, d.exact, f.exact, y.exact, N, O, 0.04, 0.25);
+        expect_close("Gaussian losses", losses, DTYPE_F32, exact, N);
+        expect_close("their gradient", d.act, (dtype)type, d.exact, N * O);
+        drop(&f);
+        drop(&y);
         drop(&d);
     }
 }

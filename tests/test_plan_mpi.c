@@ -45,20 +45,40 @@ static job small_job(void)
     };
 }
 
-static tokens *open_tokens(const job *j, char *path)
+static const mlp_config three_layers = {
+    .inputs = 2, .outputs = 3, .hidden_count = 2, .hidden = {37, 50}, .bias = true, .dropout = 0.1};
+
+/* The same on examples. */
+static job examples_job(size_t hidden_layers)
 {
-    if (world.rank == 0) {
-        FILE *file = fopen(path, "wb");
-        for (unsigned i = 0; i < TOKENS; i++) {
-            uint16_t token = (uint16_t)(i * i % 97);
-            fwrite(&token, sizeof token, 1, file);
-        }
-        fclose(file);
+    job j = small_job();
+    j.model.kind = hidden_layers ? MODEL_MLP : MODEL_LINEAR;
+    j.model.mlp = three_layers;
+    j.model.mlp.hidden_count = hidden_layers;
+    j.data.leave_out = UINT64_MAX;
+    j.batch.sequences = 7;
+    j.batch.length = 1;
+    return j;
+}
+
+static void write_tokens(const char *path)
+{
+    FILE *file = fopen(path, "wb");
+    for (unsigned i = 0; i < TOKENS; i++) {
+        uint16_t token = (uint16_t)(i * i % 97);
+        fwrite(&token, sizeof token, 1, file);
     }
+    fclose(file);
+}
+
+static dataset *open_data(const job *j, const char *path)
+{
+    bool tokens_wanted = j->model.kind == MODEL_GPT2;
+    if (world.rank == 0 && tokens_wanted) write_tokens(path);
     MPI_Barrier(world.world);
-    tokens *data = NULL;
-    status result =
-        agree(world.world, tokens_open(&data, path, j->batch.length, j->model.gpt2.vocab_size));
+    dataset *data = NULL;
+    const char *text = tokens_wanted ? path : "moons:0-99";
+    status result = agree(world.world, dataset_open(&data, j, DATASET_TRAIN, text));
     cr_assert_eq(result, STATUS_OK, "%s", status_message());
     return data;
 }
@@ -66,7 +86,7 @@ static tokens *open_tokens(const job *j, char *path)
 static void check(const job *j, dtype precision)
 {
     char path[] = "/tmp/vario-test-plan.bin";
-    tokens *data = open_tokens(j, path);
+    dataset *data = open_data(j, path);
     plan expected;
     trainer r;
     step_result step;
@@ -90,7 +110,7 @@ static void check(const job *j, dtype precision)
                          (unsigned long long)expected.sent[kind]);
     }
     trainer_close(&r);
-    tokens_close(&data);
+    dataset_close(&data);
     MPI_Barrier(world.world);
     if (world.rank == 0) unlink(path);
 }
@@ -125,6 +145,19 @@ Test(plan, wire_bf16_and_norms_by_microbatch)
     j.clip.norm = 1.0;
     j.clip.scope = SCOPE_MICROBATCH;
     check_stages(j);
+}
+
+/* One unit, two, and three: nothing between the first and the last, and something. Fewer elements
+ * than ranks could own. */
+Test(plan, models_of_examples)
+{
+    for (size_t hidden_layers = 0; hidden_layers <= 2; hidden_layers++) {
+        check_stages(examples_job(hidden_layers));
+        job clipped = examples_job(hidden_layers);
+        clipped.clip.norm = 1.0;
+        clipped.clip.scope = SCOPE_MICROBATCH;
+        check_stages(clipped);
+    }
 }
 
 Test(plan, two_samples_an_item)

@@ -92,4 +92,7 @@ Test(utilization, counts_every_sample)
     j.optimizer.mc_samples = 3;
     cr_expect_float_eq(utilization_of(&j, 1e9, 2.0 * flops), 1.5, 1e-12);
     cr_expect(isnan(utilization_of(&j, 1e9, 0.0)));
+    job layers = {.model = {.kind = MODEL_LINEAR, .mlp = {.inputs = 10, .outputs = 5}},
+                  .optimizer.mc_samples = 1};
+    cr_expect_float_eq(utilization_of(&layers, 1e9, 400.0), 0.5, 1e-12);
 }

@@ -1,0 +1,64 @@
+/** What every kind of model shares: where weights come from and gradients go, what it computes on,
+ * and in which shape. The model never sees ranks: it asks for a unit's weights when it needs them
+ * and hands over a unit's gradient when that is whole. */
+#ifndef VARIO_MODEL_HOOKS_H
+#define VARIO_MODEL_HOOKS_H
+
+#include "base/parameters.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** The buffers have the layouts that the model was given: weights in layout_open(precision),
+ * gradients in layout_open(DTYPE_F32).
+ *
+ * Order of calls with units 0 .. U: the first and the last unit are held for the whole pass, those
+ * between are asked for again on the way back. In a forward pass: weights(0), weights(1)
+ * release(1),
+ * ..., weights(U - 1) release(U - 1), weights(U). In a backward pass, after that:
+ * gradients_done(U), release(U), then for u = U - 1 ... 1: weights(u), gradients(u),
+ * gradients_done(u), release(u), then gradients_done(0), release(0). gradients(0) and gradients(U)
+ * are asked for before weights(U - 1). Passes without a backward release U and 0 at the end. A
+ * model of one unit has weights(0), gradients(0), gradients_done(0), release(0). A pointer from
+ * weights stays valid until its release; one from gradients until gradients_done.
+ */
+typedef struct {
+    void *context;
+    const void *(*weights)(void *context, size_t unit);
+    void (*release)(void *context, size_t unit);
+    float *(*gradients)(void *context, size_t unit); /**< contents undefined: written, not added */
+    void (*gradients_done)(void *context, size_t unit);
+    void (*poll)(void *context); /**< called where kernels end; may be NULL */
+} model_hooks;
+
+static inline void hooks_poll(const model_hooks *hooks)
+{
+    if (hooks->poll) hooks->poll(hooks->context);
+}
+
+typedef enum { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute_kind;
+
+typedef struct {
+    size_t sequences, length; /**< of a micro-batch; examples have length 1 */
+    dtype precision;
+    recompute_kind recompute; /**< of gpt2 */
+    bool training;            /**< false: forward only, no memory for a backward pass */
+} model_shape;
+
+/** A micro-batch, of token sequences (gpt2) or of examples; rows = sequences * length. */
+typedef struct {
+    size_t sequences;        /**< at most the shape's */
+    size_t length;           /**< the shape's */
+    const uint16_t *tokens;  /**< gpt2: [rows] */
+    const float *inputs;     /**< others: (rows, inputs) */
+    const uint16_t *targets; /**< cross-entropy: [rows] next tokens or classes */
+    const float *values;     /**< Gaussian loss: (rows, outputs) */
+} batch;
+
+/** Called with the outputs of rows [first, first + rows) of a batch, in the order of rows.
+ * @param outputs  (rows, outputs) fp32: logits, or the values that Gaussian losses compare; the
+ *                 visitor may change them */
+typedef void model_visit(void *context, size_t first, size_t rows, float *outputs);
+
+#endif

@@ -1,0 +1,64 @@
+/** One interface over the kinds of model. */
+#ifndef VARIO_MODEL_MODEL_H
+#define VARIO_MODEL_MODEL_H
+
+#include "model/gpt2.h"
+#include "model/mlp.h"
+
+typedef enum { MODEL_GPT2, MODEL_LINEAR, MODEL_MLP } model_kind;
+
+typedef struct {
+    model_kind kind;
+    gpt2_config gpt2; /**< of gpt2 */
+    mlp_config mlp;   /**< of linear, which has no hidden layers, and mlp */
+} model_config;
+
+typedef struct model model;
+
+/** Units: gpt2_parameters and mlp_parameters say which. */
+status model_parameters(parameters *p, const model_config *config);
+
+/** Bytes of activations that model_open will allocate, to the byte; SIZE_MAX when no size_t holds
+ * them. */
+size_t model_activation_bytes(const model_config *config, const model_shape *shape);
+
+/** Allocate; not collective. @return STATUS_OK or STATUS_NOMEM (*m is then NULL). */
+status model_open(model **m, const model_config *config, const model_shape *shape);
+void model_close(model **m);
+
+/** Forward and backward of one micro-batch.
+ *
+ * @param b    of gpt2 as many sequences as the shape has; of examples from one to as many
+ * @param key  dropout noise: stream STREAM_DROPOUT, sample w, step t; unused without dropout
+ * @return the mean loss in nats a row; gradients are those of the mean
+ */
+double model_backward(model *m, const model_hooks *hooks, const batch *b, noise_key key);
+
+/** A forward pass that hands the outputs to `visit`, in chunks of rows; targets and values are not
+ * read. Calls the hooks as any pass without a backward does.
+ *
+ * @param b     from one sequence to as many as the shape has
+ * @param drop  with the dropout of `key`; else without any
+ */
+void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
+                   model_visit *visit, void *context);
+
+/** Losses in nats of the rows that a visit is given: cross-entropy, or the Gaussian loss.
+ * @param losses  out: [rows] */
+void model_losses(float *losses, const model_config *config, const batch *b, size_t first,
+                  size_t rows, float *outputs);
+
+/** Outputs of a row: tokens of the vocabulary, classes, or values. */
+size_t model_outputs(const model_config *config);
+
+/** Whether rows have a class (or a next token) as their target. */
+bool model_has_classes(const model_config *config);
+
+/** The GPT-2 that a model of that kind is, for what it alone can do. */
+gpt2 *model_gpt2(model *m);
+
+/** Floating-point operations of one row in training: of a token in a sequence of `length`, or of an
+ * example. */
+double model_flops_per_row(const model_config *config, size_t length);
+
+#endif

@@ -1,0 +1,180 @@
+/* A validation's numbers against their definition, in double, on any number of ranks. The Hessian
+ * of the start makes a posterior wide enough for samples to differ much. */
+#include "io/agree.h"
+#include "kernels/kernels.h"
+#include "mpi_fixture.h"
+#include "runtime/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { COUNT = 43, S = 8, SAMPLES = 5, WIDTH = 6 };
+
+static void start(void)
+{
+    world_open();
+    kernels_open();
+}
+
+static void stop(void)
+{
+    kernels_close();
+    world_close();
+}
+
+TestSuite(evaluate, .init = start, .fini = stop, .timeout = 60);
+
+static job job_of(loss_kind loss, shard_stage stage)
+{
+    bool values = loss == LOSS_GAUSSIAN;
+    return (job){
+        .seed = 3,
+        .model = {.kind = MODEL_MLP,
+                  .mlp = {.inputs = values ? 1 : 2,
+                          .outputs = values ? 1 : 2,
+                          .hidden_count = 1,
+                          .hidden = {WIDTH},
+                          .bias = true,
+                          .loss = loss,
+                          .noise_variance = 0.01}},
+        .data = {.seed = 1, .leave_out = UINT64_MAX},
+        .batch = {.sequences = S, .length = 1, .microbatches = 4},
+        .optimizer = {.kind = OPTIMIZER_IVON, .ess = 100.0, .hessian_init = 0.05, .mc_samples = 1},
+        .parallel = {.shard = stage}};
+}
+
+/* Weights that every rank can see whole: a sample's, or the mean. */
+static void draw(const trainer *r, const noise_key *key, float *theta)
+{
+    const state *s = &r->state;
+    for (size_t i = 0; i < s->all.owned_count; i++) {
+        const slice *part = &s->all.owned[i];
+        float *out = theta + slice_index(&r->p, part);
+        if (key)
+            state_sample(s, part, *key, out, DTYPE_F32);
+        else
+            memcpy(out, state_at(s, s->mean, part), part->count * sizeof *out);
+    }
+}
+
+/* outputs of a row: layers.0.weight (in, WIDTH), its bias, layers.1.weight (WIDTH, out), its bias.
+ */
+static void outputs_of(const mlp_config *c, const float *theta, const float *in, double *out)
+{
+    const float *w0 = theta, *b0 = w0 + c->inputs * WIDTH, *w1 = b0 + WIDTH,
+                *b1 = w1 + WIDTH * c->outputs;
+    double hidden[WIDTH];
+    for (size_t k = 0; k < WIDTH; k++) {
+        double sum = (double)b0[k];
+        for (size_t i = 0; i < c->inputs; i++) sum += (double)in[i] * (double)w0[i * WIDTH + k];
+        hidden[k] = tanh(sum);
+    }
+    for (size_t o = 0; o < c->outputs; o++) {
+        out[o] = (double)b1[o];
+        for (size_t k = 0; k < WIDTH; k++) out[o] += hidden[k] * (double)w1[k * c->outputs + o];
+    }
+}
+
+/* The probability of class 1, or the density of the value. */
+static double likelihood(const mlp_config *c, const double *out, double value)
+{
+    if (c->loss == LOSS_CROSS_ENTROPY) return 1.0 / (1.0 + exp(out[0] - out[1]));
+    double z = (out[0] - value) * (out[0] - value) / c->noise_variance;
+    return exp(-0.5 * z) / sqrt(2.0 * 3.14159265358979323846 * c->noise_variance);
+}
+
+/* Likelihoods of all rows with one draw of the weights. */
+static void pass(const mlp_config *c, const dataset *data, dataset_batch *b, const float *theta,
+                 double *found)
+{
+    for (uint64_t i = 0; i < COUNT; i++) {
+        double out[2];
+        cr_assert_eq(dataset_window(data, i, b, 0), STATUS_OK);
+        outputs_of(c, theta, b->inputs, out);
+        found[i] = likelihood(c, out, b->values ? (double)b->values[0] : 0.0);
+    }
+}
+
+typedef struct {
+    double loss, accuracy;
+} summary;
+
+/* Of likelihoods: for classes those of class 1. */
+static summary summarize(const dataset *data, dataset_batch *b, const double *likelihoods)
+{
+    summary s = {0};
+    for (uint64_t i = 0; i < COUNT; i++) {
+        double p = likelihoods[i];
+        cr_assert_eq(dataset_window(data, i, b, 0), STATUS_OK);
+        bool other = b->targets && b->targets[0] == 0;
+        s.loss -= log(other ? 1.0 - p : p) / COUNT;
+        s.accuracy += (b->targets && (p > 0.5) == !other) / (double)COUNT;
+    }
+    return s;
+}
+
+static void check(loss_kind loss)
+{
+    job j = job_of(loss, SHARD_GRADIENTS);
+    const char *text = loss == LOSS_GAUSSIAN ? "curve:7-49" : "moons:7-49";
+    dataset *data;
+    dataset_batch b;
+    trainer r;
+    validation found;
+    double likelihoods[COUNT], averaged[COUNT] = {0};
+    status result = dataset_open(&data, &j, DATASET_VALID, text);
+    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
+    cr_assert_eq(dataset_batch_open(&b, &j), STATUS_OK);
+    cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
+    cr_assert_eq(trainer_evaluate(&r, data, 0, SAMPLES, &found), STATUS_OK);
+    float theta[r.p.count];
+    draw(&r, NULL, theta);
+    pass(&j.model.mlp, data, &b, theta, likelihoods);
+    summary mean = summarize(data, &b, likelihoods);
+    for (uint32_t s = 0; s < SAMPLES; s++) {
+        draw(&r, &(noise_key){.seed = j.seed, .stream = STREAM_POSTERIOR, .sample = s}, theta);
+        pass(&j.model.mlp, data, &b, theta, likelihoods);
+        for (size_t i = 0; i < COUNT; i++) averaged[i] += likelihoods[i] / SAMPLES;
+    }
+    summary samples = summarize(data, &b, averaged);
+    cr_expect_float_eq(found.loss, mean.loss, 1e-5 * fabs(mean.loss));
+    cr_expect_float_eq(found.averaged, samples.loss, 1e-4 * fabs(samples.loss));
+    cr_expect_neq(found.loss, found.averaged);
+    if (loss == LOSS_CROSS_ENTROPY) {
+        cr_expect_float_eq(found.accuracy, mean.accuracy, 1e-12);
+        cr_expect_float_eq(found.accuracy_averaged, samples.accuracy, 1e-12);
+    } else {
+        cr_expect(isnan(found.accuracy) && isnan(found.accuracy_averaged));
+    }
+    trainer_close(&r);
+    dataset_batch_close(&b);
+    dataset_close(&data);
+}
+
+Test(evaluate, classes)
+{
+    check(LOSS_CROSS_ENTROPY);
+}
+
+Test(evaluate, values)
+{
+    check(LOSS_GAUSSIAN);
+}
+
+/* A prediction that no sample comes near has a density below any double: its logarithm has not. */
+Test(evaluate, far_values_have_finite_losses)
+{
+    job j = job_of(LOSS_GAUSSIAN, SHARD_PARAMETERS);
+    dataset *data;
+    trainer r;
+    validation found;
+    j.model.mlp.noise_variance = 1e-6;
+    status result = dataset_open(&data, &j, DATASET_VALID, "curve:0-20");
+    cr_assert_eq(agree(world.world, result), STATUS_OK);
+    cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
+    cr_assert_eq(trainer_evaluate(&r, data, 2, SAMPLES, &found), STATUS_OK);
+    cr_expect(isfinite(found.loss) && isfinite(found.averaged));
+    cr_expect_gt(found.averaged, 1000.0);
+    trainer_close(&r);
+    dataset_close(&data);
+}

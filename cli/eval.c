@@ -81,7 +81,7 @@ static status run(session *s, void *context, const char **rest)
     job j;
     status result = session_read_run(s, &j, path);
     if (result) return result;
-    if (a->samples > 0 && j.optimizer.kind != OPTIMIZER_IVON)
+    if (a->samples > 0 && !job_has_posterior(&j))
         return fail(STATUS_INPUT,
                     "vario eval: --samples %" PRIu64
                     ": a posterior (optimizer.kind ivon) expected, %s was trained without one",

@@ -157,6 +157,11 @@ status job_read(job *j, const char *path, const char *const *overrides, size_t c
     return result;
 }
 
+bool job_has_posterior(const job *j)
+{
+    return j->optimizer.kind == OPTIMIZER_IVON;
+}
+
 status job_resume_check(const job *before, const job *now, const char *run)
 {
     char old[JOB_TEXT], new[JOB_TEXT];

@@ -85,6 +85,9 @@ typedef struct {
 /** The model of a job. */
 model_config job_model(const job *j);
 
+/** Whether a job's runs end with a posterior to draw weights from. */
+bool job_has_posterior(const job *j);
+
 /** Read, override and validate a job; not collective (rank 0 reads and broadcasts the struct,
  * which is plain data).
  *

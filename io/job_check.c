@@ -45,7 +45,7 @@ static status check_owners(const job_source *s, const job *j)
             return refuse_owners(s, e, "model.kind", row->models, (int)j->model.kind);
         return refuse_owners(s, e, "optimizer.kind", row->optimizers, (int)j->optimizer.kind);
     }
-    if (j->eval.samples > 0 && j->optimizer.kind != OPTIMIZER_IVON)
+    if (j->eval.samples > 0 && !job_has_posterior(j))
         return source_refuse(s, either(s, "eval.samples", "optimizer.kind"),
                              "'eval.samples' is %" PRIu64
                              ", 0 expected: only ivon has a posterior to draw from",

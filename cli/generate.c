@@ -153,7 +153,7 @@ static status run(session *s, void *context, const char **rest)
             j.model.gpt2.vocab_size);
     result = check_arguments(a, &j);
     if (result) return result;
-    if (a->samples > 0 && j.optimizer.kind != OPTIMIZER_IVON)
+    if (a->samples > 0 && !job_has_posterior(&j))
         return fail(STATUS_INPUT,
                     "vario generate: --samples %" PRIu64
                     ": a posterior (optimizer.kind ivon) expected, %s was trained without one",

@@ -12,7 +12,8 @@ static const struct {
     const char *help;
 } verbs[] = {
     {"train", train_main, "train a job file, or go on with its run"},
-    {"eval", eval_main, "validation loss of a run, at the mean and averaged over samples"},
+    {"eval", eval_main, "how good a run's predictions are, at the mean and averaged"},
+    {"ood", ood_main, "how well a run tells data of another kind from its own"},
     {"generate", generate_main, "write text with a run's model"},
     {"prepare", prepare_main, "make token files of text files"},
     {"plan", plan_main, "memory and bytes of a job on a number of ranks"},
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
     }
     if (first_of_launch())
         fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, generate, prepare, plan, "
+                "vario: verb '%s' found, one of train, eval, ood, generate, prepare, plan, "
                 "schema, bench expected\n",
                 verb);
     return 2;

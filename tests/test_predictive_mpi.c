@@ -197,6 +197,23 @@ Test(predictive, dropout)
     close_setting(&s);
 }
 
+/* Evaluation keeps what weights are drawn from, and nothing for updates. */
+Test(predictive, evaluation_takes_less_memory)
+{
+    for (shard_stage stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+        for (optimizer_kind kind = OPTIMIZER_IVON; kind <= OPTIMIZER_SGD; kind++) {
+            trainer r;
+            job j = job_of(LOSS_CROSS_ENTROPY, stage);
+            j.optimizer.kind = kind;
+            cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
+            cr_expect_eq(r.state.arena.used, r.state.arena.capacity);
+            cr_expect_null(r.state.momentum.values);
+            cr_expect_lt(r.state.arena.used, state_bytes(&j, &r.owned, true));
+            trainer_close(&r);
+        }
+    }
+}
+
 /* The mean's loss is a validation's, to the bit; the average's but for rounding. */
 Test(predictive, agrees_with_validation)
 {

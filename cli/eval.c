@@ -1,113 +1,140 @@
-/* vario eval: a run's validation loss, the same bits on any number of ranks. */
-#include "cli/session.h"
+/* vario eval: how good a run's predictions are, the same bits on any number of ranks. */
+#include "cli/eval_report.h"
 #include "cli/verbs.h"
 #include "io/agree.h"
-#include "io/checkpoint.h"
-#include "runtime/trainer.h"
 
 #include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_BINS = 1000 };
 
 typedef struct {
-    uint64_t samples, batches;
-    const char *data;
-    bool json, quiet;
+    ensemble_wishes wishes;
+    uint64_t batches, bins;
+    const char *data, *rows, *picture;
+    bool json;
 } arguments;
 
-/* A member of the JSON object, unless there is no such number. */
-static void print_member(const char *name, double value)
+static status check_bins(const arguments *a)
 {
-    if (!isnan(value)) printf(", \"%s\": %.17g", name, value);
+    if (a->bins >= 1 && a->bins <= MOST_BINS) return STATUS_OK;
+    return fail(STATUS_INPUT, "vario eval: --bins: %" PRIu64 " found, from 1 to %d expected",
+                a->bins, MOST_BINS);
 }
 
-static void print_json(const arguments *a, const job *j, const checkpoint_facts *facts,
-                       const validation *v)
+/* Rank 0 begins the picture before anything is computed for it. */
+static status open_picture(plot *p, const session *s, const arguments *a, const ensemble *e)
 {
-    model_config config = job_model(j);
-    bool classes = model_has_classes(&config);
-    printf("{\"run\": \"%s\", \"step\": %" PRIu64, j->name, facts->steps);
-    print_member("valid_loss", v->loss);
-    print_member("perplexity", classes ? exp(v->loss) : NAN);
-    print_member("accuracy", v->accuracy);
-    if (a->samples) printf(", \"samples\": %" PRIu64, a->samples);
-    print_member("valid_loss_averaged", v->averaged);
-    print_member("perplexity_averaged", classes ? exp(v->averaged) : NAN);
-    print_member("accuracy_averaged", v->accuracy_averaged);
-    printf("}\n");
+    model_config config = job_model(&e->jobs[0]);
+    if (!a->picture) return STATUS_OK;
+    if (!model_has_classes(&config))
+        return fail(STATUS_INPUT, "vario eval: --plot draws reliability: a model of classes "
+                                  "expected, one of values found");
+    int width = (int)evaluation_panels(e) * EVALUATION_PANEL;
+    status result = s->c.rank == 0 ? plot_open(p, a->picture, width, EVALUATION_HEIGHT) : STATUS_OK;
+    return agree(s->c.world, result);
 }
 
-/* What a loss says: of tokens a perplexity, of classes an accuracy. */
-static void print_line(const job *j, double loss, double accuracy, const char *of)
+static status predict_all(evaluation *v, const ensemble *e, const dataset *data, const arguments *a)
 {
-    printf(": loss %.4f%s", loss, of);
-    if (j->model.kind == MODEL_GPT2) printf(", perplexity %.3f", exp(loss));
-    if (!isnan(accuracy)) printf(", accuracy %.4f", accuracy);
-    putchar('\n');
+    member mean = ensemble_mean(e);
+    status result = predict(&v->mean, &mean, 1, data, a->batches, false);
+    if (!result && ensemble_has_average(e))
+        result = predict(&v->averaged, e->members, e->member_count, data, a->batches, true);
+    return result;
 }
 
-static void print_result(const arguments *a, const job *j, const checkpoint_facts *facts,
-                         const validation *v)
+static status score(evaluation *v)
 {
-    printf("%s, step %" PRIu64 "\n  at the mean", j->name, facts->steps);
-    print_line(j, v->loss, v->accuracy,
-               j->model.kind == MODEL_GPT2 ? " nats a token" : " nats an example");
-    if (!a->samples) return;
-    printf("  averaged over %" PRIu64 " posterior samples", a->samples);
-    print_line(j, v->averaged, v->accuracy_averaged, "");
+    v->mean_bins = calloc(v->bin_count, sizeof *v->mean_bins);
+    v->averaged_bins = calloc(v->bin_count, sizeof *v->averaged_bins);
+    if (!v->mean_bins || !v->averaged_bins)
+        return fail(STATUS_NOMEM, "memory for %zu bins", v->bin_count);
+    status result = predictions_score(&v->mean, 0, v->mean_bins, v->bin_count, &v->at_mean);
+    for (size_t i = 0; !result && i < v->averaged.points; i++)
+        result = predictions_score(&v->averaged, i, v->averaged_bins, v->bin_count, &v->curve[i]);
+    return result;
 }
 
-static status evaluate(session *s, const arguments *a, job *j, const char *path)
+static status report(evaluation *v, const arguments *a, plot *picture)
 {
-    trainer r = {0};
+    status result = score(v);
+    if (!result && a->rows) result = evaluation_write_rows(v, a->rows);
+    if (!result && a->picture) {
+        evaluation_draw(v, picture);
+        result = plot_close(picture, true);
+    }
+    if (result) return result;
+    if (a->json) return evaluation_print_json(v);
+    evaluation_print(v);
+    return STATUS_OK;
+}
+
+static void evaluation_close(evaluation *v)
+{
+    predictions_close(&v->mean);
+    predictions_close(&v->averaged);
+    free(v->mean_bins);
+    free(v->averaged_bins);
+}
+
+static status evaluate(session *s, const arguments *a, ensemble *e, plot *picture)
+{
+    evaluation v = {.e = e, .bin_count = (size_t)a->bins};
     dataset *data = NULL;
-    checkpoint_facts facts;
-    validation found;
-    dtype precision = session_precision(s, j);
-    status result = agree(s->c.world, dataset_open(&data, j, DATASET_VALID, a->data));
-    if (!result) result = trainer_open(&r, j, &s->c, precision, false);
-    if (!result) result = trainer_read(&r, path, &facts);
-    if (!result) result = trainer_evaluate(&r, data, a->batches, a->samples, &found);
-    if (!result && s->c.rank == 0) (a->json ? print_json : print_result)(a, j, &facts, &found);
-    trainer_close(&r);
+    session_compute(s, e->jobs[0].parallel.threads, a->wishes.quiet);
+    status result = agree(s->c.world, dataset_open(&data, &e->jobs[0], DATASET_VALID, a->data));
+    if (!result) result = ensemble_open(e, s);
+    if (!result) result = predict_all(&v, e, data, a);
+    if (!result) result = agree(s->c.world, s->c.rank == 0 ? report(&v, a, picture) : STATUS_OK);
+    evaluation_close(&v);
     dataset_close(&data);
     return result;
 }
 
 static status run(session *s, void *context, const char **rest)
 {
-    const arguments *a = context;
-    const char *path = rest[0];
-    job j;
-    status result = session_read_run(s, &j, path);
+    arguments *a = context;
+    ensemble e;
+    plot picture = {0};
+    a->wishes.own_data = a->data != NULL;
+    status result = check_bins(a);
     if (result) return result;
-    if (a->samples > 0 && !job_has_posterior(&j))
-        return fail(STATUS_INPUT,
-                    "vario eval: --samples %" PRIu64
-                    ": a posterior (optimizer.kind ivon) expected, %s was trained without one",
-                    a->samples, path);
-    session_compute(s, j.parallel.threads, a->quiet);
-    return evaluate(s, a, &j, path);
+    result = ensemble_read(&e, s, rest, &a->wishes);
+    if (!result) result = open_picture(&picture, s, a, &e);
+    if (!result) result = evaluate(s, a, &e, &picture);
+    plot_close(&picture, false);
+    ensemble_close(&e);
+    return result;
 }
 
 int eval_main(int argc, char **argv)
 {
-    arguments a = {0};
+    arguments a = {.wishes.verb = "eval", .bins = METRICS_BINS};
     const option options[] = {
-        {"--samples", OPTION_COUNT, &a.samples, "S",
-         "average the probabilities over S posterior samples too"},
+        {"--samples", OPTION_COUNT, &a.wishes.samples, "S",
+         "average S posterior samples, or dropouts, of each run too"},
+        {"--posterior", OPTION_TEXT, &a.wishes.posterior, "KIND",
+         "auto (samples where there are, else dropout), mean, samples, dropout"},
+        {"--data", OPTION_TEXT, &a.data, "TEXT", "token files or examples, instead of data.valid"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
-        {"--data", OPTION_TEXT, &a.data, "GLOB", "token files or examples, instead of data.valid"},
+        {"--sequences", OPTION_COUNT, &a.wishes.sequences, "N",
+         "sequences or examples of a batch (0: the job's)"},
+        {"--bins", OPTION_COUNT, &a.bins, "B", "of confidence, for the calibration error (20)"},
+        {"--tokens", OPTION_TEXT, &a.rows, "FILE", "write a CSV row for every token or example"},
+        {"--plot", OPTION_TEXT, &a.picture, "FILE", "draw reliability diagrams (.png or .svg)"},
         {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &a.quiet, NULL, "only errors and the result"},
+        {"--quiet", OPTION_FLAG, &a.wishes.quiet, NULL, "only errors and the result"},
     };
     const option_table table = {"eval",
-                                "RUN [--samples S] [--json]",
-                                "Validation loss of a run's newest checkpoint, in nats, with "
-                                "perplexity (tokens) or accuracy (classes).",
+                                "RUN [RUN...] [--samples S] [--json]",
+                                "How good the predictions of a run's newest checkpoint are: loss, "
+                                "accuracy, calibration,\nuncertainty; at the mean, and averaged "
+                                "over posterior samples, dropouts or several runs.",
                                 options,
                                 sizeof options / sizeof options[0],
                                 1,
-                                1};
+                                ENSEMBLE_RUNS};
     return session_main(&table, argc, argv, run, &a);
 }

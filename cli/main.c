@@ -12,7 +12,8 @@ static const struct {
     const char *help;
 } verbs[] = {
     {"train", train_main, "train a job file, or go on with its run"},
-    {"eval", eval_main, "validation loss of a run, at the mean and averaged over samples"},
+    {"eval", eval_main, "how good a run's predictions are, at the mean and averaged"},
+    {"ood", ood_main, "how well a run tells data of another kind from its own"},
     {"generate", generate_main, "write text with a run's model"},
     {"merge", merge_main, "merge the weights and posteriors of runs"},
     {"prepare", prepare_main, "make token files of text files"},
@@ -51,7 +52,7 @@ int main(int argc, char **argv)
     }
     if (first_of_launch())
         fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, generate, merge, prepare, plan, "
+                "vario: verb '%s' found, one of train, eval, ood, generate, merge, prepare, plan, "
                 "schema, bench expected\n",
                 verb);
     return 2;

@@ -13,7 +13,7 @@ struct dataset {
     examples *examples;
     uint64_t seed, leave_out; /* UINT64_MAX: none */
     size_t sequences, length, inputs, outputs;
-    bool shift;
+    bool shift, unlabelled;
 };
 
 status dataset_batch_open(dataset_batch *b, const job *j)
@@ -74,7 +74,7 @@ static status open_examples(dataset *d, const job *j, dataset_part part, const c
     examples_spec spec = {.text = text,
                           .seed = j->data.seed,
                           .features = j->data.features,
-                          .outputs = d->outputs,
+                          .outputs = d->unlabelled ? 0 : d->outputs,
                           .mislabelled = train ? j->data.mislabelled : 0.0};
     status result = examples_open(&d->examples, &spec, j->model.mlp.loss == LOSS_GAUSSIAN);
     if (result) return result;
@@ -96,7 +96,8 @@ status dataset_open(dataset **out, const job *j, dataset_part part, const char *
                    .length = j->batch.length,
                    .inputs = j->model.mlp.inputs,
                    .outputs = j->model.mlp.outputs,
-                   .shift = j->data.shift};
+                   .shift = j->data.shift,
+                   .unlabelled = part == DATASET_UNLABELLED};
     if (!text) text = part == DATASET_TRAIN ? j->data.train : j->data.valid;
     status result = j->model.kind == MODEL_GPT2 ? open_tokens(d, j, part, text)
                                                 : open_examples(d, j, part, text);
@@ -130,10 +131,17 @@ uint64_t dataset_batches(const dataset *d)
     return d->tokens || count % d->sequences == 0 ? whole : whole + 1;
 }
 
+size_t dataset_batch_rows(const dataset *d, uint64_t n)
+{
+    uint64_t left = dataset_count(d) - n * d->sequences;
+    return (left < d->sequences ? (size_t)left : d->sequences) * d->length;
+}
+
 static status read_example(const dataset *d, uint64_t v, dataset_batch *b, size_t s)
 {
+    if (d->unlabelled && b->targets) b->targets[s] = 0;
     return examples_row(d->examples, v, b->inputs + s * d->inputs,
-                        b->targets ? b->targets + s : NULL,
+                        b->targets && !d->unlabelled ? b->targets + s : NULL,
                         b->values ? b->values + s * d->outputs : NULL);
 }
 
@@ -145,9 +153,9 @@ status dataset_window(const dataset *d, uint64_t v, dataset_batch *b, size_t s)
 
 status dataset_windows(const dataset *d, uint64_t n, dataset_batch *b)
 {
-    uint64_t first = n * d->sequences, left = dataset_count(d) - first;
+    uint64_t first = n * d->sequences;
     status result = STATUS_OK;
-    b->view.sequences = left < d->sequences ? (size_t)left : d->sequences;
+    b->view.sequences = dataset_batch_rows(d, n) / d->length;
     for (size_t s = 0; !result && s < b->view.sequences; s++)
         result = dataset_window(d, first + s, b, s);
     return result;

@@ -16,7 +16,12 @@ typedef struct {
 status dataset_batch_open(dataset_batch *b, const job *j);
 void dataset_batch_close(dataset_batch *b);
 
-typedef enum { DATASET_TRAIN, DATASET_VALID } dataset_part;
+typedef enum {
+    DATASET_TRAIN,
+    DATASET_VALID,
+    DATASET_UNLABELLED, /**< as DATASET_VALID, but examples may have classes of their own: each
+                             has class 0 */
+} dataset_part;
 
 typedef struct dataset dataset;
 
@@ -24,7 +29,7 @@ typedef struct dataset dataset;
  *
  * Mislabelled examples, and one that is left out, are the training set's only.
  *
- * @param part  DATASET_VALID must have a batch at least (see dataset_batches)
+ * @param part  all but DATASET_TRAIN must have a batch at least (see dataset_batches)
  * @param text  a glob or a set of examples; NULL: the job's data.train or data.valid
  * @return STATUS_OK, STATUS_INPUT, STATUS_IO or STATUS_NOMEM; on failure *d is NULL
  */
@@ -36,6 +41,9 @@ uint64_t dataset_rows(const dataset *d);  /**< tokens or examples */
 
 /** Batches of the job's size: whole ones of windows; of examples the last may be short. */
 uint64_t dataset_batches(const dataset *d);
+
+/** Tokens or examples of batch n in the order of the files. */
+size_t dataset_batch_rows(const dataset *d, uint64_t n);
 
 /** Window or example v, in the order of the files, as sequence s of a batch.
  * @return STATUS_OK or STATUS_INPUT: a token at or above vocab_size */

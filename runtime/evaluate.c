@@ -89,11 +89,8 @@ static void visit(void *context, size_t first, size_t rows, float *outputs)
 /* Rows of this rank's batch of a round; 0 without one. */
 static size_t rows_of(const evaluation *e, uint64_t round)
 {
-    const job *j = e->r->job;
     uint64_t b = round * (uint64_t)e->r->c->size + (uint64_t)e->r->c->rank;
-    if (b >= e->batches) return 0;
-    uint64_t left = dataset_count(e->data) - b * j->batch.sequences;
-    return (size_t)(left < j->batch.sequences ? left : j->batch.sequences) * j->batch.length;
+    return b < e->batches ? dataset_batch_rows(e->data, b) : 0;
 }
 
 /* Visit this rank's batch. */
@@ -108,14 +105,7 @@ static status run_round(evaluation *e, const noise_key *key)
         works ? dataset_windows(e->data, first + (uint64_t)r->c->rank, &r->batch) : STATUS_OK;
     if (!key) read = agree(r->c->world, read); /* samples read what the mean's pass has read */
     if (read) return read;
-    for (size_t from = 0; from < ranks; from++) r->keys[from] = key ? *key : (noise_key){0};
-    weights_begin(&r->weights,
-                  &(weights_round){.active = active, .keys = r->keys, .sampled = key != NULL});
-    if (works)
-        model_predict(r->model, &r->hooks, &r->batch.view, false, (noise_key){0}, visit, e);
-    else
-        trainer_idle_pass(r, false);
-    weights_end(&r->weights);
+    trainer_predict(r, works ? &r->batch.view : NULL, active, key, NULL, visit, e);
     return STATUS_OK;
 }
 

@@ -42,13 +42,24 @@ static size_t local_bytes(const parameters *p)
     return bytes;
 }
 
-size_t state_bytes(const job *j, const sharding *owned)
+/* Without training, a checkpoint's means are read to where they stay if both arrays are addressed
+ * alike. */
+static bool reads_in_place(const job *j, const sharding *owned)
+{
+    return owned->ranks == 1 || j->parallel.shard == SHARD_NONE ||
+           j->parallel.shard == SHARD_PARAMETERS;
+}
+
+size_t state_bytes(const job *j, const sharding *owned, bool training)
 {
     bool mean_whole = j->parallel.shard != SHARD_PARAMETERS;
     bool all_whole = j->parallel.shard == SHARD_NONE;
     bool local = j->parallel.shard <= SHARD_OPTIMIZER;
     size_t mean = memory_round(array_elements(owned, mean_whole) * sizeof(float));
     size_t rest = memory_round(array_elements(owned, all_whole) * sizeof(float));
+    if (!training)
+        return mean + (keeps_sigma(j, owned) ? mean : 0) + (is_ivon(j) ? rest : 0) +
+               (reads_in_place(j, owned) ? 0 : rest);
     size_t bytes = mean + 2 * rest; /* mean, momentum, g_sum */
     if (j->optimizer.kind != OPTIMIZER_SGD) bytes += rest;
     if (is_ivon(j)) bytes += rest; /* f_sum */
@@ -61,6 +72,18 @@ static state_array take_array(state *s, bool whole)
 {
     return (state_array){arena_take(&s->arena, array_elements(s->owned, whole) * sizeof(float)),
                          whole};
+}
+
+/* What weights are drawn from, and g_sum for state_mean_in. */
+static void take_arrays_to_evaluate(state *s)
+{
+    bool all_whole = s->job->parallel.shard == SHARD_NONE;
+    bool mean_whole = s->job->parallel.shard != SHARD_PARAMETERS;
+    s->mean = take_array(s, mean_whole);
+    s->g_sum = reads_in_place(s->job, s->owned) ? (state_array){s->mean.values, all_whole}
+                                                : take_array(s, all_whole);
+    if (is_ivon(s->job)) s->second = take_array(s, all_whole);
+    if (keeps_sigma(s->job, s->owned)) s->sigma = take_array(s, mean_whole);
 }
 
 static void take_arrays(state *s)
@@ -140,12 +163,12 @@ static void set_initial(state *s)
     for (size_t i = 0; i < count; i++) s->second.values[i] = h;
 }
 
-status state_open(state *s, const job *j, const sharding *owned)
+status state_open(state *s, const job *j, const sharding *owned, bool training)
 {
     *s = (state){.job = j, .p = owned->p, .owned = owned};
     status result = sharding_open(&s->all, owned->p, 1, 0);
     if (!result) result = layout_open(&s->gradient, owned->p, DTYPE_F32);
-    if (!result) result = arena_open(&s->arena, "optimizer state", state_bytes(j, owned));
+    if (!result) result = arena_open(&s->arena, "optimizer state", state_bytes(j, owned, training));
     s->unit_blocks = calloc(s->p->unit_count + 1, sizeof *s->unit_blocks);
     s->gradient_start = calloc(s->p->unit_count + 1, sizeof *s->gradient_start);
     s->checkpoint_slices = calloc(owned->owned_count + 1, sizeof *s->checkpoint_slices);
@@ -160,11 +183,14 @@ status state_open(state *s, const job *j, const sharding *owned)
     for (size_t u = 0; u < s->p->unit_count; u++)
         s->unit_blocks[u + 1] =
             s->unit_blocks[u] + (s->p->units[u].count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-    take_arrays(s);
+    if (training)
+        take_arrays(s);
+    else
+        take_arrays_to_evaluate(s);
     set_initial(s);
     for (size_t i = 0; i < owned->owned_count; i++) {
         s->checkpoint_slices[i] = owned->owned[i];
-        if (s->momentum.whole) s->checkpoint_slices[i].offset = slice_index(s->p, &owned->owned[i]);
+        if (s->g_sum.whole) s->checkpoint_slices[i].offset = slice_index(s->p, &owned->owned[i]);
     }
     return STATUS_OK;
 }
@@ -345,6 +371,7 @@ void state_mean_out(state *s)
 
 void state_mean_in(state *s)
 {
+    if (s->g_sum.values == s->mean.values) return; /* read in place */
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
         memcpy(state_at(s, s->mean, part), state_at(s, s->g_sum, part),

@@ -47,10 +47,11 @@ typedef struct {
 } state_statistics;
 
 /** Bytes of the state arena, to the byte. */
-size_t state_bytes(const job *j, const sharding *owned);
+size_t state_bytes(const job *j, const sharding *owned, bool training);
 
-/** Allocate and set to the initial weights; collective only through comm-free arithmetic. */
-status state_open(state *s, const job *j, const sharding *owned);
+/** Allocate and set to the initial weights; collective only through comm-free arithmetic.
+ * @param training  false: only what weights are drawn from and a checkpoint is read into */
+status state_open(state *s, const job *j, const sharding *owned, bool training);
 void state_close(state *s);
 
 /** Pointer to a slice's elements: of `owned` or of `all`. */

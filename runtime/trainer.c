@@ -61,7 +61,7 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, traine
 {
     model_shape shape = shape_of(j, precision, true);
     model_config config = job_model(j);
-    *memory = (trainer_memory){.state = state_bytes(j, owned),
+    *memory = (trainer_memory){.state = state_bytes(j, owned, true),
                                .activations = model_activation_bytes(&config, &shape),
                                .staging = array_count(j) * owned->elements * sizeof(float)};
     status result = weights_bytes(j, owned, precision, &memory->weights);
@@ -114,7 +114,7 @@ static status open_here(trainer *r)
     model_shape shape = shape_of(j, r->precision, r->training);
     status result = model_parameters(&r->p, &r->config);
     if (!result) result = sharding_open(&r->owned, &r->p, (size_t)r->c->size, (size_t)r->c->rank);
-    if (!result) result = state_open(&r->state, j, &r->owned);
+    if (!result) result = state_open(&r->state, j, &r->owned, r->training);
     if (!result) result = weights_open(&r->weights, r->c, &r->state, r->precision);
     if (!result) result = model_open(&r->model, &r->config, &shape);
     if (!result) result = open_small(r);

@@ -161,6 +161,22 @@ void trainer_idle_pass(trainer *r, bool backward)
     }
 }
 
+void trainer_predict(trainer *r, const batch *b, size_t active, const noise_key *sample,
+                     const noise_key *dropout, model_visit *visit, void *context)
+{
+    noise_key none = {0};
+    for (size_t from = 0; from < (size_t)r->c->size; from++)
+        r->keys[from] = sample ? *sample : none;
+    weights_begin(&r->weights,
+                  &(weights_round){.active = active, .keys = r->keys, .sampled = sample != NULL});
+    if (b)
+        model_predict(r->model, &r->hooks, b, dropout != NULL, dropout ? *dropout : none, visit,
+                      context);
+    else
+        trainer_idle_pass(r, false);
+    weights_end(&r->weights);
+}
+
 model_hooks trainer_hooks(trainer *r)
 {
     return (model_hooks){.context = r,

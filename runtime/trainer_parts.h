@@ -26,4 +26,15 @@ void trainer_sum_locally(trainer *r, size_t unit_number);
 /** A pass of a rank without work: it enters everything in the same order. */
 void trainer_idle_pass(trainer *r, bool backward);
 
+/** A forward pass of every rank that has a batch; collective.
+ *
+ * @param b        this rank's, NULL without one
+ * @param active   ranks 0 .. active - 1 have one (same on all ranks)
+ * @param sample   draws the weights, NULL: the mean (same on all ranks)
+ * @param dropout  its key, NULL: none (local)
+ * @param visit    gets b's outputs
+ */
+void trainer_predict(trainer *r, const batch *b, size_t active, const noise_key *sample,
+                     const noise_key *dropout, model_visit *visit, void *context);
+
 #endif

@@ -131,7 +131,7 @@ fi
 # Help and schema, of the program as installed.
 one --help
 check "--help" exits 0
-for verb in train eval generate prepare plan; do
+for verb in train eval ood generate prepare plan; do
     one $verb --help
     check "$verb --help" exits 0
     check "$verb --help says something" test -s last.out

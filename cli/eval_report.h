@@ -1,0 +1,36 @@
+/** What `vario eval` says: JSON, lines for people, a table of rows, a picture. Rank 0 alone. */
+#ifndef VARIO_CLI_EVAL_REPORT_H
+#define VARIO_CLI_EVAL_REPORT_H
+
+#include "cli/ensemble.h"
+#include "io/plot.h"
+
+typedef struct {
+    const ensemble *e;
+    predictions mean, averaged; /**< averaged.points 0: there is no average */
+    size_t bin_count;
+    calibration_bin *mean_bins, *averaged_bins; /**< [bin_count] */
+    prediction_scores at_mean;
+    prediction_scores curve[PREDICTIONS_POINTS]; /**< the last is that of all members */
+} evaluation;
+
+/** The average over all members; at the mean where there is none. */
+const prediction_scores *evaluation_average(const evaluation *v);
+
+void evaluation_print(const evaluation *v);
+
+/** @return STATUS_OK or STATUS_NOMEM */
+status evaluation_print_json(const evaluation *v);
+
+/** Write one row a token or example, of the average or else of the mean.
+ * @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
+status evaluation_write_rows(const evaluation *v, const char *path);
+
+/** Picture sizes for plot_open: one panel each for the mean, the average and the curve. */
+size_t evaluation_panels(const ensemble *e);
+enum { EVALUATION_PANEL = 430, EVALUATION_HEIGHT = 560 /**< pixels */ };
+
+/** Reliability diagrams, and losses against the number of members. */
+void evaluation_draw(const evaluation *v, plot *p);
+
+#endif

@@ -1,0 +1,129 @@
+/* vario ood: how well a run tells data of another kind from its own, by its predictions. */
+#include "cli/ood_report.h"
+#include "cli/verbs.h"
+#include "io/agree.h"
+
+typedef struct {
+    ensemble_wishes wishes;
+    uint64_t batches;
+    const char *in, *out, *picture;
+    bool json;
+} arguments;
+
+static status check_model(const ensemble *e)
+{
+    model_config config = job_model(&e->jobs[0]);
+    if (model_has_classes(&config)) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: a model of classes or tokens expected, one of values found",
+                e->paths[0]);
+}
+
+/* Rank 0 begins the picture before anything is computed for it. */
+static status open_picture(plot *p, const session *s, const arguments *a, const ensemble *e)
+{
+    int panels = ensemble_has_average(e) ? 2 : 1;
+    if (!a->picture || s->c.rank != 0) return STATUS_OK;
+    return plot_open(p, a->picture, panels * OOD_PANEL, OOD_HEIGHT);
+}
+
+static status predict_sets(ood_report *r, const arguments *a, const dataset *in, const dataset *out)
+{
+    const ensemble *e = r->e;
+    member mean = ensemble_mean(e);
+    status result = predict(&r->mean.in, &mean, 1, in, a->batches, false);
+    if (!result) result = predict(&r->mean.out, &mean, 1, out, a->batches, false);
+    if (result || !r->has_average) return result;
+    result = predict(&r->averaged.in, e->members, e->member_count, in, a->batches, false);
+    if (!result)
+        result = predict(&r->averaged.out, e->members, e->member_count, out, a->batches, false);
+    return result;
+}
+
+static status report(ood_report *r, const arguments *a, plot *picture)
+{
+    status result = detection_score(&r->mean);
+    if (!result && r->has_average) result = detection_score(&r->averaged);
+    if (!result && a->picture) {
+        ood_draw(r, picture);
+        result = plot_close(picture, true);
+    }
+    if (result) return result;
+    if (a->json) return ood_print_json(r);
+    ood_print(r);
+    return STATUS_OK;
+}
+
+static void close_report(ood_report *r)
+{
+    predictions_close(&r->mean.in);
+    predictions_close(&r->mean.out);
+    predictions_close(&r->averaged.in);
+    predictions_close(&r->averaged.out);
+}
+
+static status detect(session *s, const arguments *a, ensemble *e, plot *picture)
+{
+    const job *j = &e->jobs[0];
+    ood_report r = {.e = e,
+                    .in_text = a->in ? a->in : j->data.valid,
+                    .out_text = a->out,
+                    .has_average = ensemble_has_average(e)};
+    dataset *in = NULL, *out = NULL;
+    session_compute(s, j->parallel.threads, a->wishes.quiet);
+    status result = dataset_open(&in, j, DATASET_VALID, a->in);
+    if (!result) result = dataset_open(&out, j, DATASET_UNLABELLED, a->out);
+    if (!result) result = open_picture(picture, s, a, e);
+    result = agree(s->c.world, result);
+    if (!result) result = ensemble_open(e, s);
+    if (!result) result = predict_sets(&r, a, in, out);
+    if (!result) result = agree(s->c.world, s->c.rank == 0 ? report(&r, a, picture) : STATUS_OK);
+    close_report(&r);
+    dataset_close(&in);
+    dataset_close(&out);
+    return result;
+}
+
+static status run(session *s, void *context, const char **rest)
+{
+    arguments *a = context;
+    ensemble e;
+    plot picture = {0};
+    a->wishes.own_data = a->in != NULL;
+    if (!a->out) return fail(STATUS_INPUT, "vario ood: --out DATA expected, none found");
+    status result = ensemble_read(&e, s, rest, &a->wishes);
+    if (!result) result = check_model(&e);
+    if (!result) result = detect(s, a, &e, &picture);
+    plot_close(&picture, false);
+    ensemble_close(&e);
+    return result;
+}
+
+int ood_main(int argc, char **argv)
+{
+    arguments a = {.wishes.verb = "ood"};
+    const option options[] = {
+        {"--in", OPTION_TEXT, &a.in, "DATA", "data like the training set's (data.valid)"},
+        {"--out", OPTION_TEXT, &a.out, "DATA", "data of another kind, whose labels are not read"},
+        {"--samples", OPTION_COUNT, &a.wishes.samples, "S",
+         "average S posterior samples, or dropouts, of each run too"},
+        {"--posterior", OPTION_TEXT, &a.wishes.posterior, "KIND",
+         "auto (samples where there are, else dropout), mean, samples, dropout"},
+        {"--batches", OPTION_COUNT, &a.batches, "N",
+         "only the first N batches of each set (0: all)"},
+        {"--sequences", OPTION_COUNT, &a.wishes.sequences, "N",
+         "sequences or examples of a batch (0: the job's)"},
+        {"--plot", OPTION_TEXT, &a.picture, "FILE", "draw histograms (.png or .svg)"},
+        {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
+        {"--quiet", OPTION_FLAG, &a.wishes.quiet, NULL, "only errors and the result"},
+    };
+    const option_table table = {"ood",
+                                "RUN [RUN...] --out DATA [--in DATA] [--samples S] [--json]",
+                                "How well a run tells data of another kind from its own: by the "
+                                "largest probability,\nby the predictive entropy, and with samples "
+                                "by the mutual information.",
+                                options,
+                                sizeof options / sizeof options[0],
+                                1,
+                                ENSEMBLE_RUNS};
+    return session_main(&table, argc, argv, run, &a);
+}

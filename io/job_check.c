@@ -161,7 +161,7 @@ static status check_examples(const job_source *s, const job *j)
                              "'data.mislabelled' is %g, 0 expected: with model.loss gaussian there "
                              "are no classes",
                              j->data.mislabelled);
-    /* At the turn of an epoch the one left out may come twice in a row; of three, one is another. */
+    /* At the turn of an epoch it may come twice in a row: of three, one is another. */
     if (j->data.leave_out != UINT64_MAX && j->batch.sequences < 3)
         return source_refuse(s, either(s, "batch.sequences", "data.leave_out"),
                              "'batch.sequences' is %" PRIu64

@@ -1,4 +1,5 @@
-/* Which window or example comes when is the same function of (seed, q) for both. */
+/* Which window or example comes when is the same function of (seed, q) for both. Drawing an example
+ * may take longer than a step with it, so inputs are kept. */
 #include "runtime/dataset.h"
 
 #include "io/examples.h"
@@ -8,9 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KEPT_BYTES = 256 << 20 /* of inputs, at most */ };
+
 struct dataset {
     tokens *tokens; /* one of them */
     examples *examples;
+    arena memory;
+    float *kept;              /* (examples, inputs), NULL when they are too many */
+    bool *is_kept;            /* [examples] */
     uint64_t seed, leave_out; /* UINT64_MAX: none */
     size_t sequences, length, inputs, outputs;
     bool shift, unlabelled;
@@ -68,6 +74,20 @@ static status check_left_out(const dataset *d, const char *text)
                 text, there, d->leave_out);
 }
 
+/* Room for the inputs of all examples, if that is not too much; pages come when they are used. */
+static status open_kept(dataset *d)
+{
+    size_t count = (size_t)examples_count(d->examples), values, bytes;
+    if (!memory_product(&values, count, d->inputs) ||
+        !memory_product(&bytes, values, sizeof(float)) || bytes > KEPT_BYTES)
+        return STATUS_OK;
+    status result = arena_open(&d->memory, "examples", memory_round(bytes) + count);
+    if (result) return result;
+    d->kept = arena_take(&d->memory, bytes);
+    d->is_kept = arena_take(&d->memory, count);
+    return STATUS_OK;
+}
+
 static status open_examples(dataset *d, const job *j, dataset_part part, const char *text)
 {
     bool train = part == DATASET_TRAIN;
@@ -82,7 +102,8 @@ static status open_examples(dataset *d, const job *j, dataset_part part, const c
         return fail(STATUS_INPUT, "%s: %zu inputs an example found, model.inputs (%zu) expected",
                     text, examples_inputs(d->examples), d->inputs);
     if (train) d->leave_out = j->data.leave_out;
-    return check_left_out(d, text);
+    result = check_left_out(d, text);
+    return result ? result : open_kept(d);
 }
 
 status dataset_open(dataset **out, const job *j, dataset_part part, const char *text)
@@ -111,6 +132,7 @@ void dataset_close(dataset **d)
     if (!*d) return;
     tokens_close(&(*d)->tokens);
     examples_close(&(*d)->examples);
+    arena_close(&(*d)->memory);
     free(*d);
     *d = NULL;
 }
@@ -137,12 +159,29 @@ size_t dataset_batch_rows(const dataset *d, uint64_t n)
     return (left < d->sequences ? (size_t)left : d->sequences) * d->length;
 }
 
+/* Inputs of example v and, where they are wanted, its class and values. */
+static status read_inputs(const dataset *d, uint64_t v, float *inputs, uint16_t *label,
+                          float *values)
+{
+    float *kept = d->kept ? d->kept + v * d->inputs : NULL;
+    size_t bytes = d->inputs * sizeof *inputs;
+    if (kept && d->is_kept[v]) {
+        memcpy(inputs, kept, bytes);
+        return examples_row(d->examples, v, NULL, label, values);
+    }
+    status result = examples_row(d->examples, v, inputs, label, values);
+    if (result || !kept) return result;
+    memcpy(kept, inputs, bytes);
+    d->is_kept[v] = true;
+    return STATUS_OK;
+}
+
 static status read_example(const dataset *d, uint64_t v, dataset_batch *b, size_t s)
 {
     if (d->unlabelled && b->targets) b->targets[s] = 0;
-    return examples_row(d->examples, v, b->inputs + s * d->inputs,
-                        b->targets && !d->unlabelled ? b->targets + s : NULL,
-                        b->values ? b->values + s * d->outputs : NULL);
+    return read_inputs(d, v, b->inputs + s * d->inputs,
+                       b->targets && !d->unlabelled ? b->targets + s : NULL,
+                       b->values ? b->values + s * d->outputs : NULL);
 }
 
 status dataset_window(const dataset *d, uint64_t v, dataset_batch *b, size_t s)

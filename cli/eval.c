@@ -84,7 +84,7 @@ static status run(session *s, void *context, const char **rest)
     if (a->samples > 0 && !job_has_posterior(&j))
         return fail(STATUS_INPUT,
                     "vario eval: --samples %" PRIu64
-                    ": a posterior (optimizer.kind ivon) expected, %s was trained without one",
+                    ": a posterior (ivon, bbb or swag) expected, %s was trained without one",
                     a->samples, path);
     session_compute(s, j.parallel.threads, a->quiet);
     return evaluate(s, a, &j, path);

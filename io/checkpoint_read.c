@@ -115,7 +115,7 @@ static status read_slices(reading *r, MPI_File handle, const char *path,
     for (size_t a = first; a < end; a++)
         for (size_t i = 0; i < r->slice_count; i++) {
             const slice *s = &r->slices[i];
-            float *values = r->arrays[a].values + s->offset;
+            float *values = safetensors_values(&r->arrays[a], r->p, s);
             uint64_t index = r->p->tensors[s->tensor].index + s->first;
             status result = read_at(handle, path, r->p->tensors[s->tensor].name,
                                     safetensors_offset(h, r->p, a - first, index), values,
@@ -360,8 +360,8 @@ static status find_tensors(const char *path, const parameters *p, uint64_t *offs
     return result;
 }
 
-status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p, float *values,
-                         const slice *slices, size_t slice_count)
+status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p,
+                         const checkpoint_array *into, const slice *slices, size_t slice_count)
 {
     char path[PATH_SIZE];
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
@@ -372,9 +372,10 @@ status checkpoint_import(MPI_Comm comm, const char *directory, const parameters 
     if (!result) result = open_file(&handle, path);
     if (!result) {
         for (size_t i = 0; !result && i < slice_count; i++)
-            result = read_at(handle, path, p->tensors[slices[i].tensor].name,
-                             offsets[slices[i].tensor] + slices[i].first * sizeof(float),
-                             values + slices[i].offset, slices[i].count * sizeof(float));
+            result =
+                read_at(handle, path, p->tensors[slices[i].tensor].name,
+                        offsets[slices[i].tensor] + slices[i].first * sizeof(float),
+                        safetensors_values(into, p, &slices[i]), slices[i].count * sizeof(float));
         MPI_File_close(&handle);
     }
     free(offsets);

@@ -58,10 +58,10 @@ static void print_sums(FILE *out, const parameters *p, const checkpoint_array *a
 static void print_decay(FILE *out, const job *j, const parameters *p)
 {
     fprintf(out, ",\n\"lambda\": %.17g,\n\"delta\": {",
-            j->optimizer.kind == OPTIMIZER_IVON ? j->optimizer.ess : 0.0);
+            job_is_variational(j) ? j->optimizer.ess : 0.0);
     for (size_t i = 0; i < p->tensor_count; i++)
         fprintf(out, "%s\"%s\": %.17g", i ? ", " : "", p->tensors[i].name,
-                p->tensors[i].dimensions == 2 ? j->optimizer.weight_decay : 0.0);
+                job_decay(j, &p->tensors[i]));
     fprintf(out, "}");
 }
 
@@ -82,6 +82,7 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     print_count(out, "item", f->item);
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
+    if (job_collects(j)) print_count(out, "snapshots", f->snapshots);
     fprintf(out, ",\n\"instruction_set\": ");
     print_text(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
@@ -227,7 +228,8 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
                                 .seed = count_of(root, "seed"),
                                 .item = count_of(root, "item"),
                                 .threads = count_of(root, "threads"),
-                                .ranks = count_of(root, "ranks")};
+                                .ranks = count_of(root, "ranks"),
+                                .snapshots = count_of(root, "snapshots")};
     copy_text(facts->instruction_set, sizeof facts->instruction_set, root, "instruction_set");
     copy_text(facts->libraries, sizeof facts->libraries, root, "libraries");
     result = read_sums(path, root, p, arrays, array_count, sums);

@@ -168,13 +168,14 @@ static status copy_values(checkpoint_writer *w, const slice *slices)
         float *copy = w->staging + a * elements;
         size_t offset = 0;
         for (size_t i = 0; i < w->slice_count; i++) {
-            memcpy(copy + offset, w->arrays[a].values + slices[i].offset,
+            memcpy(copy + offset, safetensors_values(&w->arrays[a], w->p, &slices[i]),
                    slices[i].count * sizeof(float));
             w->slices[i] = slices[i];
             w->slices[i].offset = offset;
             offset += slices[i].count;
         }
         w->arrays[a].values = copy;
+        w->arrays[a].whole = false;
     }
     return STATUS_OK;
 }

@@ -52,6 +52,12 @@ uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, si
     return h->size + ((uint64_t)position * p->count + index) * sizeof(float);
 }
 
+float *safetensors_values(const checkpoint_array *array, const parameters *p, const slice *part)
+{
+    return array->values +
+           (array->whole ? p->tensors[part->tensor].index + part->first : part->offset);
+}
+
 uint64_t safetensors_checksum(const parameters *p, const slice *part, const float *values)
 {
     const tensor *t = &p->tensors[part->tensor];

@@ -23,6 +23,9 @@ size_t safetensors_group(const checkpoint_array *arrays, size_t count, size_t fi
 uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, size_t position,
                             uint64_t index);
 
+/** Where a slice's values stand in an array. */
+float *safetensors_values(const checkpoint_array *array, const parameters *p, const slice *part);
+
 /** Checksum of part of a tensor: the wrapping sum of XXH3 (64 bits, seeded with the element's
  * number) over its intersections with the unit's 256-element blocks. Sums over slices add up to
  * the tensor's. */

@@ -59,7 +59,7 @@ static status choose_draw(draw_kind *draw, const job *j, const char *path, const
     else
         return fail(STATUS_INPUT,
                     "vario %s: --samples %" PRIu64
-                    ": a posterior (optimizer.kind ivon)%s expected, %s was trained without",
+                    ": a posterior (ivon, bbb or swag)%s expected, %s was trained without",
                     w->verb, w->samples, automatic ? " or model.dropout above 0" : "", path);
     return STATUS_OK;
 }

@@ -156,7 +156,7 @@ static status run(session *s, void *context, const char **rest)
     if (a->samples > 0 && !job_has_posterior(&j))
         return fail(STATUS_INPUT,
                     "vario generate: --samples %" PRIu64
-                    ": a posterior (optimizer.kind ivon) expected, %s was trained without one",
+                    ": a posterior (ivon, bbb or swag) expected, %s was trained without one",
                     a->samples, path);
     j.batch.sequences = 1;
     j.batch.length = j.model.gpt2.block_size;

@@ -11,13 +11,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CHECKPOINT_ARRAYS = 4 };
+enum { CHECKPOINT_ARRAYS = 8 + SWAG_RANK, CHECKPOINT_PREFIX = 32 };
 
 /** One array of the state: this rank's slices of a value per parameter. */
 typedef struct {
     const char *file; /**< "model.safetensors", "posterior.safetensors", "optimizer.safetensors" */
-    const char *prefix; /**< before tensor names: "", "momentum.", "exp_avg.", "exp_avg_sq." */
-    float *values;      /**< this rank's, addressed by slice.offset */
+    char prefix[CHECKPOINT_PREFIX]; /**< before tensor names: "", "momentum.", "exp_avg.", ... */
+    float *values; /**< this rank's, addressed by slice.offset, or where whole all ranks', by the
+                        logical index */
+    bool whole;
 } checkpoint_array;
 
 typedef struct {
@@ -25,9 +27,10 @@ typedef struct {
     uint64_t updates; /**< made: steps less those skipped */
     uint64_t skipped_in_row;
     uint64_t seed;
-    uint64_t item;    /**< q of the next sequence */
-    uint64_t threads; /**< per rank */
-    uint64_t ranks;   /**< that wrote it; a fact for people, nothing depends on it */
+    uint64_t item;      /**< q of the next sequence */
+    uint64_t threads;   /**< per rank */
+    uint64_t ranks;     /**< that wrote it; a fact for people, nothing depends on it */
+    uint64_t snapshots; /**< that SWAG has collected */
     char instruction_set[64];
     char libraries[256]; /**< versions */
 } checkpoint_facts;
@@ -85,8 +88,9 @@ uint64_t checkpoint_bytes(const parameters *p, const checkpoint_array *arrays, s
 
 /** Read initial weights from DIR/model.safetensors of the model's own names and shapes, F32;
  * collective; verified against shapes, not against checksums. A file with a tensor that the model
- * does not have is refused: it holds another model. */
-status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p, float *values,
-                         const slice *slices, size_t slice_count);
+ * does not have is refused: it holds another model.
+ * @param into  file and prefix are not used */
+status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p,
+                         const checkpoint_array *into, const slice *slices, size_t slice_count);
 
 #endif

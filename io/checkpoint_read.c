@@ -90,7 +90,7 @@ static status read_part(reading *r, MPI_File handle, const char *path, uint64_t 
 static status read_slice(reading *r, MPI_File handle, const char *path, uint64_t offset,
                          const slice *whole, float *values, uint64_t *sum)
 {
-    if (values) return read_part(r, handle, path, offset, whole, values + whole->offset, sum);
+    if (values) return read_part(r, handle, path, offset, whole, values, sum);
     status result = STATUS_OK;
     for (size_t at = 0; !result && at < whole->count;) {
         slice part = safetensors_part(r->p, whole, at, SCRATCH);
@@ -108,8 +108,10 @@ static status read_slices(reading *r, MPI_File handle, const char *path,
         for (size_t i = 0; !result && i < r->slice_count; i++) {
             const slice *s = &r->slices[i];
             uint64_t index = r->p->tensors[s->tensor].index + s->first;
+            const checkpoint_array *array = &r->arrays[a];
+            float *values = array->values ? safetensors_values(array, r->p, s) : NULL;
             result = read_slice(r, handle, path, safetensors_offset(h, r->p, a - first, index), s,
-                                r->arrays[a].values, &r->found[a * r->p->tensor_count + s->tensor]);
+                                values, &r->found[a * r->p->tensor_count + s->tensor]);
         }
     return result;
 }
@@ -350,8 +352,8 @@ static status find_tensors(const char *path, const parameters *p, uint64_t *offs
     return result;
 }
 
-status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p, float *values,
-                         const slice *slices, size_t slice_count)
+status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p,
+                         const checkpoint_array *into, const slice *slices, size_t slice_count)
 {
     char path[PATH_SIZE];
     snprintf(path, sizeof path, "%s/model.safetensors", directory);
@@ -364,7 +366,8 @@ status checkpoint_import(MPI_Comm comm, const char *directory, const parameters 
         for (size_t i = 0; !result && i < slice_count; i++)
             result = mpi_file_read(handle, path, p->tensors[slices[i].tensor].name,
                                    offsets[slices[i].tensor] + slices[i].first * sizeof(float),
-                                   values + slices[i].offset, slices[i].count * sizeof(float));
+                                   safetensors_values(into, p, &slices[i]),
+                                   slices[i].count * sizeof(float));
         MPI_File_close(&handle);
     }
     free(offsets);

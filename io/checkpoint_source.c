@@ -13,8 +13,8 @@
 enum { PATH_SIZE = 4096, SOURCE_ARRAYS = 2 };
 
 static const checkpoint_array arrays[SOURCE_ARRAYS] = {
-    [SOURCE_MEAN] = {"model.safetensors", "", NULL},
-    [SOURCE_HESSIAN] = {"posterior.safetensors", "", NULL},
+    [SOURCE_MEAN] = {.file = "model.safetensors"},
+    [SOURCE_HESSIAN] = {.file = "posterior.safetensors"},
 };
 
 struct checkpoint_source {
@@ -22,15 +22,15 @@ struct checkpoint_source {
     char path[PATH_SIZE];
     checkpoint_facts facts;
     checkpoint_prior prior;
-    size_t array_count; /* 1 without a posterior */
+    size_t array_count; /* 1 without a Hessian */
     safetensors_header headers[SOURCE_ARRAYS];
     MPI_File handles[SOURCE_ARRAYS];
     bool opened[SOURCE_ARRAYS];
 };
 
-/* Whether the newest checkpoint with a whole state.json has a posterior. Where none has one, the
+/* Whether the newest checkpoint with a whole state.json has a Hessian. Where none has one, the
  * reader says what is wrong. */
-static bool has_posterior(const char *run, const parameters *p)
+static bool has_hessian(const char *run, const parameters *p)
 {
     uint64_t *steps;
     size_t count;
@@ -80,11 +80,11 @@ static status open_files(checkpoint_source *s)
 static status open_source(checkpoint_source *s, MPI_Comm comm, const char *run, const slice *slices,
                           size_t slice_count)
 {
-    int rank, posterior = 0;
+    int rank, hessian = 0;
     MPI_Comm_rank(comm, &rank);
-    if (rank == 0) posterior = has_posterior(run, s->p);
-    MPI_Bcast(&posterior, 1, MPI_INT, 0, comm);
-    s->array_count = posterior ? SOURCE_ARRAYS : 1;
+    if (rank == 0) hessian = has_hessian(run, s->p);
+    MPI_Bcast(&hessian, 1, MPI_INT, 0, comm);
+    s->array_count = hessian ? SOURCE_ARRAYS : 1;
     status result = checkpoint_read(comm, run, s->p, arrays, s->array_count, slices, slice_count,
                                     &s->facts, s->path, sizeof s->path);
     if (!result) result = share_prior(s, comm, rank);

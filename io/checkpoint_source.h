@@ -11,7 +11,7 @@ typedef enum { SOURCE_MEAN, SOURCE_HESSIAN } source_array;
 typedef struct checkpoint_source checkpoint_source;
 
 /** Find the newest whole checkpoint, as checkpoint_read does, verify its mean and, where its
- * state.json says that there is one, its posterior; collective.
+ * state.json says that there is one, its Hessian; collective.
  *
  * @param p       outlives the source
  * @param slices  [slice_count] what this rank verifies; those of all ranks together cover every
@@ -26,12 +26,12 @@ void checkpoint_source_close(checkpoint_source **s);
 const char *checkpoint_source_path(const checkpoint_source *s);
 const checkpoint_facts *checkpoint_source_facts(const checkpoint_source *s);
 
-/** lambda is 0 when there is no posterior. */
+/** lambda is 0 when there is no Hessian. */
 const checkpoint_prior *checkpoint_source_prior(const checkpoint_source *s);
 
 /** Read part of a tensor, any elements; local.
  *
- * @param array   SOURCE_HESSIAN only where there is a posterior
+ * @param array   SOURCE_HESSIAN only where there is one
  * @param values  [part->count] out
  * @return STATUS_OK, or STATUS_INPUT naming file and tensor
  */

@@ -73,6 +73,7 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     print_count(out, "item", f->item);
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
+    if (job_collects(j)) print_count(out, "snapshots", f->snapshots);
     fprintf(out, ",\n\"instruction_set\": ");
     json_text_print(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
@@ -231,7 +232,8 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
                                 .seed = count_of(root, "seed"),
                                 .item = count_of(root, "item"),
                                 .threads = count_of(root, "threads"),
-                                .ranks = count_of(root, "ranks")};
+                                .ranks = count_of(root, "ranks"),
+                                .snapshots = count_of(root, "snapshots")};
     copy_text(facts->instruction_set, sizeof facts->instruction_set, root, "instruction_set");
     copy_text(facts->libraries, sizeof facts->libraries, root, "libraries");
     result = read_sums(path, root, p, arrays, array_count, sums);
@@ -258,9 +260,8 @@ status checkpoint_prior_of_job(checkpoint_prior *prior, const job *j, const para
 {
     status result = prior_open(prior, p);
     if (result) return result;
-    prior->lambda = j->optimizer.kind == OPTIMIZER_IVON ? j->optimizer.ess : 0.0;
-    for (size_t i = 0; i < p->tensor_count; i++)
-        prior->delta[i] = p->tensors[i].dimensions == 2 ? j->optimizer.weight_decay : 0.0;
+    prior->lambda = job_is_variational(j) ? j->optimizer.ess : 0.0;
+    for (size_t i = 0; i < p->tensor_count; i++) prior->delta[i] = job_decay(j, &p->tensors[i]);
     return STATUS_OK;
 }
 

@@ -4,21 +4,22 @@
 
 #include "io/checkpoint.h"
 
-/** What h means in posterior.safetensors: the precision of a weight is lambda (h + delta). */
+/** What h means in posterior.safetensors: the precision of a weight is lambda (h + delta). Of bbb,
+ * which keeps log deviations instead, lambda delta is the prior's precision. */
 typedef struct {
     double lambda; /**< 0: there is no posterior */
     double *delta; /**< [tensor_count] */
 } checkpoint_prior;
 
-/** That of a job: ess (0 but for ivon), and weight_decay for matrices. @return STATUS_OK or
- * STATUS_NOMEM (delta is then NULL) */
+/** That of a job: ess (0 but for ivon and bbb) and job_decay. @return STATUS_OK or STATUS_NOMEM
+ * (delta is then NULL) */
 status checkpoint_prior_of_job(checkpoint_prior *prior, const job *j, const parameters *p);
 status checkpoint_prior_copy(checkpoint_prior *prior, const checkpoint_prior *from,
                              const parameters *p);
 
 /** Read that of a checkpoint from directory/state.json, which is verified; lambda is 0 unless the
- * file lists checksums of posterior.safetensors. @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT
- * naming the file (delta is then NULL) */
+ * file lists checksums of h in posterior.safetensors. @return STATUS_OK, STATUS_NOMEM, or
+ * STATUS_INPUT naming the file (delta is then NULL) */
 status checkpoint_prior_read(checkpoint_prior *prior, const char *directory, const parameters *p);
 void checkpoint_prior_close(checkpoint_prior *prior);
 

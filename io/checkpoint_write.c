@@ -50,7 +50,8 @@ static void writer_free(checkpoint_writer **out)
     *out = NULL;
 }
 
-static status copy_values(checkpoint_writer *w, const checkpoint_array *arrays, const slice *slices)
+static status copy_values(checkpoint_writer *w, const parameters *p, const checkpoint_array *arrays,
+                          const slice *slices)
 {
     for (size_t i = 0; i < w->slice_count; i++) w->elements += slices[i].count;
     w->staging = malloc(w->array_count * w->elements * sizeof(float) + 1);
@@ -62,8 +63,8 @@ static status copy_values(checkpoint_writer *w, const checkpoint_array *arrays, 
         w->slices[i] = slices[i];
         w->slices[i].offset = offset;
         for (size_t a = 0; a < w->array_count; a++)
-            memcpy(w->staging + a * w->elements + offset, arrays[a].values + slices[i].offset,
-                   slices[i].count * sizeof(float));
+            memcpy(w->staging + a * w->elements + offset,
+                   safetensors_values(&arrays[a], p, &slices[i]), slices[i].count * sizeof(float));
         offset += slices[i].count;
     }
     return STATUS_OK;
@@ -94,7 +95,7 @@ status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run,
         w->comm = comm;
         w->array_count = array_count;
         w->slice_count = slice_count;
-        result = copy_values(w, arrays, slices);
+        result = copy_values(w, p, arrays, slices);
     }
     result = agree(comm, result);
     if (!result) result = open_sink(w, run, j, facts, p, arrays);

@@ -157,9 +157,25 @@ status job_read(job *j, const char *path, const char *const *overrides, size_t c
     return result;
 }
 
+bool job_is_variational(const job *j)
+{
+    return j->optimizer.kind == OPTIMIZER_IVON || j->optimizer.kind == OPTIMIZER_BBB;
+}
+
+bool job_collects(const job *j)
+{
+    return j->swag.start > 0;
+}
+
 bool job_has_posterior(const job *j)
 {
-    return j->optimizer.kind == OPTIMIZER_IVON;
+    return job_is_variational(j) || job_collects(j);
+}
+
+double job_decay(const job *j, const tensor *t)
+{
+    bool decays = t->dimensions == 2 || j->optimizer.kind == OPTIMIZER_BBB;
+    return decays ? j->optimizer.weight_decay : 0.0;
 }
 
 status job_resume_check(const job *before, const job *now, const char *run)
@@ -242,9 +258,9 @@ static bool warn_of_ess(const job *j, uint64_t rows, char line[STATUS_MESSAGE_SI
 size_t job_warnings(const job *j, uint64_t rows, char lines[][STATUS_MESSAGE_SIZE], size_t capacity)
 {
     size_t n = 0;
-    if (j->optimizer.kind != OPTIMIZER_IVON) return 0;
+    if (!job_is_variational(j)) return 0;
     double moves = (double)j->steps * (1.0 - j->optimizer.beta2);
-    if (moves < 0.1 && n < capacity)
+    if (j->optimizer.kind == OPTIMIZER_IVON && moves < 0.1 && n < capacity)
         snprintf(lines[n++], STATUS_MESSAGE_SIZE,
                  "steps x (1 - optimizer.beta2) is %.2g: h will hardly move from "
                  "optimizer.hessian_init, and sigma will say little about the data; a smaller "

@@ -47,10 +47,15 @@ typedef struct {
         optimizer_kind kind;
         double ess, hessian_init;
         hessian_kind hessian;
+        double sigma_init; /**< bbb: deviation of every weight at the start */
         double beta1, beta2, weight_decay, epsilon, momentum;
         uint64_t mc_samples;
         bool rescale_lr, debias;
     } optimizer;
+    struct {
+        uint64_t start; /**< steps before the first snapshot; 0: none is taken */
+        uint64_t every, rank;
+    } swag;
     schedule schedule;
     struct {
         double norm; /**< infinity: no clipping (the key is absent or .inf) */
@@ -85,8 +90,17 @@ typedef struct {
 /** The model of a job. */
 model_config job_model(const job *j);
 
+/** Whether training draws each work item's weights from a mean and deviations: ivon, bbb. */
+bool job_is_variational(const job *j);
+
+/** Whether training collects snapshots for SWAG's posterior. */
+bool job_collects(const job *j);
+
 /** Whether a job's runs end with a posterior to draw weights from. */
 bool job_has_posterior(const job *j);
+
+/** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
+double job_decay(const job *j, const tensor *t);
 
 /** Read, override and validate a job; not collective (rank 0 reads and broadcasts the struct,
  * which is plain data).

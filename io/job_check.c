@@ -48,9 +48,39 @@ static status check_owners(const job_source *s, const job *j)
     if (j->eval.samples > 0 && !job_has_posterior(j))
         return source_refuse(s, either(s, "eval.samples", "optimizer.kind"),
                              "'eval.samples' is %" PRIu64
-                             ", 0 expected: only ivon has a posterior to draw from",
+                             ", 0 expected: only ivon, bbb and swag have a posterior to draw from",
                              j->eval.samples);
     return STATUS_OK;
+}
+
+/* Between swag's keys, which say nothing without swag.start. */
+static status check_swag(const job_source *s, const job *j)
+{
+    for (size_t i = 0; i < schema_count && !job_collects(j); i++)
+        if (schema_rows[i].of_swag && source_find(s, schema_rows[i].key))
+            return source_refuse(s, source_find(s, schema_rows[i].key),
+                                 "'%s' belongs to SWAG, and swag.start is none",
+                                 schema_rows[i].key);
+    if (!job_collects(j)) return STATUS_OK;
+    if (j->swag.start > j->steps || j->steps - j->swag.start < j->swag.every)
+        return source_refuse(s, source_find(s, "swag.start"),
+                             "'swag.start' is %" PRIu64 ", at most steps (%" PRIu64
+                             ") - swag.every (%" PRIu64 ") expected, for two snapshots",
+                             j->swag.start, j->steps, j->swag.every);
+    if (j->swag.rank == 1)
+        return source_refuse(s, source_find(s, "swag.rank"),
+                             "'swag.rank' is 1, 0 or at least 2 expected: one deviation has no "
+                             "variance");
+    return STATUS_OK;
+}
+
+static status check_optimizer(const job_source *s, const job *j)
+{
+    if (j->optimizer.kind == OPTIMIZER_BBB && j->optimizer.weight_decay <= 0.0)
+        return source_refuse(s, either(s, "optimizer.weight_decay", "optimizer.kind"),
+                             "'optimizer.weight_decay' is 0, above 0 expected: the precision of "
+                             "bbb's prior is ess times it");
+    return check_swag(s, j);
 }
 
 /* A schedule's key that its kind does not read may stand there with its default, which says
@@ -196,6 +226,7 @@ status job_check(const job_source *s, const job *j)
     if (!result) result = check_required(s, j);
     if (!result) result = check_name(s, j);
     if (!result) result = check_sizes(s, j);
+    if (!result) result = check_optimizer(s, j);
     if (!result) result = check_schedule(s, j);
     return result;
 }

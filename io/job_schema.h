@@ -19,6 +19,7 @@ enum {
     FOR_IVON = 1 << OPTIMIZER_IVON,
     FOR_ADAMW = 1 << OPTIMIZER_ADAMW,
     FOR_SGD = 1 << OPTIMIZER_SGD,
+    FOR_BBB = 1 << OPTIMIZER_BBB,
     FOR_LINEAR = 1 << SCHEDULE_LINEAR,
     FOR_COSINE = 1 << SCHEDULE_COSINE,
     FOR_WSD = 1 << SCHEDULE_WSD,
@@ -29,11 +30,11 @@ enum {
 typedef struct {
     const char *key; /**< dotted */
     key_type type;
-    size_t offset;                             /**< in job */
-    const char *standard;                      /**< default as text, NULL: required */
-    const char *standard_adamw, *standard_sgd; /**< where they differ, else NULL */
-    const char *standard_examples;             /**< where linear and mlp differ, else NULL */
-    double least, most;                        /**< of numbers and counts */
+    size_t offset;        /**< in job */
+    const char *standard; /**< default as text, NULL: required */
+    const char *standard_adamw, *standard_sgd, *standard_bbb; /**< where they differ, else NULL */
+    const char *standard_examples; /**< where linear and mlp differ, else NULL */
+    double least, most;            /**< of numbers and counts */
     range_ends ends;
     const char *choices; /**< "a|b|c", in the order of their values */
     const char *word;    /**< of a count: the word that means word_value */
@@ -45,6 +46,7 @@ typedef struct {
     int models;          /**< kinds of model that it belongs to, 0: all */
     int optimizers;      /**< those that it belongs to, 0: all */
     int schedules;       /**< those that read it, 0: all */
+    bool of_swag;        /**< means nothing where no snapshots are taken */
     const char *help;    /**< with the unit */
 } schema_row;
 

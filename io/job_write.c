@@ -22,7 +22,9 @@ static void write_value(FILE *out, const schema_row *row, const char *text)
 
 static bool is_written(const schema_row *row, const job *j)
 {
-    return schema_applies(row, j) && (!row->schedules || row->schedules & (1 << j->schedule.kind));
+    return schema_applies(row, j) &&
+           (!row->schedules || row->schedules & (1 << j->schedule.kind)) &&
+           (!row->of_swag || job_collects(j));
 }
 
 status job_write(const job *j, FILE *out)
@@ -75,6 +77,7 @@ static void print_line(FILE *out, const schema_row *row)
     fputs(row->help, out);
     if (row->standard_adamw) fprintf(out, "; adamw: %s", row->standard_adamw);
     if (row->standard_sgd) fprintf(out, "; sgd: %s", row->standard_sgd);
+    if (row->standard_bbb) fprintf(out, "; bbb: %s", row->standard_bbb);
     if (row->standard_examples) fprintf(out, "; linear, mlp: %s", row->standard_examples);
     if (row->type == KEY_CHOICE) fprintf(out, " [%s]", row->choices);
     fputc('\n', out);
@@ -118,6 +121,7 @@ static void print_object(FILE *out, const schema_row *row, bool last)
     print_string(out, "default", row->standard);
     if (row->standard_adamw) print_string(out, "default_adamw", row->standard_adamw);
     if (row->standard_sgd) print_string(out, "default_sgd", row->standard_sgd);
+    if (row->standard_bbb) print_string(out, "default_bbb", row->standard_bbb);
     if (row->standard_examples) print_string(out, "default_examples", row->standard_examples);
     fprintf(out, ", \"required\": %s", row->standard || row->from_preset ? "false" : "true");
     print_string(out, "range", *range ? range : NULL);

@@ -61,6 +61,12 @@ slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_
     return (slice){.tensor = whole->tensor, .first = first, .count = count < left ? count : left};
 }
 
+float *safetensors_values(const checkpoint_array *array, const parameters *p, const slice *part)
+{
+    return array->values +
+           (array->whole ? p->tensors[part->tensor].index + part->first : part->offset);
+}
+
 uint64_t safetensors_checksum(const parameters *p, const slice *part, const float *values)
 {
     const tensor *t = &p->tensors[part->tensor];

@@ -28,6 +28,9 @@ uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, si
  * @param most  elements, a multiple of 256 */
 slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t most);
 
+/** Where a slice's values stand in an array. */
+float *safetensors_values(const checkpoint_array *array, const parameters *p, const slice *part);
+
 /** Checksum of part of a tensor: the wrapping sum of XXH3 (64 bits, seeded with the element's
  * number) over its intersections with the unit's 256-element blocks. Sums over slices add up to
  * the tensor's. */

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OPTIMIZER_IVON, OPTIMIZER_ADAMW, OPTIMIZER_SGD } optimizer_kind;
+typedef enum { OPTIMIZER_IVON, OPTIMIZER_ADAMW, OPTIMIZER_SGD, OPTIMIZER_BBB } optimizer_kind;
 typedef enum { HESSIAN_PRICE, HESSIAN_GRADSQ } hessian_kind;
 
 /** IVON (Shen et al., ICML 2024), see docs/numerics.md for the formulas. */
@@ -38,6 +38,24 @@ typedef struct {
     double momentum, decay, lr;
 } sgd_step;
 
+/** Bayes by backprop (Blundell et al., ICML 2015): Adam on the mean and the log deviation. */
+typedef struct {
+    double lambda; /**< effective sample size: what the KL term is divided by */
+    double delta;  /**< the prior's precision over lambda, above 0 */
+    double beta1, beta2, epsilon, lr;
+    uint64_t updates; /**< n, this one included */
+} bbb_step;
+
+enum { SWAG_RANK = 64 /**< columns of deviations, at most */ };
+
+/** What SWAG has collected of a slice (Maddox et al., NeurIPS 2019). */
+typedef struct {
+    const float *mean, *variance;       /**< [count] of the snapshots */
+    const float *deviations[SWAG_RANK]; /**< [columns][count] */
+    size_t columns;                     /**< held so far */
+    bool diagonal;                      /**< no columns are wanted: N(mean, variance) */
+} swag_moments;
+
 /** sigma = 1 / sqrt(lambda (h + delta)). [count] each; destination first; may not alias. */
 void ivon_sigma(float *sigma, const float *h, double lambda, double delta, size_t count);
 
@@ -54,6 +72,18 @@ void sample_weights(void *theta, dtype type, const float *m, const float *sigma,
 void sample_weights_from_hessian(void *theta, dtype type, const float *m, const float *h,
                                  double lambda, double delta, noise_key key, uint64_t index,
                                  size_t count);
+
+/** The same with sigma = e^rho, rho [count], to the bit that bbb_sigma forms. */
+void sample_weights_from_log(void *theta, dtype type, const float *m, const float *rho,
+                             noise_key key, uint64_t index, size_t count);
+
+/** theta = mean + s sqrt(variance) z + sum_k d_k y_k / sqrt(2 (columns - 1)), s = 1/sqrt(2), or 1
+ * when q->diagonal; fewer than two columns add nothing (Maddox et al., equation 1). z is the noise
+ * of the elements, y that of the elements SWAG_FACTORS + k of the same key. As sample_weights. */
+void sample_weights_swag(void *theta, dtype type, const swag_moments *q, noise_key key,
+                         uint64_t index, size_t count);
+
+#define SWAG_FACTORS (UINT64_C(1) << 57) /* no parameter vector reaches it */
 
 /** Initial weights: mean + deviation * epsilon (stream 1), or the constant mean. */
 void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
@@ -92,6 +122,28 @@ void adamw_update(float *m, float *exp_avg, float *exp_avg_sq, const float *g_su
 
 void sgd_update(float *m, float *velocity, const float *g_sum, double g_scale, const sgd_step *step,
                 size_t count);
+
+/** sigma = e^rho. [count] each; destination first. */
+void bbb_sigma(float *sigma, const float *rho, size_t count);
+
+/** Update means, log deviations and their moments in place from the sums of a step.
+ *
+ * With gbar = g_scale * g_sum, f = f_scale * f_sum (the mean of epsilon g) and sigma = e^rho: Adam
+ * with gbar + delta m for m, and with lambda sigma (f + delta sigma) - 1, which is lambda times the
+ * objective's gradient, for rho. See docs/numerics.md.
+ *
+ * @param first, second  [2][count] each: of m, of rho
+ */
+void bbb_update(float *m, float *rho, float *const first[2], float *const second[2],
+                const float *g_sum, const float *f_sum, double g_scale, double f_scale,
+                const bbb_step *step, size_t count);
+
+/** Count weights in: mean and variance of all snapshots, and this one's distance from the new mean.
+ * @param deviation  [count] out, NULL: not wanted
+ * @param snapshots  collected, this one included; with the first, mean and variance are made anew
+ */
+void swag_collect(float *mean, float *variance, float *deviation, const float *m,
+                  uint64_t snapshots, size_t count);
 
 /** Double sums of (scale * g)^2 over blocks of PARAMETER_BLOCK elements: block b covers elements
  * 256 b .. of values; the last may be short. Inside a block element i goes to lane i mod 8,

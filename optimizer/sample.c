@@ -106,6 +106,55 @@ void sample_weights_from_hessian(void *theta, dtype type, const float *m, const 
     sample_blocks(theta, type, m, &s, key, index, count);
 }
 
+void sample_weights_from_log(void *theta, dtype type, const float *m, const float *rho,
+                             noise_key key, uint64_t index, size_t count)
+{
+    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < block_count(count); b++) {
+        size_t at = b * NOISE_BLOCK, n = block_length(b, count);
+        _Alignas(64) float sigma[NOISE_BLOCK];
+        for (size_t i = 0; i < n; i++) sigma[i] = math_exp(rho[at + i]);
+        sample_block((char *)theta + at * element, type, m + at, &(spread){.sigma = sigma}, key,
+                     index + at, n);
+    }
+}
+
+/* A block's center, with the columns' part, and the deviations around it. */
+static void swag_block(float *restrict center, float *restrict sigma, const swag_moments *q,
+                       const float *factors, size_t at, size_t n)
+{
+    float scale = q->diagonal ? 1.0F : (float)sqrt(0.5);
+    memcpy(center, q->mean + at, n * sizeof *center);
+    for (size_t k = 0; k < q->columns; k++)
+        for (size_t i = 0; i < n; i++)
+            center[i] = math_fma(factors[k], q->deviations[k][at + i], center[i]);
+    for (size_t i = 0; i < n; i++) {
+        float variance = q->variance[at + i];
+        sigma[i] = scale * sqrtf(variance > 0.0F ? variance : 0.0F);
+    }
+}
+
+void sample_weights_swag(void *theta, dtype type, const swag_moments *q, noise_key key,
+                         uint64_t index, size_t count)
+{
+    size_t element = type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    float factors[SWAG_RANK] = {0};
+    if (q->columns > 1) {
+        float scale = (float)sqrt(0.5 / (double)(q->columns - 1));
+        noise_normals(factors, NULL, key, SWAG_FACTORS, q->columns);
+        for (size_t k = 0; k < q->columns; k++) factors[k] *= scale;
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < block_count(count); b++) {
+        size_t at = b * NOISE_BLOCK, n = block_length(b, count);
+        _Alignas(64) float center[NOISE_BLOCK], sigma[NOISE_BLOCK];
+        swag_block(center, sigma, q, factors, at, n);
+        sample_block((char *)theta + at * element, type, center, &(spread){.sigma = sigma}, key,
+                     index + at, n);
+    }
+}
+
 void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
                      size_t count)
 {

@@ -20,3 +20,10 @@ void ivon_statistics(ivon_sums *sums, const float *h, const float *f_sum, double
     }
     *sums = s;
 }
+
+double bbb_sigma_sum(const float *rho, size_t count)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < count; i++) sum += exp((double)rho[i]);
+    return sum;
+}

@@ -1,4 +1,4 @@
-/** Sums over slices that describe IVON's posterior. */
+/** Sums over slices that describe posteriors. */
 #ifndef VARIO_OPTIMIZER_STATISTICS_H
 #define VARIO_OPTIMIZER_STATISTICS_H
 
@@ -15,5 +15,8 @@ typedef struct {
  * called on logged steps only. */
 void ivon_statistics(ivon_sums *sums, const float *h, const float *f_sum, double f_scale,
                      double lambda, double delta, double beta2, hessian_kind hessian, size_t count);
+
+/** Sum of a slice's sigma = e^rho, in element order, one thread. */
+double bbb_sigma_sum(const float *rho, size_t count);
 
 #endif

@@ -117,15 +117,23 @@ static status choose_posterior(merging *g)
 {
     const char *lacking = without_posterior(g);
     g->posterior = !lacking;
+    if (g->job->optimizer.kind == OPTIMIZER_BBB)
+        return fail(STATUS_INPUT,
+                    "%s: a run of bbb found, one of another optimizer expected: log deviations do "
+                    "not merge",
+                    g->o->base ? g->o->base : g->o->runs[0]);
     if (lacking && g->o->method == MERGE_HESSIAN)
-        return fail(STATUS_INPUT, "%s: no posterior found, one expected with --method hessian",
+        return fail(STATUS_INPUT,
+                    "%s: no posterior with a Hessian found, one expected with --method hessian",
                     lacking);
     if (lacking && g->job->optimizer.kind == OPTIMIZER_IVON)
         return fail(STATUS_INPUT,
-                    "%s: no posterior found, one expected: the merged run would go on with ivon",
+                    "%s: no posterior with a Hessian found, one expected: the merged run would go "
+                    "on with ivon",
                     lacking);
     if (lacking && g->o->scales)
-        return fail(STATUS_INPUT, "%s: no posterior found, one expected with --scale", lacking);
+        return fail(STATUS_INPUT,
+                    "%s: no posterior with a Hessian found, one expected with --scale", lacking);
     for (size_t i = 0; i < g->o->run_count; i++) {
         g->scales[i] = g->o->scales   ? g->o->scales[i]
                        : g->posterior ? lambda_of(g->models[i]) / lambda_of(g->lead)
@@ -138,11 +146,11 @@ static status choose_posterior(merging *g)
 /* What training writes, and a posterior where only the merge knows of it. */
 static void choose_arrays(merging *g)
 {
-    const state names = {.job = g->job}; /* arrays without values */
+    const state names = {.job = g->job, .training = true}; /* arrays without values */
     g->array_count = state_checkpoint_arrays(&names, g->arrays);
     if (!g->posterior || g->job->optimizer.kind == OPTIMIZER_IVON) return;
     memmove(&g->arrays[2], &g->arrays[1], (g->array_count - 1) * sizeof *g->arrays);
-    g->arrays[1] = (checkpoint_array){"posterior.safetensors", "", NULL};
+    g->arrays[1] = (checkpoint_array){.file = "posterior.safetensors"};
     g->array_count++;
 }
 
@@ -162,7 +170,7 @@ static status open_run(merging *g)
 static status open_sink(merging *g)
 {
     checkpoint_facts facts = *checkpoint_source_facts(g->lead);
-    facts.steps = facts.updates = facts.skipped_in_row = facts.item = 0;
+    facts.steps = facts.updates = facts.skipped_in_row = facts.item = facts.snapshots = 0;
     facts.seed = g->job->seed;
     checkpoint_prior prior = *checkpoint_source_prior(g->lead);
     if (!g->posterior) prior.lambda = 0.0;

@@ -23,7 +23,7 @@ static uint64_t norm_blocks(const sharding *owned)
 static uint64_t gathered_arrays(const job *j)
 {
     if (j->parallel.shard == SHARD_PARAMETERS) return 0;
-    return j->optimizer.kind == OPTIMIZER_IVON ? 2 : 1;
+    return job_is_variational(j) ? 2 : 1;
 }
 
 static void count_rounds(plan *out, const job *j, const sharding *owned, const layout *compute,
@@ -38,8 +38,7 @@ static void count_rounds(plan *out, const job *j, const sharding *owned, const l
         if (!local && owned->rank < active) out->sent[BYTES_GRADIENTS] += exchange;
         out->sent[BYTES_CONTROL] += (ranks - 1) * sizeof(round_facts);
     }
-    if (local)
-        out->sent[BYTES_GRADIENTS] += exchange * (j->optimizer.kind == OPTIMIZER_IVON ? 2 : 1);
+    if (local) out->sent[BYTES_GRADIENTS] += exchange * (job_is_variational(j) ? 2 : 1);
 }
 
 static status plan_with(plan *out, const job *j, const sharding *owned, dtype precision)

@@ -4,6 +4,7 @@
 
 #include "optimizer/optimizer.h"
 #include "optimizer/statistics.h"
+#include "runtime/state_arrays.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,93 +15,25 @@ static bool is_ivon(const job *j)
     return j->optimizer.kind == OPTIMIZER_IVON;
 }
 
-static size_t array_elements(const sharding *owned, bool whole)
+static state_array *array_of(state *s, const state_row *row)
 {
-    return whole ? owned->p->count : owned->elements;
-}
-
-/* Where h is at hand for every mean, sigma is formed when weights are drawn, not kept. */
-static bool keeps_sigma(const job *j, const sharding *owned)
-{
-    return is_ivon(j) && owned->ranks > 1 &&
-           (j->parallel.shard == SHARD_OPTIMIZER || j->parallel.shard == SHARD_GRADIENTS);
-}
-
-static size_t block_count(const parameters *p)
-{
-    size_t blocks = 0;
-    for (size_t u = 0; u < p->unit_count; u++)
-        blocks += (p->units[u].count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-    return blocks;
-}
-
-static size_t local_bytes(const parameters *p)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < p->tensor_count; i++)
-        bytes += memory_round(p->tensors[i].count * sizeof(float));
-    return bytes;
-}
-
-/* Without training, a checkpoint's means are read to where they stay if both arrays are addressed
- * alike. */
-static bool reads_in_place(const job *j, const sharding *owned)
-{
-    return owned->ranks == 1 || j->parallel.shard == SHARD_NONE ||
-           j->parallel.shard == SHARD_PARAMETERS;
-}
-
-size_t state_bytes(const job *j, const sharding *owned, bool training)
-{
-    bool mean_whole = j->parallel.shard != SHARD_PARAMETERS;
-    bool all_whole = j->parallel.shard == SHARD_NONE;
-    bool local = j->parallel.shard <= SHARD_OPTIMIZER;
-    size_t mean = memory_round(array_elements(owned, mean_whole) * sizeof(float));
-    size_t rest = memory_round(array_elements(owned, all_whole) * sizeof(float));
-    if (!training)
-        return mean + (keeps_sigma(j, owned) ? mean : 0) + (is_ivon(j) ? rest : 0) +
-               (reads_in_place(j, owned) ? 0 : rest);
-    size_t bytes = mean + 2 * rest; /* mean, momentum, g_sum */
-    if (j->optimizer.kind != OPTIMIZER_SGD) bytes += rest;
-    if (is_ivon(j)) bytes += rest; /* f_sum */
-    if (keeps_sigma(j, owned)) bytes += mean;
-    if (local) bytes += local_bytes(owned->p) * (is_ivon(j) ? 2 : 1);
-    return bytes + memory_round(block_count(owned->p) * sizeof(double));
-}
-
-static state_array take_array(state *s, bool whole)
-{
-    return (state_array){arena_take(&s->arena, array_elements(s->owned, whole) * sizeof(float)),
-                         whole};
-}
-
-/* What weights are drawn from, and g_sum for state_mean_in. */
-static void take_arrays_to_evaluate(state *s)
-{
-    bool all_whole = s->job->parallel.shard == SHARD_NONE;
-    bool mean_whole = s->job->parallel.shard != SHARD_PARAMETERS;
-    s->mean = take_array(s, mean_whole);
-    s->g_sum = reads_in_place(s->job, s->owned) ? (state_array){s->mean.values, all_whole}
-                                                : take_array(s, all_whole);
-    if (is_ivon(s->job)) s->second = take_array(s, all_whole);
-    if (keeps_sigma(s->job, s->owned)) s->sigma = take_array(s, mean_whole);
+    return (state_array *)(void *)((char *)s + row->member);
 }
 
 static void take_arrays(state *s)
 {
-    bool all_whole = s->job->parallel.shard == SHARD_NONE;
-    bool mean_whole = s->job->parallel.shard != SHARD_PARAMETERS;
-    s->mean = take_array(s, mean_whole);
-    s->momentum = take_array(s, all_whole);
-    s->g_sum = take_array(s, all_whole);
-    if (s->job->optimizer.kind != OPTIMIZER_SGD) s->second = take_array(s, all_whole);
-    if (is_ivon(s->job)) s->f_sum = take_array(s, all_whole);
-    if (keeps_sigma(s->job, s->owned)) s->sigma = take_array(s, mean_whole);
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(s->job, s->owned->ranks, s->training, rows);
+    for (size_t i = 0; i < n; i++)
+        *array_of(s, &rows[i]) = (state_array){
+            arena_take(&s->arena, state_elements(s->owned, rows[i].whole) * sizeof(float)),
+            rows[i].whole};
+    if (!s->training) return;
     if (s->job->parallel.shard <= SHARD_OPTIMIZER) {
-        s->local_g = arena_take(&s->arena, local_bytes(s->p));
-        if (is_ivon(s->job)) s->local_f = arena_take(&s->arena, local_bytes(s->p));
+        s->local_g = arena_take(&s->arena, state_local_bytes(s->p));
+        if (job_is_variational(s->job)) s->local_f = arena_take(&s->arena, state_local_bytes(s->p));
     }
-    s->block_sums = arena_take(&s->arena, block_count(s->p) * sizeof(double));
+    s->block_sums = arena_take(&s->arena, state_block_bytes(s->p));
 }
 
 float *state_at(const state *s, state_array array, const slice *part)
@@ -113,9 +46,9 @@ const sharding *state_updated(const state *s)
     return s->momentum.whole ? &s->all : s->owned;
 }
 
-static double tensor_decay(const state *s, const tensor *t)
+static double decay_of(const state *s, const slice *part)
 {
-    return t->dimensions == 2 ? s->job->optimizer.weight_decay : 0.0;
+    return job_decay(s->job, &s->p->tensors[part->tensor]);
 }
 
 /* Slices whose mean this rank can set: all of them where mean is whole. */
@@ -129,22 +62,77 @@ static void refresh_sigma(state *s, const sharding *part)
     if (!s->sigma.values) return;
     for (size_t i = 0; i < part->owned_count; i++) {
         const slice *piece = &part->owned[i];
-        ivon_sigma(state_at(s, s->sigma, piece), state_at(s, s->second, piece),
-                   s->job->optimizer.ess, tensor_decay(s, &s->p->tensors[piece->tensor]),
-                   piece->count);
+        float *sigma = state_at(s, s->sigma, piece);
+        if (is_ivon(s->job))
+            ivon_sigma(sigma, state_at(s, s->second, piece), s->job->optimizer.ess,
+                       decay_of(s, piece), piece->count);
+        else
+            bbb_sigma(sigma, state_at(s, s->log_sigma, piece), piece->count);
     }
+}
+
+bool state_is_averaged(const state *s)
+{
+    return s->snapshots > 0;
+}
+
+const float *state_center(const state *s, const slice *part)
+{
+    return state_at(s, state_is_averaged(s) ? s->swag[0] : s->mean, part);
+}
+
+/* Before the first snapshot the posterior is a point. */
+static void sample_snapshots(const state *s, const slice *part, noise_key key, void *theta,
+                             dtype type)
+{
+    size_t rank = s->job->swag.rank;
+    swag_moments q = {.mean = state_center(s, part),
+                      .variance = state_at(s, s->swag[1], part),
+                      .columns = s->snapshots < rank ? s->snapshots : rank,
+                      .diagonal = rank == 0};
+    for (size_t k = 0; k < q.columns; k++) q.deviations[k] = state_at(s, s->swag[2 + k], part);
+    sample_weights_swag(theta, type, &q, key, slice_index(s->p, part), part->count);
 }
 
 void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type)
 {
     const float *mean = state_at(s, s->mean, part);
     uint64_t index = slice_index(s->p, part);
-    if (s->sigma.values)
+    if (job_collects(s->job))
+        sample_snapshots(s, part, key, theta, type);
+    else if (s->sigma.values)
         sample_weights(theta, type, mean, state_at(s, s->sigma, part), key, index, part->count);
+    else if (is_ivon(s->job))
+        sample_weights_from_hessian(theta, type, mean, state_at(s, s->second, part),
+                                    s->job->optimizer.ess, decay_of(s, part), key, index,
+                                    part->count);
     else
-        sample_weights_from_hessian(
-            theta, type, mean, state_at(s, s->second, part), s->job->optimizer.ess,
-            tensor_decay(s, &s->p->tensors[part->tensor]), key, index, part->count);
+        sample_weights_from_log(theta, type, mean, state_at(s, s->log_sigma, part), key, index,
+                                part->count);
+}
+
+void state_collect(state *s, uint64_t steps)
+{
+    uint64_t start = s->job->swag.start, rank = s->job->swag.rank;
+    if (!job_collects(s->job) || steps < start || (steps - start) % s->job->swag.every) return;
+    const sharding *part = mean_slices(s);
+    size_t column = rank ? s->snapshots % rank : 0;
+    s->snapshots++;
+    for (size_t i = 0; i < part->owned_count; i++) {
+        const slice *piece = &part->owned[i];
+        swag_collect(state_at(s, s->swag[0], piece), state_at(s, s->swag[1], piece),
+                     rank ? state_at(s, s->swag[2 + column], piece) : NULL,
+                     state_at(s, s->mean, piece), s->snapshots, piece->count);
+    }
+}
+
+/* All that this rank keeps of an array. */
+static void fill(const state *s, state_array array, double value)
+{
+    size_t count = state_elements(s->owned, array.whole);
+    float rounded = (float)value;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++) array.values[i] = rounded;
 }
 
 static void set_initial(state *s)
@@ -156,23 +144,19 @@ static void set_initial(state *s)
         initial_weights(state_at(s, s->mean, piece), t->init_mean, t->init_deviation, s->job->seed,
                         slice_index(s->p, piece), piece->count);
     }
-    if (!is_ivon(s->job)) return;
-    size_t count = array_elements(s->owned, s->second.whole);
-    float h = (float)s->job->optimizer.hessian_init;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i++) s->second.values[i] = h;
+    if (is_ivon(s->job)) fill(s, s->second, s->job->optimizer.hessian_init);
+    if (s->log_sigma.values) fill(s, s->log_sigma, log(s->job->optimizer.sigma_init));
 }
 
 status state_open(state *s, const job *j, const sharding *owned, bool training)
 {
-    *s = (state){.job = j, .p = owned->p, .owned = owned};
+    *s = (state){.job = j, .training = training, .p = owned->p, .owned = owned};
     status result = sharding_open(&s->all, owned->p, 1, 0);
     if (!result) result = layout_open(&s->gradient, owned->p, DTYPE_F32);
     if (!result) result = arena_open(&s->arena, "optimizer state", state_bytes(j, owned, training));
     s->unit_blocks = calloc(s->p->unit_count + 1, sizeof *s->unit_blocks);
     s->gradient_start = calloc(s->p->unit_count + 1, sizeof *s->gradient_start);
-    s->checkpoint_slices = calloc(owned->owned_count + 1, sizeof *s->checkpoint_slices);
-    if (!result && (!s->unit_blocks || !s->gradient_start || !s->checkpoint_slices))
+    if (!result && (!s->unit_blocks || !s->gradient_start))
         result = fail(STATUS_NOMEM, "memory for %zu units", s->p->unit_count);
     if (result) {
         state_close(s);
@@ -183,15 +167,8 @@ status state_open(state *s, const job *j, const sharding *owned, bool training)
     for (size_t u = 0; u < s->p->unit_count; u++)
         s->unit_blocks[u + 1] =
             s->unit_blocks[u] + (s->p->units[u].count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-    if (training)
-        take_arrays(s);
-    else
-        take_arrays_to_evaluate(s);
+    take_arrays(s);
     set_initial(s);
-    for (size_t i = 0; i < owned->owned_count; i++) {
-        s->checkpoint_slices[i] = owned->owned[i];
-        if (s->g_sum.whole) s->checkpoint_slices[i].offset = slice_index(s->p, &owned->owned[i]);
-    }
     return STATUS_OK;
 }
 
@@ -202,14 +179,13 @@ void state_close(state *s)
     sharding_close(&s->all);
     free(s->unit_blocks);
     free(s->gradient_start);
-    free(s->checkpoint_slices);
     *s = (state){0};
 }
 
 void state_clear_local_sums(state *s)
 {
-    if (s->local_g) memory_clear(s->local_g, local_bytes(s->p));
-    if (s->local_f) memory_clear(s->local_f, local_bytes(s->p));
+    if (s->local_g) memory_clear(s->local_g, state_local_bytes(s->p));
+    if (s->local_f) memory_clear(s->local_f, state_local_bytes(s->p));
 }
 
 /* Gather a whole array's chunks, unit by unit, from their owners. */
@@ -264,7 +240,7 @@ static void update_slice(state *s, const slice *part, double g_scale, double f_s
                          state_report *report)
 {
     const job *j = s->job;
-    double decay = tensor_decay(s, &s->p->tensors[part->tensor]);
+    double decay = decay_of(s, part);
     float *m = state_at(s, s->mean, part), *first = state_at(s, s->momentum, part);
     const float *g = state_at(s, s->g_sum, part);
     if (j->optimizer.kind == OPTIMIZER_IVON) {
@@ -290,6 +266,19 @@ static void update_slice(state *s, const slice *part, double g_scale, double f_s
                            .lr = lr,
                            .updates = s->updates};
         adamw_update(m, first, state_at(s, s->second, part), g, g_scale, &step, part->count);
+    } else if (j->optimizer.kind == OPTIMIZER_BBB) {
+        bbb_step step = {.lambda = j->optimizer.ess,
+                         .delta = decay,
+                         .beta1 = j->optimizer.beta1,
+                         .beta2 = j->optimizer.beta2,
+                         .epsilon = j->optimizer.epsilon,
+                         .lr = lr,
+                         .updates = s->updates};
+        bbb_update(
+            m, state_at(s, s->log_sigma, part),
+            (float *const[2]){first, state_at(s, s->log_momentum, part)},
+            (float *const[2]){state_at(s, s->second, part), state_at(s, s->log_second, part)}, g,
+            state_at(s, s->f_sum, part), g_scale, f_scale, &step, part->count);
     } else {
         sgd_step step = {.momentum = j->optimizer.momentum, .decay = decay, .lr = lr};
         sgd_update(m, first, g, g_scale, &step, part->count);
@@ -302,8 +291,8 @@ static void statistics_make(state *s, comm *c, double f_scale, state_statistics 
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
         ivon_statistics(&sums, state_at(s, s->second, part), state_at(s, s->f_sum, part), f_scale,
-                        s->job->optimizer.ess, tensor_decay(s, &s->p->tensors[part->tensor]),
-                        s->job->optimizer.beta2, s->job->optimizer.hessian, part->count);
+                        s->job->optimizer.ess, decay_of(s, part), s->job->optimizer.beta2,
+                        s->job->optimizer.hessian, part->count);
     }
     double totals[] = {sums.sigma, sums.hessian, sums.bias};
     comm_sum_ordered(c, totals, 3);
@@ -311,6 +300,18 @@ static void statistics_make(state *s, comm *c, double f_scale, state_statistics 
     MPI_Allreduce(MPI_IN_PLACE, &least, 1, MPI_DOUBLE, MPI_MIN, c->world);
     double n = (double)s->p->count;
     *out = (state_statistics){totals[0] / n, least, totals[1] / n, totals[2] / totals[1]};
+}
+
+/* Of the deviations that are to be updated. */
+static void log_statistics_make(state *s, comm *c, state_statistics *out)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < s->owned->owned_count; i++) {
+        const slice *part = &s->owned->owned[i];
+        sum += bbb_sigma_sum(state_at(s, s->log_sigma, part), part->count);
+    }
+    comm_sum_ordered(c, &sum, 1);
+    *out = (state_statistics){sum / (double)s->p->count, NAN, NAN, NAN};
 }
 
 void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *report,
@@ -325,6 +326,7 @@ void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *r
     gather(s, c, s->g_sum); /* whole only where every rank updates everything */
     gather(s, c, s->f_sum);
     if (statistics && is_ivon(s->job)) statistics_make(s, c, f_scale, statistics);
+    if (statistics && s->log_sigma.values) log_statistics_make(s, c, statistics);
     const sharding *part = state_updated(s);
     for (size_t i = 0; i < part->owned_count; i++)
         update_slice(s, &part->owned[i], g_scale, f_scale, lr, report);
@@ -337,44 +339,25 @@ void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *r
 
 void state_share(state *s, comm *c)
 {
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(s->job, s->owned->ranks, s->training, rows);
     refresh_sigma(s, s->owned);
-    gather(s, c, s->mean);
-    gather(s, c, s->momentum);
-    gather(s, c, s->second);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].file) gather(s, c, *array_of(s, &rows[i]));
     gather(s, c, s->sigma);
 }
 
 size_t state_checkpoint_arrays(const state *s, checkpoint_array arrays[CHECKPOINT_ARRAYS])
 {
-    size_t n = 0;
-    arrays[n++] = (checkpoint_array){"model.safetensors", "", s->g_sum.values};
-    if (is_ivon(s->job)) {
-        arrays[n++] = (checkpoint_array){"posterior.safetensors", "", s->second.values};
-        arrays[n++] = (checkpoint_array){"optimizer.safetensors", "momentum.", s->momentum.values};
-    } else if (s->job->optimizer.kind == OPTIMIZER_ADAMW) {
-        arrays[n++] = (checkpoint_array){"optimizer.safetensors", "exp_avg.", s->momentum.values};
-        arrays[n++] = (checkpoint_array){"optimizer.safetensors", "exp_avg_sq.", s->second.values};
-    } else {
-        arrays[n++] = (checkpoint_array){"optimizer.safetensors", "momentum.", s->momentum.values};
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(s->job, 1, s->training, rows), count = 0; /* of any number of ranks */
+    for (size_t i = 0; i < n; i++) {
+        if (!rows[i].file) continue;
+        const state_array *array = (const void *)((const char *)s + rows[i].member);
+        checkpoint_array *out = &arrays[count++];
+        *out = (checkpoint_array){
+            .file = rows[i].file, .values = array->values, .whole = array->whole};
+        memcpy(out->prefix, rows[i].prefix, sizeof out->prefix);
     }
-    return n;
-}
-
-void state_mean_out(state *s)
-{
-    for (size_t i = 0; i < s->owned->owned_count; i++) {
-        const slice *part = &s->owned->owned[i];
-        memcpy(state_at(s, s->g_sum, part), state_at(s, s->mean, part),
-               part->count * sizeof(float));
-    }
-}
-
-void state_mean_in(state *s)
-{
-    if (s->g_sum.values == s->mean.values) return; /* read in place */
-    for (size_t i = 0; i < s->owned->owned_count; i++) {
-        const slice *part = &s->owned->owned[i];
-        memcpy(state_at(s, s->mean, part), state_at(s, s->g_sum, part),
-               part->count * sizeof(float));
-    }
+    return count;
 }

@@ -16,21 +16,23 @@ typedef struct {
 
 typedef struct {
     const job *job;
+    bool training; /**< else only what predicts is there */
     const parameters *p;
     const sharding *owned; /**< this rank's part */
     sharding all;          /**< the same with one rank: whole tensors */
     layout gradient;       /**< fp32, of gradient buffers and local sums */
     arena arena;
-    state_array mean, sigma;      /**< sigma only where not every h is at hand */
+    state_array mean, sigma;      /**< sigma only where not every h or log_sigma is at hand */
     state_array momentum, second; /**< second: IVON's h, AdamW's exp_avg_sq */
-    state_array g_sum, f_sum;     /**< the step's sums, of all ranks */
-    float *local_g, *local_f;     /**< this rank's sums (none, optimizer), in the gradient layout */
-    size_t *gradient_start;       /**< [unit_count] float of local_g where each unit begins */
-    double *block_sums;           /**< of all units, for the gradient's norm */
-    size_t *unit_blocks;          /**< [unit_count + 1] first entry of each unit in block_sums */
-    slice *checkpoint_slices;     /**< [owned->owned_count] owned, as the checkpoint's arrays are
-                                     addressed */
+    state_array log_sigma, log_momentum, log_second; /**< bbb's log deviation, and its moments */
+    state_array swag[2 + SWAG_RANK]; /**< mean, variance, deviation of snapshot s in s mod rank */
+    state_array g_sum, f_sum;        /**< the step's sums, of all ranks */
+    float *local_g, *local_f; /**< this rank's sums (none, optimizer), in the gradient layout */
+    size_t *gradient_start;   /**< [unit_count] float of local_g where each unit begins */
+    double *block_sums;       /**< of all units, for the gradient's norm */
+    size_t *unit_blocks;      /**< [unit_count + 1] first entry of each unit in block_sums */
     uint64_t updates;
+    uint64_t snapshots; /**< that SWAG has collected */
 } state;
 
 /** What a step's update did. */
@@ -50,7 +52,7 @@ typedef struct {
 size_t state_bytes(const job *j, const sharding *owned, bool training);
 
 /** Allocate and set to the initial weights; collective only through comm-free arithmetic.
- * @param training  false: only what weights are drawn from and a checkpoint is read into */
+ * @param training  false: only the arrays that weights are drawn from */
 status state_open(state *s, const job *j, const sharding *owned, bool training);
 void state_close(state *s);
 
@@ -60,9 +62,19 @@ float *state_at(const state *s, state_array array, const slice *part);
 /** The slices this rank updates: its own, or everything where all is kept whole (none). */
 const sharding *state_updated(const state *s);
 
-/** Draw a slice's weights from the posterior (IVON).
+/** Draw a slice's weights from the posterior: a mean and deviations, or what SWAG has collected.
  * @param theta  [part->count] of type */
 void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type);
+
+/** Whether the posterior's mean is the average of snapshots, not the weights in training. */
+bool state_is_averaged(const state *s);
+
+/** The posterior's mean of a slice. */
+const float *state_center(const state *s, const slice *part);
+
+/** Count the weights in when a snapshot is due; not collective: who keeps a mean follows it.
+ * @param steps  finished */
+void state_collect(state *s, uint64_t steps);
 
 /** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
 void state_clear_local_sums(state *s);
@@ -81,13 +93,10 @@ void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *r
  * read; collective. */
 void state_share(state *s, comm *c);
 
-/** Arrays as a checkpoint holds them; mean's values are in a scratch copy (see state_mean_out).
+/** Arrays as a checkpoint holds them, whose slices are the owned ones; without training the first
+ * of them, which are all that evaluation reads. Job and training alone are looked at, for the
+ * names.
  * @return how many */
 size_t state_checkpoint_arrays(const state *s, checkpoint_array arrays[CHECKPOINT_ARRAYS]);
-
-/** Copy the owned part of mean into the checkpoint's array, and back. The scratch is g_sum, free
- * between steps. */
-void state_mean_out(state *s);
-void state_mean_in(state *s);
 
 #endif

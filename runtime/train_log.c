@@ -81,6 +81,7 @@ static void make_row(training *g, const finished_step *step, metrics *row)
     double bytes = 0.0;
     for (int k = 0; k < BYTES_KINDS; k++) bytes += sums[3 + k];
     bool ivon = g->job->optimizer.kind == OPTIMIZER_IVON && !step->result.skipped;
+    bool drawn = job_is_variational(g->job) && !step->result.skipped;
     double speed = (double)(rows_seen - g->logged_rows) / (g->seconds - g->logged_seconds);
     *row = (metrics){
         .step = g->facts.steps,
@@ -93,7 +94,7 @@ static void make_row(training *g, const finished_step *step, metrics *row)
         .grad_norm = report->grad_norm,
         .grad_clip_fraction = step->result.gradient_clip_fraction,
         .update_clip_fraction = sums[0] / (double)g->trainer.p.count,
-        .sigma_mean = ivon ? stats->sigma_mean : NAN,
+        .sigma_mean = drawn ? stats->sigma_mean : NAN,
         .hessian_min = ivon ? stats->hessian_min : NAN,
         .hessian_mean = ivon ? stats->hessian_mean : NAN,
         .hessian_bias = ivon ? stats->hessian_bias : NAN,

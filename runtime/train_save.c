@@ -24,12 +24,11 @@ status train_restore(training *g)
     checkpoint_array arrays[CHECKPOINT_ARRAYS];
     size_t count = state_checkpoint_arrays(s, arrays);
     char path[sizeof g->path + 32];
-    result =
-        checkpoint_read(g->c->world, g->path, &g->trainer.p, arrays, count, s->checkpoint_slices,
-                        s->owned->owned_count, &g->facts, path, sizeof path);
+    result = checkpoint_read(g->c->world, g->path, &g->trainer.p, arrays, count, s->owned->owned,
+                             s->owned->owned_count, &g->facts, path, sizeof path);
     if (result) return result;
     s->updates = g->facts.updates;
-    state_mean_in(s);
+    s->snapshots = g->facts.snapshots;
     state_share(s, g->c);
     g->saved = g->facts.steps;
     progress_say(&g->progress, "resumed from step %" PRIu64 " (%s)", g->facts.steps, path);
@@ -49,10 +48,10 @@ status train_import(training *g)
 {
     state *s = &g->trainer.state;
     if (strcmp(g->job->model.init, "scratch") == 0) return STATUS_OK;
-    status result = checkpoint_import(g->c->world, g->job->model.init, &g->trainer.p,
-                                      s->g_sum.values, s->checkpoint_slices, s->owned->owned_count);
+    checkpoint_array mean = {.values = s->mean.values, .whole = s->mean.whole};
+    status result = checkpoint_import(g->c->world, g->job->model.init, &g->trainer.p, &mean,
+                                      s->owned->owned, s->owned->owned_count);
     if (result) return result;
-    state_mean_in(s);
     state_share(s, g->c);
     return STATUS_OK;
 }
@@ -70,6 +69,7 @@ static void set_facts(training *g)
     checkpoint_facts *f = &g->facts;
     f->seed = g->job->seed;
     f->updates = g->trainer.state.updates;
+    f->snapshots = g->trainer.state.snapshots;
     f->item = f->steps * g->job->batch.microbatches * g->job->batch.sequences;
     f->threads = (uint64_t)g->options->placement->threads;
     f->ranks = (uint64_t)g->c->size;
@@ -112,10 +112,8 @@ static status begin_checkpoint(training *g)
     checkpoint_array arrays[CHECKPOINT_ARRAYS];
     size_t count = state_checkpoint_arrays(s, arrays);
     set_facts(g);
-    state_mean_out(s);
-    result =
-        checkpoint_begin(&g->writer, g->c->checkpoint, g->path, g->job, &g->facts, &g->trainer.p,
-                         arrays, count, s->checkpoint_slices, s->owned->owned_count);
+    result = checkpoint_begin(&g->writer, g->c->checkpoint, g->path, g->job, &g->facts,
+                              &g->trainer.p, arrays, count, s->owned->owned, s->owned->owned_count);
     if (!result) g->saved = g->facts.steps;
     return checkpoint_failed(g, result);
 }

@@ -1,9 +1,12 @@
 /* Opening and closing a rank's part of a run, and what it weighs. */
 #include "io/agree.h"
 #include "kernels/kernels.h"
+#include "runtime/state_arrays.h"
 #include "runtime/trainer_parts.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,18 +55,13 @@ static status gradient_bytes(const job *j, const sharding *owned, size_t *bytes)
     return result;
 }
 
-static size_t array_count(const job *j)
-{
-    return j->optimizer.kind == OPTIMIZER_SGD ? 2 : 3;
-}
-
 status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory)
 {
     model_shape shape = shape_of(j, precision, true);
     model_config config = job_model(j);
     *memory = (trainer_memory){.state = state_bytes(j, owned, true),
                                .activations = model_activation_bytes(&config, &shape),
-                               .staging = array_count(j) * owned->elements * sizeof(float)};
+                               .staging = state_saved(j) * owned->elements * sizeof(float)};
     status result = weights_bytes(j, owned, precision, &memory->weights);
     if (!result) result = gradient_bytes(j, owned, &memory->gradients);
     if (!result)
@@ -140,18 +138,21 @@ status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool tra
     return result;
 }
 
-/* Momentum, the last array, is not read. */
 status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
 {
     checkpoint_array arrays[CHECKPOINT_ARRAYS];
     char found[2 * JOB_TEXT];
     state *s = &r->state;
-    state_checkpoint_arrays(s, arrays);
-    size_t count = r->job->optimizer.kind == OPTIMIZER_IVON ? 2 : 1;
-    status result = checkpoint_read(r->c->world, path, &r->p, arrays, count, s->checkpoint_slices,
+    size_t count = state_checkpoint_arrays(s, arrays);
+    status result = checkpoint_read(r->c->world, path, &r->p, arrays, count, s->owned->owned,
                                     s->owned->owned_count, facts, found, sizeof found);
     if (result) return result;
-    state_mean_in(s);
+    s->snapshots = facts->snapshots;
+    if (job_collects(r->job) && s->snapshots == 0 && r->c->rank == 0)
+        fprintf(stderr,
+                "vario: warning: %s: no snapshot yet (swag.start %" PRIu64
+                "): mean and samples are the weights in training\n",
+                found, r->job->swag.start);
     state_share(s, r->c);
     return STATUS_OK;
 }

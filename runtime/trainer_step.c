@@ -44,7 +44,8 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
     for (size_t from = 0; from < r->senders; from++) r->keys[from] = trainer_item_key(r, from);
     weights_begin(&r->weights, &(weights_round){.active = r->senders,
                                                 .keys = r->keys,
-                                                .sampled = r->job->optimizer.kind == OPTIMIZER_IVON,
+                                                .sampled = job_is_variational(r->job),
+                                                .trained = true,
                                                 .backward = true});
     round_facts mine = {.written = written, .failed = failed};
     if (me < r->senders) {
@@ -114,6 +115,7 @@ static void finish_step(trainer *r, step_result *result, state_statistics *stati
     }
     if (result->report.clip_factor < 1.0) result->gradient_clip_fraction = 1.0;
     state_update(&r->state, r->c, items, r->t, &result->report, statistics);
+    state_collect(&r->state, r->t + 1);
     weights_changed(&r->weights);
 }
 

@@ -101,12 +101,14 @@ void weights_begin(weights *w, const weights_round *round)
 {
     bool sampled = round->sampled && (size_t)w->c->rank < round->active;
     noise_key key = sampled ? round->keys[w->c->rank] : (noise_key){0};
-    bool same = w->valid && sampled == w->sampled && key.seed == w->key.seed &&
-                key.stream == w->key.stream && key.sample == w->key.sample &&
-                key.step == w->key.step;
+    bool averaged = !round->trained && state_is_averaged(w->s);
+    bool same = w->valid && sampled == w->sampled && averaged == w->averaged &&
+                key.seed == w->key.seed && key.stream == w->key.stream &&
+                key.sample == w->key.sample && key.step == w->key.step;
     if (!same) memset(w->ready, 0, w->s->p->unit_count * sizeof *w->ready);
     w->valid = true;
     w->sampled = sampled;
+    w->averaged = averaged;
     w->key = key;
     w->round = *round;
     w->posted = w->done = 0;
@@ -120,7 +122,9 @@ static void sample_slice(const weights *w, const slice *part, noise_key key, voi
     if (w->round.sampled)
         state_sample(s, part, key, theta, type);
     else
-        sample_weights(theta, type, state_at(s, s->mean, part), NULL, key, 0, part->count);
+        sample_weights(theta, type,
+                       w->averaged ? state_center(s, part) : state_at(s, s->mean, part), NULL, key,
+                       0, part->count);
 }
 
 static bool working(const weights *w)

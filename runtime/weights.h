@@ -12,6 +12,7 @@ typedef struct {
     size_t active;         /**< ranks 0 .. active - 1 have work */
     const noise_key *keys; /**< [active] each rank's sample */
     bool sampled;          /**< false: all use the mean, keys are unused */
+    bool trained;          /**< the mean in training, where the posterior's is another (SWAG) */
     bool backward;         /**< the pass goes back over the blocks */
 } weights_round;
 
@@ -22,9 +23,10 @@ typedef struct {
     bool fetched; /**< shard: parameters */
     arena arena;
     slots theta;
-    bool *ready;  /**< [unit_count] theta holds the unit of this round */
-    bool valid;   /**< ready units hold the present parameters' ... */
-    bool sampled; /**< ... sample `key`, or else their mean */
+    bool *ready;   /**< [unit_count] theta holds the unit of this round */
+    bool valid;    /**< ready units hold the present parameters' ... */
+    bool sampled;  /**< ... sample `key`, or else their mean ... */
+    bool averaged; /**< ... over snapshots */
     noise_key key;
     weights_round round;
     /* Fetching: fetch f of the pass is unit order(f); two are in flight. */

@@ -30,13 +30,14 @@ typedef struct {
     char used[2 * PATH_LENGTH]; /* by the last read */
 } setup;
 
-static const checkpoint_array ivon_arrays[ARRAYS] = {{"model.safetensors", "", NULL},
-                                                     {"posterior.safetensors", "", NULL},
-                                                     {"optimizer.safetensors", "momentum.", NULL}};
+static const checkpoint_array ivon_arrays[ARRAYS] = {
+    {"model.safetensors", "", NULL, false},
+    {"posterior.safetensors", "", NULL, false},
+    {"optimizer.safetensors", "momentum.", NULL, false}};
 static const checkpoint_array adamw_arrays[ARRAYS] = {
-    {"model.safetensors", "", NULL},
-    {"optimizer.safetensors", "exp_avg.", NULL},
-    {"optimizer.safetensors", "exp_avg_sq.", NULL}};
+    {"model.safetensors", "", NULL, false},
+    {"optimizer.safetensors", "exp_avg.", NULL, false},
+    {"optimizer.safetensors", "exp_avg_sq.", NULL, false}};
 
 /* Neither tensors nor units are multiples of 256 elements, and chunks of ranks differ in size. */
 static const gpt2_config small = {

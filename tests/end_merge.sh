@@ -114,8 +114,8 @@ refuse "an unknown method" "'fisher' found, one of hessian" runs/one runs/two --
 refuse "scales for some" "--scale: 2 found" runs/one runs/two runs/three --scale 1 --scale 2 --out runs/new
 refuse "a scale that is none" "--scale: '-1'" runs/one runs/two --scale=-1 --out runs/new
 refuse "an absent run" "runs/four" runs/one runs/four --out runs/new
-refuse "AdamW's run" "runs/adam21: no posterior found.*--method hessian" runs/one runs/adam21 --out runs/new
-refuse "AdamW's run into IVON's" "runs/adam21: no posterior found.*ivon" runs/one runs/adam21 --method mean --out runs/new
+refuse "AdamW's run" "runs/adam21: no posterior with a Hessian found.*--method hessian" runs/one runs/adam21 --out runs/new
+refuse "AdamW's run into IVON's" "runs/adam21: no posterior with a Hessian found.*ivon" runs/one runs/adam21 --method mean --out runs/new
 refuse "scales without posteriors" "runs/adam21: no posterior.*--scale" runs/adam21 runs/adam22 --method mean --scale 2 --out runs/new
 refuse "an existing run" "runs/onto-base: a run with checkpoints.*--force" runs/one runs/two --out runs/onto-base/
 refuse "an input for the result" "holds the input runs/two" runs/one runs/two --out runs/two --force

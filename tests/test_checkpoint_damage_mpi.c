@@ -218,7 +218,7 @@ Test(damage, of_another_model)
 static status import(setup *t)
 {
     clear_values(t);
-    return checkpoint_import(world.world, t->run, &t->p, t->arrays[0].values, t->s.owned,
+    return checkpoint_import(world.world, t->run, &t->p, &t->arrays[0], t->s.owned,
                              t->s.owned_count);
 }
 

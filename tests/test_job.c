@@ -75,7 +75,7 @@ static const bad_edit bad_edits[] = {
     {"steps: 50", "steps: 1e5", "14:1", {"'steps': '1e5' found", "whole number"}},
     {"steps: 50", "steps: +50", "14:1", {"'steps': '+50' found"}},
     {"steps: 50", "steps: 50\nseed: 18446744073709551616", "15:1", {"'seed'", "at most 2^64-1"}},
-    {"kind: ivon", "kind: adam", "16:3", {"'adam' found", "one of ivon|adamw|sgd"}},
+    {"kind: ivon", "kind: adam", "16:3", {"'adam' found", "one of ivon|adamw|sgd|bbb"}},
     {"kind: ivon", "hessian_init: 0", "16:3", {"'optimizer.hessian_init': '0' found", "at least"}},
     {"kind: ivon", "hessian_init: -1.0e-3", "16:3", {"'-1.0e-3' found"}},
     {"kind: ivon", "beta2: 1.0", "16:3", {"'optimizer.beta2': '1.0' found", "below 1"}},
@@ -121,7 +121,32 @@ static const bad_edit bad_edits[] = {
      "15:24",
      {"'optimizer.mc_samples'", "is sgd"}},
     {"kind: ivon", "momentum: 0.9", "16:3", {"'optimizer.momentum' belongs to sgd", "is ivon"}},
-    {"kind: ivon", "epsilon: 1.0e-8", "16:3", {"belongs to adamw", "is ivon"}},
+    {"kind: ivon", "epsilon: 1.0e-8", "16:3", {"belongs to adamw, bbb", "is ivon"}},
+    {"kind: ivon",
+     "kind: bbb\n  weight_decay: 0",
+     "17:3",
+     {"'optimizer.weight_decay' is 0, above 0 expected", "prior"}},
+    {"kind: ivon", "kind: bbb\n  sigma_init: 0", "17:3", {"'optimizer.sigma_init': '0' found"}},
+    {"kind: ivon", "kind: bbb\n  hessian_init: 1", "17:3", {"belongs to ivon", "is bbb"}},
+    {"kind: ivon", "sigma_init: 1", "16:3", {"belongs to bbb", "is ivon"}},
+    {"kind: ivon", "kind: ivon\nswag: {start: 5}", "17:8", {"'swag.start' belongs to adamw, sgd"}},
+    {"kind: ivon", "kind: bbb\nswag: {start: 5}", "17:8", {"belongs to adamw, sgd", "is bbb"}},
+    {"kind: ivon", "kind: sgd\nswag: {start: 0}", "17:8", {"'0' found", "none or a whole number"}},
+    {"kind: ivon",
+     "kind: sgd\nswag: {start: 41, every: 10}",
+     "17:8",
+     {"'swag.start' is 41", "steps (50) - swag.every (10)", "two snapshots"}},
+    {"kind: ivon", "kind: sgd\nswag: {start: 99, every: 1}", "17:8", {"'swag.start' is 99"}},
+    {"kind: ivon", "kind: sgd\nswag: {start: 5, every: 0}", "17:18", {"'swag.every': '0' found"}},
+    {"kind: ivon",
+     "kind: sgd\nswag: {start: 5, every: 5, rank: 1}",
+     "17:28",
+     {"'swag.rank' is 1", "0 or at least 2"}},
+    {"kind: ivon",
+     "kind: sgd\nswag: {start: 5, every: 5, rank: 65}",
+     "17:28",
+     {"'65' found", "at most 64"}},
+    {"kind: ivon", "kind: sgd\nswag: {rank: 5}", "17:8", {"'swag.rank' belongs to SWAG", "none"}},
     {"kind: ivon", "kind: adamw\nclip: {update: 1.0}", "17:8", {"'clip.update' belongs to ivon"}},
     {"kind: ivon", "kind: adamw\neval: {samples: 1}", "17:8", {"'eval.samples' is 1", "posterior"}},
     {"kind: ivon", "kind: sgd\neval: {samples: 1}", "17:8", {"'eval.samples' is 1", "posterior"}},
@@ -259,7 +284,13 @@ static void resolved_with(const schema_row *row, char text[TEXT_MOST])
     const char *sets[4];
     size_t count = 0;
     if (row->optimizers && !(row->optimizers & FOR_IVON))
-        sets[count++] = row->optimizers & FOR_ADAMW ? "optimizer.kind=adamw" : "optimizer.kind=sgd";
+        sets[count++] = row->optimizers & FOR_ADAMW ? "optimizer.kind=adamw"
+                        : row->optimizers & FOR_SGD ? "optimizer.kind=sgd"
+                                                    : "optimizer.kind=bbb";
+    if (row->of_swag) {
+        sets[count++] = "swag.start=5";
+        sets[count++] = "swag.every=6";
+    }
     if (row->schedules & FOR_WSD && !(row->schedules & FOR_COSINE)) {
         sets[count++] = "schedule.kind=wsd";
         sets[count++] = "schedule.decay=5";

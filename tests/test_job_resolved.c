@@ -57,6 +57,18 @@ Test(job_resolved, defaults_of_other_optimizers)
     cr_expect_eq(j.optimizer.momentum, 0.9);
     cr_expect_eq(j.optimizer.weight_decay, 0.0);
     cr_expect_eq(j.schedule.peak, 0.1);
+    cr_expect_not(job_has_posterior(&j));
+    j = read_small((const char *[]){"optimizer.kind=bbb"}, 1);
+    cr_expect_eq(j.optimizer.beta2, 0.999);
+    cr_expect_eq(j.optimizer.sigma_init, 0.01);
+    cr_expect_eq(j.optimizer.weight_decay, 1e-6);
+    cr_expect_eq(j.schedule.peak, 1e-3);
+    cr_expect(job_has_posterior(&j) && job_is_variational(&j));
+    j = read_small(
+        (const char *[]){"optimizer.kind=sgd", "swag.start=5", "swag.every=45", "eval.samples=4"},
+        4);
+    cr_expect_eq(j.swag.rank, 20);
+    cr_expect(job_has_posterior(&j) && !job_is_variational(&j));
 }
 
 Test(job_resolved, defaults_of_models_of_examples)
@@ -186,6 +198,9 @@ Test(job_resolved, the_written_job_reads_back_equal)
          "optimizer.debias=false", "model.dropout=-0"},
         {"model.init= \"quoted\" \\ # it's: [odd], {x} ", "output=m\xc3\xb6\xc3\x9f/\xe2\x82\xac",
          "data.train=*&!%@`", "data.valid=null", "name=null"},
+        {"optimizer.kind=bbb", "optimizer.sigma_init=1e-30", "eval.samples=2"},
+        {"optimizer.kind=adamw", "swag.start=1", "swag.every=49", "swag.rank=64", "eval.samples=2"},
+        {"optimizer.kind=sgd", "swag.start=none"},
         {"model.preset=gpt2-355m", "schedule.kind=linear", "schedule.final=1e+20"},
     };
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {

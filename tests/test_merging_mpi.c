@@ -147,8 +147,8 @@ Test(merging, onto_a_base)
 /* A posterior that no optimizer of the job made: state.json lists it, and the merge keeps it. */
 Test(merging, posteriors_from_elsewhere)
 {
-    static const checkpoint_array files[] = {{"model.safetensors", "", NULL},
-                                             {"posterior.safetensors", "", NULL}};
+    static const checkpoint_array files[] = {{.file = "model.safetensors"},
+                                             {.file = "posterior.safetensors"}};
     runs r;
     checkpoint_facts facts;
     checkpoint_source *again;

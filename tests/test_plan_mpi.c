@@ -138,6 +138,23 @@ Test(plan, adamw)
     check_stages(j);
 }
 
+Test(plan, bbb)
+{
+    job j = small_job();
+    j.optimizer.kind = OPTIMIZER_BBB;
+    j.optimizer.sigma_init = 1e-3;
+    check_stages(j);
+}
+
+Test(plan, swag)
+{
+    job j = small_job();
+    j.optimizer.kind = OPTIMIZER_SGD;
+    j.swag.start = j.swag.every = 1;
+    j.swag.rank = 3;
+    check_stages(j);
+}
+
 Test(plan, wire_bf16_and_norms_by_microbatch)
 {
     job j = small_job();

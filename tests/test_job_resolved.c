@@ -338,6 +338,9 @@ Test(job_resolved, warnings)
     cr_expect_not_null(strstr(lines[1], "gradsq is experimental"));
     const char *adamw[] = {"optimizer.kind=adamw"};
     cr_expect_eq(warnings(adamw, 1, 1000, lines), 0);
+    const char *bbb[] = {"optimizer.kind=bbb"};
+    cr_expect_eq(warnings(bbb, 1, 1000000, lines), 1, "of ess, not of beta2");
+    cr_expect_not_null(strstr(lines[0], "optimizer.ess is 1e+10"), "%s", lines[0]);
     job perceptron = read_with(mlp_job, (const char *[]){"steps=1000000"}, 1);
     cr_expect_eq(job_warnings(&perceptron, 500, lines, 8), 1);
     cr_expect_not_null(strstr(lines[0], "500 examples"), "%s", lines[0]);

@@ -101,15 +101,16 @@ static const sharding *mean_slices(const state *s)
     return s->mean.whole ? &s->all : s->owned;
 }
 
+void state_sigma(const state *s, const slice *part, float *sigma)
+{
+    ivon_sigma(sigma, state_at(s, s->second, part), s->job->optimizer.ess,
+               tensor_decay(s, &s->p->tensors[part->tensor]), part->count);
+}
+
 static void refresh_sigma(state *s, const sharding *part)
 {
-    if (!s->sigma.values) return;
-    for (size_t i = 0; i < part->owned_count; i++) {
-        const slice *piece = &part->owned[i];
-        ivon_sigma(state_at(s, s->sigma, piece), state_at(s, s->second, piece),
-                   s->job->optimizer.ess, tensor_decay(s, &s->p->tensors[piece->tensor]),
-                   piece->count);
-    }
+    for (size_t i = 0; s->sigma.values && i < part->owned_count; i++)
+        state_sigma(s, &part->owned[i], state_at(s, s->sigma, &part->owned[i]));
 }
 
 void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type)

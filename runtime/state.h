@@ -63,6 +63,10 @@ const sharding *state_updated(const state *s);
  * @param theta  [part->count] of type */
 void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type);
 
+/** A slice's sigma, from the h of its elements, which are at hand (IVON).
+ * @param sigma  [part->count] out */
+void state_sigma(const state *s, const slice *part, float *sigma);
+
 /** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
 void state_clear_local_sums(state *s);
 

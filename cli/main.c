@@ -13,6 +13,7 @@ static const struct {
 } verbs[] = {
     {"train", train_main, "train a job file, or go on with its run"},
     {"eval", eval_main, "validation loss of a run, at the mean and averaged over samples"},
+    {"sensitivity", sensitivity_main, "examples that a run remembers most, and leave-one-out loss"},
     {"generate", generate_main, "write text with a run's model"},
     {"prepare", prepare_main, "make token files of text files"},
     {"plan", plan_main, "memory and bytes of a job on a number of ranks"},
@@ -32,7 +33,7 @@ static bool first_of_launch(void)
 static void print_usage(FILE *out)
 {
     fprintf(out, "usage: vario VERB ...   (vario VERB --help says what it takes)\n\n");
-    for (size_t i = 0; i < VERBS; i++) fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+    for (size_t i = 0; i < VERBS; i++) fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
 }
 
 int main(int argc, char **argv)
@@ -50,8 +51,8 @@ int main(int argc, char **argv)
     }
     if (first_of_launch())
         fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, generate, prepare, plan, "
-                "schema, bench expected\n",
+                "vario: verb '%s' found, one of train, eval, sensitivity, generate, prepare, "
+                "plan, schema, bench expected\n",
                 verb);
     return 2;
 }

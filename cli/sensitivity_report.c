@@ -110,10 +110,11 @@ void sensitivity_print(const sensitivity_report *r)
         status_clear();
         return;
     }
-    print_head(r, "most");
-    for (size_t i = 0; i < listed(r); i++) print_row(r, &b, r->ranked[i]);
-    print_head(r, "least");
-    for (size_t i = 0; i < listed(r); i++) print_row(r, &b, r->ranked[r->table.count - 1 - i]);
+    for (int end = 0; end < 2 && r->top > 0; end++) {
+        print_head(r, end ? "least" : "most");
+        for (size_t i = 0; i < listed(r); i++)
+            print_row(r, &b, r->ranked[end ? r->table.count - 1 - i : i]);
+    }
     if (r->group_count > 0) print_groups(r);
     dataset_batch_close(&b);
 }

@@ -41,7 +41,7 @@ static status check_arguments(const arguments *a, const job *j, const char *path
         return fail(STATUS_INPUT,
                     "vario sensitivity: --by: '%s' found, sensitivity or loss expected", a->by);
     bool examples = j->model.kind != MODEL_GPT2;
-    if (!job_has_posterior(j))
+    if (j->optimizer.kind != OPTIMIZER_IVON)
         return fail(STATUS_INPUT,
                     "vario sensitivity: a posterior (optimizer.kind ivon) expected, %s was trained "
                     "without one",

@@ -32,7 +32,7 @@ status sensitivity_rank(sensitivity_report *r);
 /** What rows are ranked by. */
 double sensitivity_key(const sensitivity_report *r, const sensitivity_row *row);
 
-/** Add up groups.
+/** Add up groups, in the order of the classes, or of their first rows.
  * @param by  "class", or a file with the name of the group of example i (or window, or token) in
  *            line i */
 status sensitivity_make_groups(sensitivity_report *r, const char *by);

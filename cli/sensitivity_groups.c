@@ -80,10 +80,12 @@ static status add_row(sensitivity_report *r, const sensitivity_row *row, const c
     return STATUS_OK;
 }
 
+/* Class 9 before class 10. */
 static int compare_groups(const void *a, const void *b)
 {
     const sensitivity_group *x = a, *y = b;
-    return strcmp(x->name, y->name);
+    size_t n = strlen(x->name), m = strlen(y->name);
+    return n != m ? (n < m ? -1 : 1) : strcmp(x->name, y->name);
 }
 
 static status group_by_class(sensitivity_report *r)
@@ -91,9 +93,10 @@ static status group_by_class(sensitivity_report *r)
     status result = STATUS_OK;
     for (uint64_t i = 0; !result && i < r->table.count; i++) {
         char name[24];
-        int n = snprintf(name, sizeof name, "class %4zu", r->table.rows[i].label);
+        int n = snprintf(name, sizeof name, "class %zu", r->table.rows[i].label);
         result = add_row(r, &r->table.rows[i], name, (size_t)n);
     }
+    if (!result) qsort(r->groups, r->group_count, sizeof *r->groups, compare_groups);
     return result;
 }
 
@@ -127,7 +130,5 @@ static status group_by_file(sensitivity_report *r, const char *path)
 
 status sensitivity_make_groups(sensitivity_report *r, const char *by)
 {
-    status result = strcmp(by, "class") == 0 ? group_by_class(r) : group_by_file(r, by);
-    if (!result) qsort(r->groups, r->group_count, sizeof *r->groups, compare_groups);
-    return result;
+    return strcmp(by, "class") == 0 ? group_by_class(r) : group_by_file(r, by);
 }

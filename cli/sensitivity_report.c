@@ -85,7 +85,7 @@ static size_t listed(const sensitivity_report *r)
 static void print_groups(const sensitivity_report *r)
 {
     printf("\n%-20s %9s %12s %9s %9s %12s\n", "group", "rows", "sensitivity", "loss", "left out",
-           "sum of both");
+           "added");
     for (size_t i = 0; i < r->group_count; i++) {
         const sensitivity_group *g = &r->groups[i];
         double n = (double)g->count;

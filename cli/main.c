@@ -14,6 +14,7 @@ static const struct {
     {"train", train_main, "train a job file, or go on with its run"},
     {"eval", eval_main, "how good a run's predictions are, at the mean and averaged"},
     {"ood", ood_main, "how well a run tells data of another kind from its own"},
+    {"sensitivity", sensitivity_main, "examples that a run remembers most, and leave-one-out loss"},
     {"generate", generate_main, "write text with a run's model"},
     {"merge", merge_main, "merge the weights and posteriors of runs"},
     {"prepare", prepare_main, "make token files of text files"},
@@ -34,7 +35,7 @@ static bool first_of_launch(void)
 static void print_usage(FILE *out)
 {
     fprintf(out, "usage: vario VERB ...   (vario VERB --help says what it takes)\n\n");
-    for (size_t i = 0; i < VERBS; i++) fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+    for (size_t i = 0; i < VERBS; i++) fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
 }
 
 int main(int argc, char **argv)
@@ -52,8 +53,8 @@ int main(int argc, char **argv)
     }
     if (first_of_launch())
         fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, ood, generate, merge, prepare, plan, "
-                "schema, bench expected\n",
+                "vario: verb '%s' found, one of train, eval, ood, sensitivity, generate, merge, "
+                "prepare, plan, schema, bench expected\n",
                 verb);
     return 2;
 }

@@ -27,10 +27,13 @@ typedef struct {
     uint64_t updates; /**< made: steps less those skipped */
     uint64_t skipped_in_row;
     uint64_t seed;
-    uint64_t item;      /**< q of the next sequence */
-    uint64_t threads;   /**< per rank */
-    uint64_t ranks;     /**< that wrote it; a fact for people, nothing depends on it */
-    uint64_t snapshots; /**< that SWAG has collected */
+    uint64_t item;       /**< q of the next sequence */
+    double loo_best;     /**< least estimate of the leave-one-out loss, while loo_made */
+    uint64_t loo_made;   /**< estimates */
+    uint64_t loo_waited; /**< of them since the least */
+    uint64_t threads;    /**< per rank */
+    uint64_t ranks;      /**< that wrote it; a fact for people, nothing depends on it */
+    uint64_t snapshots;  /**< that SWAG has collected */
     char instruction_set[64];
     char libraries[256]; /**< versions */
 } checkpoint_facts;

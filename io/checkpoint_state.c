@@ -71,6 +71,11 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     print_count(out, "skipped_in_row", f->skipped_in_row);
     print_count(out, "seed", f->seed);
     print_count(out, "item", f->item);
+    if (f->loo_made > 0) {
+        print_count(out, "loo_made", f->loo_made);
+        print_count(out, "loo_waited", f->loo_waited);
+        fprintf(out, ",\n\"loo_best\": %.17g", f->loo_best);
+    }
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
     if (job_collects(j)) print_count(out, "snapshots", f->snapshots);
@@ -231,6 +236,9 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
                                 .skipped_in_row = count_of(root, "skipped_in_row"),
                                 .seed = count_of(root, "seed"),
                                 .item = count_of(root, "item"),
+                                .loo_best = json_number_value(json_object_get(root, "loo_best")),
+                                .loo_made = count_of(root, "loo_made"),
+                                .loo_waited = count_of(root, "loo_waited"),
                                 .threads = count_of(root, "threads"),
                                 .ranks = count_of(root, "ranks"),
                                 .snapshots = count_of(root, "snapshots")};

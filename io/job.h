@@ -16,6 +16,7 @@ enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
 
 typedef enum { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } shard_stage;
 typedef enum { SCOPE_MICROBATCH, SCOPE_STEP } clip_scope;
+typedef enum { EARLY_STOP_NONE, EARLY_STOP_LOO } early_stop_kind;
 typedef enum { ON_ERROR_STOP, ON_ERROR_CONTINUE } on_error;
 
 typedef struct {
@@ -72,6 +73,13 @@ typedef struct {
     struct {
         uint64_t every, batches, samples; /**< every 0: only at the end */
     } eval;
+    struct {
+        uint64_t every, examples; /**< every 0: never; examples 0: all of the training set */
+    } sensitivity;
+    struct {
+        early_stop_kind kind;
+        uint64_t patience; /**< evaluations without a better one */
+    } early_stop;
     struct {
         uint64_t every, keep; /**< every 0: only at the end; keep 0: all */
         on_error on_error;

@@ -29,7 +29,7 @@ static const char header[] =
     "grad_clip_fraction,update_clip_fraction,sigma_mean,hessian_min,hessian_mean,hessian_bias,"
     "tokens_per_second,model_flops_utilization,bytes_sent,comm_fraction,"
     "seconds_sample,seconds_forward,seconds_backward,seconds_wait,seconds_update,seconds_data,"
-    "seconds_checkpoint\n";
+    "seconds_checkpoint,loo_loss\n";
 
 static void join(char *out, size_t size, const run *r, const char *name)
 {
@@ -269,9 +269,9 @@ status run_metrics_append(run *r, const metrics *m)
                              m->model_flops_utilization};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) print_field(out, fields[i]);
     fprintf(out, ",%" PRIu64, m->bytes_sent);
-    const double times[] = {m->comm_fraction,    m->seconds_sample,    m->seconds_forward,
-                            m->seconds_backward, m->seconds_wait,      m->seconds_update,
-                            m->seconds_data,     m->seconds_checkpoint};
+    const double times[] = {m->comm_fraction,    m->seconds_sample,     m->seconds_forward,
+                            m->seconds_backward, m->seconds_wait,       m->seconds_update,
+                            m->seconds_data,     m->seconds_checkpoint, m->loo_loss};
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) print_field(out, times[i]);
     fputc('\n', out);
     if (fflush(out) == 0 && !ferror(out)) return STATUS_OK;

@@ -37,6 +37,7 @@ typedef struct {
     /** since the row before, mean of the ranks */
     double seconds_sample, seconds_forward, seconds_backward, seconds_wait, seconds_update,
         seconds_data, seconds_checkpoint;
+    double loo_loss; /**< estimated */
 } metrics;
 
 /** Open metrics.csv for appending; rows after `steps` (of a leg that went further than its last

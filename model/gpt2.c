@@ -5,6 +5,7 @@
 #include "model/gpt2_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     LOGITS_BYTES = 64 << 20, /* of one chunk, about */
@@ -247,16 +248,28 @@ static void output(gpt2 *g, size_t at, size_t rows)
                 g->shape.precision, DTYPE_F32);
 }
 
+/* The others' losses and their gradients are 0. */
+static void keep_counted(gpt2 *g, const uint8_t *counted, size_t at, size_t rows)
+{
+    size_t V = g->config.vocab_size, row_bytes = V * act_bytes(g);
+    for (size_t n = 0; n < rows; n++) {
+        if (counted[at + n]) continue;
+        g->losses[at + n] = 0.0F;
+        memset((char *)g->d_logits + n * row_bytes, 0, row_bytes);
+    }
+}
+
 /* Rows [at, at + rows): losses, d logits, d_norm = dlogits wte, d wte += dlogits^T final. */
 static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t at, size_t rows, float *d_wte,
-                          const uint16_t *targets)
+                          const batch *b)
 {
     dtype type = g->shape.precision;
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
     output(g, at, rows);
     hooks_poll(hooks);
-    cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, targets + at, rows, V,
+    cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, b->targets + at, rows, V,
                   1.0 / (double)N);
+    if (b->counted) keep_counted(g, b->counted, at, rows);
     gemm_packed(rows, C, V, g->d_logits, V, g->wte_final, g->d_norm + at * C, C, type, DTYPE_F32);
     hooks_poll(hooks);
     weight_gradient(d_wte, g->d_logits, gpt2_act_row(g, g->final, at, C), type, g->work, rows, V, C,
@@ -265,13 +278,13 @@ static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t at, size_t r
 }
 
 static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
-                            const uint16_t *targets)
+                            const batch *b)
 {
     size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
     pack_output(g, first);
     gemm_pack(g->wte_final, C, V, gpt2_embeddings(g, first, 0), C, false, g->shape.precision);
     for (size_t at = 0; at < N; at += g->chunk)
-        rows_backward(g, hooks, at, N - at < g->chunk ? N - at : g->chunk, d_wte, targets);
+        rows_backward(g, hooks, at, N - at < g->chunk ? N - at : g->chunk, d_wte, b);
 }
 
 static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, float *gradients)
@@ -309,7 +322,7 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const batch *b, nois
     end_weights ends = gpt2_forward(g, hooks, b->tokens, &pass);
     float *d_first = hooks->gradients(hooks->context, 0);
     float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
-    output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), b->targets);
+    output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), b);
     final_backward(g, hooks, ends.last, d_last);
     blocks_backward(g, hooks, &pass);
     dropout_apply(g->d_residual, N * C, drop, key, 0);

@@ -44,6 +44,7 @@ typedef struct {
     dtype precision;
     recompute_kind recompute; /**< of gpt2 */
     bool training;            /**< false: forward only, no memory for a backward pass */
+    bool variances;           /**< of examples: memory for model_variances */
 } model_shape;
 
 /** A micro-batch, of token sequences (gpt2) or of examples; rows = sequences * length. */
@@ -54,6 +55,8 @@ typedef struct {
     const float *inputs;     /**< others: (rows, inputs) */
     const uint16_t *targets; /**< cross-entropy: [rows] next tokens or classes */
     const float *values;     /**< Gaussian loss: (rows, outputs) */
+    const uint8_t *counted;  /**< gpt2, backward: [rows] whether a row's loss adds to the mean over
+                                all rows; NULL: every row's does */
 } batch;
 
 /** Called with the outputs of rows [first, first + rows) of a batch, in the order of rows.

@@ -5,20 +5,6 @@
 
 #include <stdlib.h>
 
-/* One pass over a batch. */
-typedef struct {
-    mlp *m;
-    const model_hooks *hooks;
-    const batch *b;
-    double drop; /* 0 without dropout */
-    noise_key key;
-} pass;
-
-static size_t last_layer(const mlp *m)
-{
-    return m->config.hidden_count;
-}
-
 uint64_t mlp_dropout_index(const mlp *m, size_t l)
 {
     uint64_t index = 0;
@@ -31,7 +17,7 @@ static size_t tensor_number(const mlp *m, size_t l, bool bias)
     return m->p.units[l].first + bias;
 }
 
-static const void *weight_of(const mlp *m, const void *buffer, size_t l)
+const void *mlp_weight(const mlp *m, const void *buffer, size_t l)
 {
     return (const char *)buffer + m->weights_layout.tensor_offset[tensor_number(m, l, false)];
 }
@@ -43,9 +29,9 @@ static const float *bias_of(const mlp *m, const void *buffer, size_t l)
     return (const float *)(const void *)((const char *)buffer + offset);
 }
 
-static float *gradient_of(const mlp *m, float *buffer, size_t l, bool bias)
+size_t mlp_gradient_offset(const mlp *m, size_t l, bool bias)
 {
-    return buffer + m->gradients_layout.tensor_offset[tensor_number(m, l, bias)] / sizeof(float);
+    return m->gradients_layout.tensor_offset[tensor_number(m, l, bias)] / sizeof(float);
 }
 
 static size_t larger(size_t a, size_t b)
@@ -70,15 +56,16 @@ static size_t work_floats(const mlp_config *c)
     return most;
 }
 
-/* Without a backward pass a layer's sums are not kept, and its output takes the place of its input,
+/* Without a way back a layer's sums are not kept, and its output takes the place of its input,
  * which has gone into the sums. */
 static void place_hidden(mlp *m, size_t act, arena_rows *take)
 {
     const mlp_config *c = &m->config;
+    bool kept = m->shape.training || m->shape.variances;
     size_t N = m->shape.sequences, widest = widest_hidden(c);
     m->wide = take(&m->arena, N, widest * sizeof(float));
     for (size_t l = 0; l < c->hidden_count; l++) {
-        if (m->shape.training) {
+        if (kept) {
             m->sums[l] = take(&m->arena, N, c->hidden[l] * sizeof(float));
             m->hidden[l] = take(&m->arena, N, c->hidden[l] * act);
         } else {
@@ -86,6 +73,19 @@ static void place_hidden(mlp *m, size_t act, arena_rows *take)
             m->hidden[l] = l ? m->hidden[0] : take(&m->arena, N, widest * act);
         }
     }
+}
+
+/* For variances: every class goes back over the layers at once. */
+static void place_variances(mlp *m, size_t act, arena_rows *take)
+{
+    const mlp_config *c = &m->config;
+    size_t N = m->shape.sequences, hidden = widest_hidden(c), rows;
+    if (!memory_product(&rows, N, c->outputs)) rows = SIZE_MAX;
+    m->squares = take(&m->arena, N, larger(hidden, c->inputs) * sizeof(float));
+    m->products = take(&m->arena, N, larger(hidden, c->outputs) * sizeof(float));
+    m->columns = take(&m->arena, c->outputs, hidden * sizeof(float));
+    m->slopes = take(&m->arena, rows, hidden * sizeof(float));
+    m->slopes_in = take(&m->arena, rows, hidden * act);
 }
 
 /* Hand out all buffers; with arena_count_rows only adds up what they take. */
@@ -98,6 +98,7 @@ static void place(mlp *m, arena_rows *take)
     if (narrow) m->inputs = take(a, N, c->inputs * act);
     place_hidden(m, act, take);
     m->outputs = take(a, N, c->outputs * sizeof(float));
+    if (m->shape.variances) place_variances(m, act, take);
     if (!m->shape.training) return;
     m->d = take(a, N, larger(widest_hidden(c), c->outputs) * act);
     m->losses = take(a, N, sizeof(float));
@@ -151,8 +152,7 @@ static void activate(float *out, const float *in, activation_kind kind, size_t c
     }
 }
 
-/* d becomes the gradient of the activation's input `in`. */
-static void activate_backward(float *d, const float *in, activation_kind kind, size_t count)
+void mlp_activate_backward(float *d, const float *in, activation_kind kind, size_t count)
 {
     switch (kind) {
     case ACTIVATION_TANH: tanh_backward(d, d, in, count); break;
@@ -161,22 +161,21 @@ static void activate_backward(float *d, const float *in, activation_kind kind, s
     }
 }
 
-/* What layer l takes in. */
-static const void *layer_input(const pass *p, size_t l)
+const void *mlp_layer_input(const mlp_pass *p, size_t l)
 {
     const mlp *m = p->m;
     if (l > 0) return m->hidden[l - 1];
     return m->shape.precision == DTYPE_BF16 ? m->inputs : (const void *)p->b->inputs;
 }
 
-static void layer_forward(const pass *p, size_t l, const void *weights)
+static void layer_forward(const mlp_pass *p, size_t l, const void *weights)
 {
     mlp *m = p->m;
     size_t N = p->b->sequences, in = mlp_width(&m->config, l), out = mlp_width(&m->config, l + 1);
-    bool hidden = l < last_layer(m);
+    bool hidden = l < mlp_last(m);
     float *sums = hidden ? m->sums[l] : m->outputs;
-    gemm(N, out, in, layer_input(p, l), in, false, weight_of(m, weights, l), out, false, sums, out,
-         m->shape.precision, DTYPE_F32, bias_of(m, weights, l), false);
+    gemm(N, out, in, mlp_layer_input(p, l), in, false, mlp_weight(m, weights, l), out, false, sums,
+         out, m->shape.precision, DTYPE_F32, bias_of(m, weights, l), false);
     hooks_poll(p->hooks);
     if (!hidden) return;
     activate(m->wide, sums, m->config.activation, N * out);
@@ -184,11 +183,11 @@ static void layer_forward(const pass *p, size_t l, const void *weights)
                   mlp_dropout_index(m, l));
 }
 
-static void forward(const pass *p)
+void mlp_forward(const mlp_pass *p)
 {
     mlp *m = p->m;
     const model_hooks *hooks = p->hooks;
-    size_t last = last_layer(m);
+    size_t last = mlp_last(m);
     if (m->inputs)
         convert(m->inputs, DTYPE_BF16, p->b->inputs, DTYPE_F32, p->b->sequences * m->config.inputs);
     for (size_t l = 0; l <= last; l++) {
@@ -201,7 +200,7 @@ static void forward(const pass *p)
 }
 
 /* Losses, and m->d their mean's gradient. */
-static double loss_backward(const pass *p)
+static double loss_backward(const mlp_pass *p)
 {
     mlp *m = p->m;
     size_t N = p->b->sequences, O = m->config.outputs;
@@ -217,30 +216,30 @@ static double loss_backward(const pass *p)
 }
 
 /* m->d from the gradient of layer l's sums to that of the layer's before it. */
-static void layer_backward(const pass *p, size_t l, const void *weights, float *gradients)
+static void layer_backward(const mlp_pass *p, size_t l, const void *weights, float *gradients)
 {
     mlp *m = p->m;
     dtype type = m->shape.precision;
     size_t N = p->b->sequences, in = mlp_width(&m->config, l), out = mlp_width(&m->config, l + 1);
-    weight_gradient(gradient_of(m, gradients, l, false), layer_input(p, l), m->d, type, m->work, N,
-                    in, out, false);
+    weight_gradient(gradients + mlp_gradient_offset(m, l, false), mlp_layer_input(p, l), m->d, type,
+                    m->work, N, in, out, false);
     hooks_poll(p->hooks);
     if (m->config.bias)
-        bias_backward(gradient_of(m, gradients, l, true), m->d, type, m->work, N, out);
+        bias_backward(gradients + mlp_gradient_offset(m, l, true), m->d, type, m->work, N, out);
     if (l == 0) return;
-    gemm(N, in, out, m->d, out, false, weight_of(m, weights, l), out, true, m->wide, in, type,
+    gemm(N, in, out, m->d, out, false, mlp_weight(m, weights, l), out, true, m->wide, in, type,
          DTYPE_F32, NULL, false);
     hooks_poll(p->hooks);
     dropout_apply(m->wide, N * in, p->drop, p->key, mlp_dropout_index(m, l - 1));
-    activate_backward(m->wide, m->sums[l - 1], m->config.activation, N * in);
+    mlp_activate_backward(m->wide, m->sums[l - 1], m->config.activation, N * in);
     convert(m->d, type, m->wide, DTYPE_F32, N * in);
 }
 
 double mlp_backward(mlp *m, const model_hooks *hooks, const batch *b, noise_key key)
 {
-    pass p = {.m = m, .hooks = hooks, .b = b, .drop = m->config.dropout, .key = key};
-    size_t last = last_layer(m);
-    forward(&p);
+    mlp_pass p = {.m = m, .hooks = hooks, .b = b, .drop = m->config.dropout, .key = key};
+    size_t last = mlp_last(m);
+    mlp_forward(&p);
     float *first_gradients = hooks->gradients(hooks->context, 0);
     float *last_gradients = last ? hooks->gradients(hooks->context, last) : first_gradients;
     double loss = loss_backward(&p);
@@ -260,10 +259,11 @@ double mlp_backward(mlp *m, const model_hooks *hooks, const batch *b, noise_key 
 void mlp_predict(mlp *m, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                  model_visit *visit, void *context)
 {
-    pass p = {.m = m, .hooks = hooks, .b = b, .drop = drop ? m->config.dropout : 0.0, .key = key};
-    forward(&p);
+    mlp_pass p = {
+        .m = m, .hooks = hooks, .b = b, .drop = drop ? m->config.dropout : 0.0, .key = key};
+    mlp_forward(&p);
     visit(context, 0, b->sequences, m->outputs);
     hooks_poll(hooks);
-    if (last_layer(m)) hooks->release(hooks->context, last_layer(m));
+    if (mlp_last(m)) hooks->release(hooks->context, mlp_last(m));
     hooks->release(hooks->context, 0);
 }

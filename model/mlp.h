@@ -50,6 +50,20 @@ double mlp_backward(mlp *model, const model_hooks *hooks, const batch *b, noise_
 void mlp_predict(mlp *model, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                  model_visit *visit, void *context);
 
+/** Variances of every output of every example under a diagonal posterior of the weights, to first
+ * order around them: v_nc = sum over weights of variance * (d output_nc / d weight)^2.
+ *
+ * One way back for all outputs: a layer with input a and slopes d has sum over ij of
+ * variance_ij a_i^2 d_j^2 = (a^2)^T variance d^2. Calls the hooks as a backward pass does, without
+ * those of gradients.
+ *
+ * @param variances  [layers] the units' variances, in layout_open(DTYPE_F32)
+ * @param outputs    out: (rows, outputs), without dropout
+ * @param found      out: (rows, outputs)
+ */
+void mlp_variances(mlp *model, const model_hooks *hooks, const float *const *variances,
+                   const batch *b, float *outputs, float *found);
+
 /** Floating-point operations of one training example: 6 for every weight, but 4 for those of the
  * first layer, whose inputs have no gradient. */
 double mlp_flops_per_row(const mlp_config *config);

@@ -27,6 +27,41 @@ struct mlp {
     void *d;                  /**< act (N, widest layer): gradient of a layer's sums */
     float *losses;            /**< [N] */
     float *work;
+    /* For variances; C the number of outputs. */
+    float *squares;  /**< (N, widest input) of what a layer takes in */
+    float *products; /**< (N, widest output): variances of a layer's sums from its own weights */
+    float *columns;  /**< (C, last hidden layer): the last weights, column after column */
+    float *slopes;   /**< (C, N, widest hidden): d output / d sums of a layer */
+    void *slopes_in; /**< act, the same: operand of the product that goes back a layer */
 };
+
+/** One pass over a batch. */
+typedef struct {
+    mlp *m;
+    const model_hooks *hooks;
+    const batch *b;
+    double drop; /**< 0 without dropout */
+    noise_key key;
+} mlp_pass;
+
+static inline size_t mlp_last(const mlp *m)
+{
+    return m->config.hidden_count;
+}
+
+/** Outputs; holds the first and the last unit's weights. */
+void mlp_forward(const mlp_pass *p);
+
+/** What layer l takes in, act. */
+const void *mlp_layer_input(const mlp_pass *p, size_t l);
+
+/** A layer's weight in a unit's buffer. */
+const void *mlp_weight(const mlp *m, const void *buffer, size_t l);
+
+/** Float of a unit's fp32 buffer where a layer's weight or bias begins. */
+size_t mlp_gradient_offset(const mlp *m, size_t l, bool bias);
+
+/** d [count] becomes the gradient of the activation's input `in`. */
+void mlp_activate_backward(float *d, const float *in, activation_kind kind, size_t count);
 
 #endif

@@ -62,6 +62,13 @@ void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop
         mlp_predict(m->mlp, hooks, b, drop, key, visit, context);
 }
 
+void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
+                     const batch *b, float *outputs, float *found)
+{
+    assert(m->mlp);
+    mlp_variances(m->mlp, hooks, variances, b, outputs, found);
+}
+
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,
                   size_t rows, float *outputs)
 {

@@ -43,6 +43,11 @@ double model_backward(model *m, const model_hooks *hooks, const batch *b, noise_
 void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                    model_visit *visit, void *context);
 
+/** Outputs of examples and their variances: see mlp_variances; not of gpt2. The model's shape must
+ * have `variances`. */
+void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
+                     const batch *b, float *outputs, float *found);
+
 /** Losses in nats of the rows that a visit is given: cross-entropy, or the Gaussian loss.
  * @param losses  out: [rows] */
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,

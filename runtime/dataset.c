@@ -190,6 +190,16 @@ status dataset_window(const dataset *d, uint64_t v, dataset_batch *b, size_t s)
     return tokens_window(d->tokens, v, b->tokens + s * d->length, b->targets + s * d->length);
 }
 
+bool dataset_mislabelled(const dataset *d, uint64_t v)
+{
+    return d->examples && examples_mislabelled(d->examples, v);
+}
+
+bool dataset_left_out(const dataset *d, uint64_t v)
+{
+    return v == d->leave_out;
+}
+
 status dataset_windows(const dataset *d, uint64_t n, dataset_batch *b)
 {
     uint64_t first = n * d->sequences;

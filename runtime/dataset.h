@@ -49,6 +49,11 @@ size_t dataset_batch_rows(const dataset *d, uint64_t n);
  * @return STATUS_OK or STATUS_INPUT: a token at or above vocab_size */
 status dataset_window(const dataset *d, uint64_t v, dataset_batch *b, size_t s);
 
+/** Whether training example v has a planted wrong class, or is the one that is left out; never of
+ * other data. */
+bool dataset_mislabelled(const dataset *d, uint64_t v);
+bool dataset_left_out(const dataset *d, uint64_t v);
+
 /** Batch number n in the order of the files. */
 status dataset_windows(const dataset *d, uint64_t n, dataset_batch *b);
 

@@ -73,7 +73,8 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
 
 static uint64_t memory_sum(const trainer_memory *m)
 {
-    return m->state + m->weights + m->gradients + m->pieces + m->activations + m->staging;
+    return m->state + m->weights + m->gradients + m->pieces + m->activations + m->staging +
+           m->sensitivity;
 }
 
 static double mib(uint64_t bytes)
@@ -86,10 +87,11 @@ static void print_json(FILE *out, const job *j, const plan *p, const uint64_t *a
     const trainer_memory *m = &p->memory;
     fprintf(out,
             "{\"stage\": \"%s\", \"memory\": {\"state\": %zu, \"weights\": %zu, \"gradients\": "
-            "%zu, \"pieces\": %zu, \"activations\": %zu, \"staging\": %zu, \"total\": %llu}, "
+            "%zu, \"pieces\": %zu, \"activations\": %zu, \"staging\": %zu, \"sensitivity\": %zu, "
+            "\"total\": %llu}, "
             "\"bytes_per_step\": {",
             stage_names[j->parallel.shard], m->state, m->weights, m->gradients, m->pieces,
-            m->activations, m->staging, (unsigned long long)memory_sum(m));
+            m->activations, m->staging, m->sensitivity, (unsigned long long)memory_sum(m));
     uint64_t total = 0;
     for (int kind = 0; kind < BYTES_KINDS; kind++) {
         fprintf(out, "\"%s\": %llu, ", bytes_names[kind], (unsigned long long)all[kind]);
@@ -128,6 +130,7 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
         fprintf(out, "{\"ranks\": %zu, \"stages\": [", ranks);
     else
         print_head(out, ranks);
+    size_t sensitivity = 0;
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         job other = *j;
         other.parallel.shard = (shard_stage)stage;
@@ -138,6 +141,7 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
             status result = plan_make(&p, &other, ranks, rank, precision);
             if (result) return result;
             if (rank == 0) first = p;
+            if (rank == 0) sensitivity = p.memory.sensitivity;
             for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
         }
         if (json) {
@@ -148,5 +152,7 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
         }
     }
     if (json) fprintf(out, "]}\n");
+    if (!json && j->sensitivity.every > 0)
+        fprintf(out, "the totals hold %.1f MiB for sensitivity.every\n", mib(sensitivity));
     return STATUS_OK;
 }

@@ -57,18 +57,19 @@ static const sharding *mean_slices(const state *s)
     return s->mean.whole ? &s->all : s->owned;
 }
 
+void state_sigma(const state *s, const slice *part, float *sigma)
+{
+    if (is_ivon(s->job))
+        ivon_sigma(sigma, state_at(s, s->second, part), s->job->optimizer.ess, decay_of(s, part),
+                   part->count);
+    else
+        bbb_sigma(sigma, state_at(s, s->log_sigma, part), part->count);
+}
+
 static void refresh_sigma(state *s, const sharding *part)
 {
-    if (!s->sigma.values) return;
-    for (size_t i = 0; i < part->owned_count; i++) {
-        const slice *piece = &part->owned[i];
-        float *sigma = state_at(s, s->sigma, piece);
-        if (is_ivon(s->job))
-            ivon_sigma(sigma, state_at(s, s->second, piece), s->job->optimizer.ess,
-                       decay_of(s, piece), piece->count);
-        else
-            bbb_sigma(sigma, state_at(s, s->log_sigma, piece), piece->count);
-    }
+    for (size_t i = 0; s->sigma.values && i < part->owned_count; i++)
+        state_sigma(s, &part->owned[i], state_at(s, s->sigma, &part->owned[i]));
 }
 
 bool state_is_averaged(const state *s)

@@ -75,6 +75,9 @@ const float *state_center(const state *s, const slice *part);
 /** Count the weights in when a snapshot is due; not collective: who keeps a mean follows it.
  * @param steps  finished */
 void state_collect(state *s, uint64_t steps);
+/** A slice's sigma, from the h (IVON) or the log deviations of its elements, which are at hand.
+ * @param sigma  [part->count] out */
+void state_sigma(const state *s, const slice *part, float *sigma);
 
 /** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
 void state_clear_local_sums(state *s);

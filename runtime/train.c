@@ -124,6 +124,15 @@ static status run_step(training *g, finished_step *step)
     return STATUS_OK;
 }
 
+static void say_over(training *g)
+{
+    progress_say(&g->progress,
+                 "%s: ended at step %" PRIu64 " of %" PRIu64 ": %" PRIu64
+                 " estimates in a row of the leave-one-out loss above the least, %.4f",
+                 g->path, g->facts.steps, g->job->steps, g->facts.loo_waited, g->facts.loo_best);
+    train_note_step(g, "early_stop", g->facts.steps);
+}
+
 static status run_steps(training *g)
 {
     while (g->facts.steps < g->job->steps) {
@@ -135,8 +144,11 @@ static status run_steps(training *g)
         if (!result) result = train_log(g, &step);
         if (!result) result = train_save(g, step.result.written);
         if (result) return result;
+        if (train_over(g)) break;
     }
-    return train_save_now(g);
+    status result = train_save_now(g);
+    if (!result && train_over(g)) say_over(g);
+    return result;
 }
 
 static status run_open_run(training *g)
@@ -145,9 +157,12 @@ static status run_open_run(training *g)
     status result = open_run(g, &resume);
     if (!result) result = open_data(g);
     if (!result) result = trainer_open(&g->trainer, g->job, g->c, g->options->precision, true);
+    if (!result && g->job->sensitivity.every > 0)
+        result = sensitivity_open(&g->sensitivity, &g->trainer,
+                                  g->job->model.kind == MODEL_GPT2 ? PER_SEQUENCE : PER_EXAMPLE);
     if (!result) result = resume ? train_restore(g) : train_import(g);
     if (result) return result;
-    if (g->facts.steps >= g->job->steps) {
+    if (g->facts.steps >= g->job->steps || train_over(g)) {
         progress_say(&g->progress, "%s: finished at step %" PRIu64 ", nothing to do", g->path,
                      g->facts.steps);
         return STATUS_OK;
@@ -188,6 +203,7 @@ status train_run(const job *j, comm *c, const train_options *options)
         status_clear();
         fail(result, "%s", message);
     }
+    sensitivity_close(&g->sensitivity);
     trainer_close(&g->trainer);
     dataset_close(&g->train);
     dataset_close(&g->valid);

@@ -4,6 +4,7 @@
 #include "runtime/train_parts.h"
 #include "runtime/utilization.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -90,6 +91,7 @@ static void make_row(training *g, const finished_step *step, metrics *row)
         .train_loss = step->result.loss,
         .valid_loss = NAN,
         .valid_loss_averaged = NAN,
+        .loo_loss = NAN,
         .lr = schedule_at(&g->job->schedule, g->facts.steps - 1, g->job->steps),
         .grad_norm = report->grad_norm,
         .grad_clip_fraction = step->result.gradient_clip_fraction,
@@ -136,6 +138,48 @@ static status evaluate(training *g, metrics *row)
     return STATUS_OK;
 }
 
+bool train_over(const training *g)
+{
+    return g->job->early_stop.kind == EARLY_STOP_LOO &&
+           g->facts.loo_waited >= g->job->early_stop.patience;
+}
+
+static void note_estimate(training *g, const sensitivity_table *found)
+{
+    checkpoint_facts *f = &g->facts;
+    double loo_loss = isfinite(found->loo_loss) ? found->loo_loss : DBL_MAX;
+    bool better = f->loo_made == 0 || loo_loss < f->loo_best;
+    f->loo_made++;
+    f->loo_waited = better ? 0 : f->loo_waited + 1;
+    if (better) f->loo_best = loo_loss;
+    progress_say(&g->progress,
+                 "step %" PRIu64 ": leave-one-out loss %.4f, of the same examples seen %.4f",
+                 f->steps, found->loo_loss, found->loss);
+    char details[160];
+    snprintf(details, sizeof details, "\"step\": %" PRIu64 ", \"loo_loss\": %.17g", f->steps,
+             loo_loss);
+    train_note(g, "sensitivity", details);
+}
+
+static status estimate(training *g, metrics *row)
+{
+    uint64_t there = dataset_count(g->train), wanted = g->job->sensitivity.examples;
+    sensitivity_table found;
+    status result = sensitivity_run(g->sensitivity, g->train, 0,
+                                    wanted == 0 || wanted > there ? there : wanted, &found);
+    if (result) return result;
+    row->loo_loss = found.loo_loss;
+    note_estimate(g, &found);
+    sensitivity_table_close(&found);
+    return STATUS_OK;
+}
+
+static bool estimates(const training *g, uint64_t steps)
+{
+    const job *j = g->job;
+    return j->sensitivity.every > 0 && train_due(steps, j->sensitivity.every, j->steps);
+}
+
 void train_log_begin(training *g)
 {
     g->logged_seconds = g->seconds;
@@ -148,7 +192,8 @@ void train_log_begin(training *g)
 bool train_logs(const training *g, uint64_t steps)
 {
     const job *j = g->job;
-    return train_due(steps, j->log.every, j->steps) || train_due(steps, j->eval.every, j->steps);
+    return train_due(steps, j->log.every, j->steps) || train_due(steps, j->eval.every, j->steps) ||
+           estimates(g, steps);
 }
 
 static status write_row(training *g, const finished_step *step)
@@ -159,7 +204,9 @@ static status write_row(training *g, const finished_step *step)
     make_row(g, step, &row);
     progress_step(&g->progress, done, step->result.loss, row.tokens_per_second,
                   row.model_flops_utilization, done == j->steps);
-    status result = train_due(done, j->eval.every, j->steps) ? evaluate(g, &row) : STATUS_OK;
+    status result = estimates(g, done) ? estimate(g, &row) : STATUS_OK;
+    if (!result && (train_over(g) || train_due(done, j->eval.every, j->steps)))
+        result = evaluate(g, &row);
     if (result) return result;
     return agree(g->c->world, train_first_rank(g) ? run_metrics_append(g->run, &row) : STATUS_OK);
 }

@@ -5,6 +5,7 @@
 #include "io/checkpoint.h"
 #include "io/run.h"
 #include "runtime/progress.h"
+#include "runtime/sensitivity.h"
 #include "runtime/train.h"
 #include "runtime/trainer.h"
 
@@ -16,6 +17,7 @@ typedef struct {
     run *run;                    /**< rank 0 only */
     dataset *train, *valid;
     trainer trainer;
+    sensitivity *sensitivity; /**< NULL unless sensitivity.every is above 0 */
     checkpoint_writer *writer;
     checkpoint_facts facts;
     progress progress;
@@ -53,6 +55,9 @@ bool train_logs(const training *g, uint64_t steps);
 
 /** After a whole step: write a row and evaluate where that is due, show progress; collective. */
 status train_log(training *g, const finished_step *step);
+
+/** Whether estimates of the leave-one-out loss say that the run is over (early_stop). */
+bool train_over(const training *g);
 
 /** The last event, with the bytes that all ranks sent in this leg, and the JSON result; collective.
  */

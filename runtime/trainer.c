@@ -1,6 +1,7 @@
 /* Opening and closing a rank's part of a run, and what it weighs. */
 #include "io/agree.h"
 #include "kernels/kernels.h"
+#include "runtime/sensitivity.h"
 #include "runtime/state_arrays.h"
 #include "runtime/trainer_parts.h"
 
@@ -67,6 +68,8 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, traine
     if (!result)
         result = pieces_bytes(owned, j->parallel.wire,
                               trainer_holds_round(j) && !trainer_sums_locally(j), &memory->pieces);
+    if (!result && j->sensitivity.every > 0)
+        result = sensitivity_bytes(j, owned, precision, &memory->sensitivity);
     return result;
 }
 

@@ -58,7 +58,7 @@ typedef struct {
 
 /** Bytes of this rank's arenas by what they are for, to the byte. */
 typedef struct {
-    size_t state, weights, gradients, pieces, activations, staging;
+    size_t state, weights, gradients, pieces, activations, staging, sensitivity;
 } trainer_memory;
 
 /** Plan a rank's memory; not collective. */

@@ -130,7 +130,7 @@ static void close_fixture(fixture *f)
     kernels_close();
 }
 
-static const float *gradient_of(const fixture *f, size_t i)
+static inline const float *gradient_of(const fixture *f, size_t i)
 {
     const tensor *t = &f->p.tensors[i];
     return f->gradients[t->unit] + f->gradients_layout.tensor_offset[i] / sizeof(float);

@@ -350,3 +350,36 @@ Test(gpt2_passes, dropout_gradient_is_the_slope)
     }
     close_fixture(&f);
 }
+
+/* Passes that count one row each add up to the pass that counts them all. */
+Test(gpt2, counted_rows_add_up)
+{
+    fixture f;
+    uint16_t tokens[N], targets[N];
+    uint8_t counted[N] = {0};
+    noise_key key = {0};
+    open_fixture(&f, small, DTYPE_F32, RECOMPUTE_NONE);
+    make_tokens(tokens, targets, small.vocab_size);
+    double *sums = calloc(f.p.count, sizeof *sums), loss = 0.0, norm = 0.0, error = 0.0;
+    batch b = {
+        .sequences = B, .length = T, .tokens = tokens, .targets = targets, .counted = counted};
+    for (size_t n = 0; n < N; n++) {
+        counted[n] = 1;
+        loss += gpt2_backward(f.model, &f.hooks, &b, key);
+        counted[n] = 0;
+        for (size_t i = 0; i < f.p.tensor_count; i++)
+            for (size_t e = 0; e < f.p.tensors[i].count; e++)
+                sums[f.p.tensors[i].index + e] += (double)gradient_of(&f, i)[e];
+    }
+    double whole = backward(f.model, &f.hooks, tokens, targets, key);
+    cr_expect_float_eq(loss, whole, 1e-6);
+    for (size_t i = 0; i < f.p.tensor_count; i++)
+        for (size_t e = 0; e < f.p.tensors[i].count; e++) {
+            double g = (double)gradient_of(&f, i)[e], d = g - sums[f.p.tensors[i].index + e];
+            norm += g * g;
+            error += d * d;
+        }
+    cr_expect_lt(sqrt(error / norm), 1e-5);
+    free(sums);
+    close_fixture(&f);
+}

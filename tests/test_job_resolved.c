@@ -264,16 +264,18 @@ static bool other_value(const schema_row *row, const job *j, char *set, size_t s
         schema_choice(row, 1, other, sizeof other);
     }
     snprintf(set, size, "%s=%s", row->key, other);
-    bool alone =
-        strcmp(row->key, "model.kind") != 0 && strcmp(row->key, "model.noise_variance") != 0;
+    bool alone = strcmp(row->key, "model.kind") != 0 &&
+                 strcmp(row->key, "model.noise_variance") != 0 &&
+                 strcmp(row->key, "early_stop.kind") != 0;
     return alone && !(row->type == KEY_BOOL && row->choices);
 }
 
 /* How many keys of a job that do not apply to `others` were tried. */
 static size_t try_changes(const char *text, int others)
 {
-    static const char *const may[] = {"output", "steps",       "parallel.", "recompute",
-                                      "eval.",  "checkpoint.", "guard.",    "log."};
+    static const char *const may[] = {"output",       "steps",       "parallel.", "recompute",
+                                      "eval.",        "checkpoint.", "guard.",    "log.",
+                                      "sensitivity.", "early_stop."};
     job before = read_with(text, NULL, 0);
     size_t tried = 0;
     for (size_t i = 0; i < schema_count; i++) {

@@ -1,0 +1,109 @@
+/* Variances of outputs. Slopes of all outputs go back over the layers together, output after
+ * output: (C, N, width), so a layer's weights are asked for once. Products of slopes and weights
+ * take their operands in the compute type; squares and variances are fp32. */
+#include "kernels/kernels.h"
+#include "model/mlp_internal.h"
+
+#include <string.h>
+
+static size_t wide(const mlp_pass *p, size_t l)
+{
+    return mlp_width(&p->m->config, l);
+}
+
+/* products = (a^2) variance + variance of the bias, of layer l. */
+static void own_variances(const mlp_pass *p, size_t l, const float *variances)
+{
+    mlp *m = p->m;
+    size_t N = p->b->sequences, in = wide(p, l), out = wide(p, l + 1);
+    const float *bias = m->config.bias ? variances + mlp_gradient_offset(m, l, true) : NULL;
+    convert(m->squares, DTYPE_F32, mlp_layer_input(p, l), m->shape.precision, N * in);
+    for (size_t i = 0; i < N * in; i++) m->squares[i] *= m->squares[i];
+    gemm(N, out, in, m->squares, in, false, variances + mlp_gradient_offset(m, l, false), out,
+         false, m->products, out, DTYPE_F32, DTYPE_F32, bias, false);
+    hooks_poll(p->hooks);
+}
+
+/* found(n, c) += sum over j of slopes(c, n, j)^2 products(n, j). */
+static void add_variances(const mlp_pass *p, size_t l, float *found)
+{
+    const mlp *m = p->m;
+    size_t N = p->b->sequences, C = m->config.outputs, width = wide(p, l + 1);
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < C * N; row++) {
+        size_t c = row / N, n = row % N;
+        const float *d = m->slopes + row * width, *v = m->products + n * width;
+        double sum = 0.0;
+        for (size_t j = 0; j < width; j++) sum += (double)d[j] * (double)d[j] * (double)v[j];
+        found[n * C + c] += (float)sum;
+    }
+}
+
+/* Slopes of layer l's sums from those of its outputs. */
+static void through_activation(const mlp_pass *p, size_t l)
+{
+    const mlp *m = p->m;
+    size_t count = p->b->sequences * wide(p, l + 1);
+    for (size_t c = 0; c < m->config.outputs; c++)
+        mlp_activate_backward(m->slopes + c * count, m->sums[l], m->config.activation, count);
+    hooks_poll(p->hooks);
+}
+
+/* Slopes of the last layer's inputs are its weights, the same for every example. */
+static void first_slopes(const mlp_pass *p, const void *weights)
+{
+    mlp *m = p->m;
+    size_t N = p->b->sequences, C = m->config.outputs, last = mlp_last(m), width = wide(p, last);
+    const void *weight = mlp_weight(m, weights, last);
+    for (size_t j = 0; j < width; j++)
+        for (size_t c = 0; c < C; c++) {
+            size_t at = j * C + c;
+            m->columns[c * width + j] = m->shape.precision == DTYPE_BF16
+                                            ? bf16_to_float(((const bf16 *)weight)[at])
+                                            : ((const float *)weight)[at];
+        }
+    for (size_t row = 0; row < C * N; row++)
+        memcpy(m->slopes + row * width, m->columns + row / N * width, width * sizeof(float));
+}
+
+static void next_slopes(const mlp_pass *p, size_t l, const void *weights)
+{
+    mlp *m = p->m;
+    dtype type = m->shape.precision;
+    size_t rows = p->b->sequences * m->config.outputs, in = wide(p, l), out = wide(p, l + 1);
+    convert(m->slopes_in, type, m->slopes, DTYPE_F32, rows * out);
+    gemm(rows, in, out, m->slopes_in, out, false, mlp_weight(m, weights, l), out, true, m->slopes,
+         in, type, DTYPE_F32, NULL, false);
+    hooks_poll(p->hooks);
+}
+
+/* Layer l adds its part, and the slopes go on to the layer before it. */
+static void layer_variances(const mlp_pass *p, size_t l, const void *weights,
+                            const float *variances, float *found)
+{
+    const mlp *m = p->m;
+    own_variances(p, l, variances);
+    if (l == mlp_last(m)) {
+        memcpy(found, m->products, p->b->sequences * m->config.outputs * sizeof *found);
+        if (l > 0) first_slopes(p, weights);
+    } else {
+        add_variances(p, l, found);
+        if (l > 0) next_slopes(p, l, weights);
+    }
+    if (l > 0) through_activation(p, l - 1);
+}
+
+void mlp_variances(mlp *m, const model_hooks *hooks, const float *const *variances, const batch *b,
+                   float *outputs, float *found)
+{
+    mlp_pass p = {.m = m, .hooks = hooks, .b = b};
+    size_t last = mlp_last(m);
+    mlp_forward(&p);
+    memcpy(outputs, m->outputs, b->sequences * m->config.outputs * sizeof *outputs);
+    for (size_t l = last + 1; l-- > 0;) {
+        bool inner = l > 0 && l < last;
+        const void *weights = inner ? hooks->weights(hooks->context, l) : m->ends[l > 0];
+        layer_variances(&p, l, weights, variances[l], found);
+        hooks->release(hooks->context, l);
+    }
+}

@@ -1,0 +1,56 @@
+/** Sensitivities of examples, sequences or tokens to their own presence in training, from the
+ * posterior of a run: posterior/sensitivity.h has the formulas. */
+#ifndef VARIO_RUNTIME_SENSITIVITY_H
+#define VARIO_RUNTIME_SENSITIVITY_H
+
+#include "runtime/trainer.h"
+
+/** What one number is of. Examples are those of linear models and perceptrons; gpt2 has the others.
+ */
+typedef enum { PER_EXAMPLE, PER_SEQUENCE, PER_TOKEN } sensitivity_per;
+
+typedef struct {
+    uint64_t index; /**< example, window, or token (window * length + position) of the data */
+    size_t label, predicted; /**< classes; of a token its target; else 0 */
+    bool mislabelled;        /**< planted by data.mislabelled */
+    bool left_out;           /**< by data.leave_out: training never saw it */
+    double p;                /**< probability of the class, or of the token; else NaN */
+    double error, variance;  /**< of sensitivity_score.shown; of a token p - 1 and, as of a
+                                  sequence, the form g' diag(sigma^2) g of its summed loss */
+    double sensitivity;      /**< of a sequence or token: the form */
+    double loss, loo_loss;   /**< nats; of a sequence: a token */
+} sensitivity_row;
+
+/** Rows, in the order of the data, on rank 0 alone; the means on all ranks. */
+typedef struct {
+    uint64_t count;
+    size_t outputs;        /**< of a row of details; 0 of gpt2 */
+    sensitivity_row *rows; /**< [count] */
+    float *details;        /**< (count, 2, outputs): errors, variances */
+    double loss, loo_loss; /**< means of the rows that were not left out */
+} sensitivity_table;
+
+typedef struct sensitivity sensitivity;
+
+/** Bytes that a rank's sensitivity takes, to the byte. */
+status sensitivity_bytes(const job *j, const sharding *owned, dtype precision, size_t *bytes);
+
+/** Allocate beside a trainer that has a posterior (IVON's): a model of its own, and the variances
+ * of all weights, whole on every rank whatever parallel.shard. Collective.
+ * @param r  kept, must outlive *x */
+status sensitivity_open(sensitivity **x, trainer *r, sensitivity_per per);
+void sensitivity_close(sensitivity **x);
+
+/** Sensitivities of `count` examples, windows or tokens from `first` on, at the trainer's present
+ * mean and posterior; batch b on rank b mod P, the same bits whatever the number of ranks.
+ * Collective.
+ *
+ * @param data  dataset_open's of the job; it has all of them
+ * @param out   out: closed by the caller with sensitivity_table_close; empty on failure
+ * @return STATUS_OK, STATUS_NOMEM or STATUS_INPUT (a bad token), the same on all ranks
+ */
+status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint64_t count,
+                       sensitivity_table *out);
+void sensitivity_table_close(sensitivity_table *t);
+
+#endif

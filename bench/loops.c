@@ -75,8 +75,8 @@ static void optimizer_rows(report *r, const machine_memory *memory, const arrays
                                                  0, COUNT));
     report_add(r, "sampling: m, h to bf16 weights (10 bytes each)", billions / seconds, "1e9/s",
                lower(noise, memory->triad / 10.0));
-    SECONDS(seconds, accumulate_piece(a->g, a->f, false, a->momentum, DTYPE_F32, 1.0F,
-                                      HESSIAN_PRICE, key, 0, COUNT));
+    gradient_piece piece = {.values = a->momentum, .scale = 1.0F, .key = key};
+    SECONDS(seconds, accumulate_piece(a->g, a->f, false, &piece, HESSIAN_PRICE, 0, COUNT));
     report_add(r, "sums of g and epsilon g (20 bytes)", billions / seconds, "1e9/s",
                lower(noise, memory->update / 20.0));
     ivon_step ivon = {.lambda = 1e10,
@@ -90,8 +90,9 @@ static void optimizer_rows(report *r, const machine_memory *memory, const arrays
                       .debias = true,
                       .hessian = HESSIAN_PRICE};
     uint64_t clipped = 0, rescued = 0;
-    SECONDS(seconds, ivon_update(a->m, a->h, a->momentum, a->g, a->f, 1.0, 1.0, &ivon, COUNT,
-                                 &clipped, &rescued));
+    gradient_sums sums = {.g = a->g, .f = a->f};
+    SECONDS(seconds, ivon_update(a->m, a->h, a->momentum, &sums, 1.0, 1.0, &ivon, COUNT, &clipped,
+                                 &rescued));
     double streamed;
     SECONDS(streamed, stream_update(a->m, a->h, a->momentum, a->g, a->f));
     report_add(r, "IVON's update (32 bytes), its arrays streamed", 32 * billions / seconds, "GB/s",

@@ -86,20 +86,29 @@ static status section_step(bench *b)
 /* The sizes that claims are made of, whatever the arguments say. */
 static status section_steps(bench *b)
 {
-    bench_size size = bench_size_124m();
-    status result = STATUS_OK;
-    if (b->s->bf16) {
-        result = bench_steps(b->r, &b->alone, "124M bf16 4 x 1024", &size);
-        size.sequences = 1;
-        if (!result) result = bench_steps(b->r, &b->alone, "124M bf16 1 x 1024", &size);
-        size.length = 256;
-        if (!result) result = bench_steps(b->r, &b->alone, "124M bf16 1 x 256", &size);
+    static const struct {
+        const char *name;
+        dtype precision;
+        uint64_t microbatches, sequences, length, steps;
+    } rows[] = {
+        {"124M bf16 4 x 1024", DTYPE_BF16, 1, 4, 1024, 5},
+        {"124M bf16 4 x (4 x 1024)", DTYPE_BF16, 4, 4, 1024, 2},
+        {"124M bf16 1 x 1024", DTYPE_BF16, 1, 1, 1024, 9},
+        {"124M bf16 1 x 256", DTYPE_BF16, 1, 1, 256, 15},
+        {"124M fp32 4 x 1024", DTYPE_F32, 1, 4, 1024, 3},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        bench_size size = bench_size_124m();
+        size.precision = rows[i].precision;
+        size.microbatches = rows[i].microbatches;
+        size.sequences = rows[i].sequences;
+        size.length = rows[i].length;
+        size.steps = rows[i].steps;
+        if (size.precision == DTYPE_BF16 && !b->s->bf16) continue;
+        status result = bench_steps(b->r, &b->alone, rows[i].name, &size);
+        if (result) return result;
     }
-    size = bench_size_124m();
-    size.precision = DTYPE_F32;
-    size.microbatches = 2;
-    size.steps = 2;
-    return result ? result : bench_steps(b->r, &b->alone, "124M fp32 4 x 1024", &size);
+    return STATUS_OK;
 }
 
 static bench_size small_size(void)
@@ -157,7 +166,6 @@ static status section_peers(bench *b)
     if (!b->a->pytorch && !b->a->llmc)
         return fail(STATUS_INPUT, "vario bench: peers: --pytorch or --llmc expected");
     if (!b->s->bf16) size.precision = DTYPE_F32;
-    size.microbatches = 1;
     status result = peers_of(b, "124M 4 x 1024", &size, true);
     size.sequences = 1;
     if (!result) result = peers_of(b, "124M 1 x 1024", &size, false);
@@ -335,13 +343,13 @@ static status run(session *s, void *context, const char **names)
 
 int bench_main(int argc, char **argv)
 {
-    arguments a = {.sequences = 4, .length = 1024, .microbatches = 4, .steps = 3, .layers = 12};
+    arguments a = {.sequences = 4, .length = 1024, .microbatches = 1, .steps = 5, .layers = 12};
     const option options[] = {
         {"--sequences", OPTION_COUNT, &a.sequences, "S", "sequences of a micro-batch (4)"},
         {"--length", OPTION_COUNT, &a.length, "T", "tokens of a sequence (1024)"},
-        {"--microbatches", OPTION_COUNT, &a.microbatches, "G", "micro-batches of a step (4)"},
+        {"--microbatches", OPTION_COUNT, &a.microbatches, "G", "micro-batches of a step (1)"},
         {"--layers", OPTION_COUNT, &a.layers, "L", "blocks, 768 wide (12: GPT-2 124M)"},
-        {"--steps", OPTION_COUNT, &a.steps, "N", "measured steps of each optimizer (3)"},
+        {"--steps", OPTION_COUNT, &a.steps, "N", "measured steps of each optimizer (5)"},
         {"--fp32", OPTION_FLAG, &a.fp32, NULL, "fp32 instead of bf16"},
         {"--busy", OPTION_FLAG, &a.busy, NULL, "measure even if others use the processors"},
         {"--reference", OPTION_TEXT, &a.reference, "FILE", "compare with what --json wrote before"},

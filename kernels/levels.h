@@ -43,6 +43,7 @@
 #define weight_gradient LEVELED(weight_gradient)
 #define weight_gradient_work_floats LEVELED(weight_gradient_work_floats)
 #define accumulate_piece LEVELED(accumulate_piece)
+#define accumulate_run LEVELED(accumulate_run)
 #define adamw_update LEVELED(adamw_update)
 #define bbb_sigma LEVELED(bbb_sigma)
 #define bbb_update LEVELED(bbb_update)

@@ -1,9 +1,10 @@
 /* IVON's update (Shen et al., ICML 2024, algorithm 1), one pass over the state. */
+#include "optimizer/accumulate.h"
 #include "optimizer/deviation.h"
-#include "optimizer/optimizer.h"
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 enum { RUN = 1024 /* elements of one thread's turn */ };
 
@@ -93,18 +94,38 @@ static void gradsq_run(float *m, float *h, float *momentum, const float *g_sum, 
     update_run(m, h, momentum, g_sum, f_sum, c, false, n, counts);
 }
 
-void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
-                 double g_scale, double f_scale, const ivon_step *step, size_t count,
-                 uint64_t *clipped, uint64_t *rescued)
+/* The sums of a run: in memory, or made here of what is in memory and of the pieces. */
+static void sums_run(const float **g, const float **f, float made[2][RUN],
+                     const gradient_sums *sums, hessian_kind hessian, size_t at, size_t n)
+{
+    *g = sums->g + at;
+    *f = sums->f + at;
+    if (sums->piece_count == 0) return;
+    for (int k = 0; k < 2; k++)
+        if (sums->empty)
+            memset(made[k], 0, n * sizeof(float));
+        else
+            memcpy(made[k], k ? *f : *g, n * sizeof(float));
+    for (size_t p = 0; p < sums->piece_count; p++)
+        accumulate_run(made[0], made[1], &sums->pieces[p], hessian, sums->index, at, n);
+    *g = made[0];
+    *f = made[1];
+}
+
+void ivon_update(float *m, float *h, float *momentum, const gradient_sums *sums, double g_scale,
+                 double f_scale, const ivon_step *step, size_t count, uint64_t *clipped,
+                 uint64_t *rescued)
 {
     constants c = make_constants(g_scale, f_scale, step);
     uint64_t all_clipped = 0, all_rescued = 0;
 #pragma omp parallel for schedule(static) reduction(+ : all_clipped, all_rescued)
     for (size_t at = 0; at < count; at += RUN) {
         size_t n = count - at < RUN ? count - at : RUN;
+        _Alignas(64) float made[2][RUN];
+        const float *g, *f;
         uint32_t counts[2];
-        (c.price ? price_run : gradsq_run)(m + at, h + at, momentum + at, g_sum + at, f_sum + at,
-                                           &c, n, counts);
+        sums_run(&g, &f, made, sums, step->hessian, at, n);
+        (c.price ? price_run : gradsq_run)(m + at, h + at, momentum + at, g, f, &c, n, counts);
         all_clipped += counts[0];
         all_rescued += counts[1];
     }

@@ -89,22 +89,37 @@ void sample_weights_swag(void *theta, dtype type, const swag_moments *q, noise_k
 void initial_weights(float *m, double mean, double deviation, uint64_t seed, uint64_t index,
                      size_t count);
 
-/** Add one work item's gradient piece to the owner's sums, which begin at +0 with the first.
+/** One work item's gradient of a slice. */
+typedef struct {
+    const void *values; /**< [count] of type */
+    dtype type;
+    float scale;   /**< norm clipping factor of the item */
+    noise_key key; /**< that its weights were drawn with */
+} gradient_piece;
+
+/** Add a piece to the owner's sums, which begin at +0 with the first.
  *
- * g_sum += scale * piece; for HESSIAN_PRICE also f_sum += epsilon(key, index + i) * (scale *
- * piece), for HESSIAN_GRADSQ f_sum += (scale * piece)^2.
+ * With x = scale * value: g_sum += x; for HESSIAN_PRICE also f_sum += epsilon(key, index + i) x,
+ * for HESSIAN_GRADSQ f_sum += x^2.
  *
  * @param g_sum  [count]
  * @param f_sum  [count], or NULL for optimizers without a Hessian sum
  * @param first  what the sums held is forgotten
- * @param piece  [count] of type
- * @param scale  norm clipping factor of the item
  */
-void accumulate_piece(float *g_sum, float *f_sum, bool first, const void *piece, dtype type,
-                      float scale, hessian_kind hessian, noise_key key, uint64_t index,
-                      size_t count);
+void accumulate_piece(float *g_sum, float *f_sum, bool first, const gradient_piece *piece,
+                      hessian_kind hessian, uint64_t index, size_t count);
 
-/** Update (m, h, momentum) in place from the sums of a step.
+/** A step's sums over a slice: those in memory, and pieces that they lack. */
+typedef struct {
+    const float *g, *f;           /**< [count] in memory, not written */
+    bool empty;                   /**< g and f are not read: the pieces are all there is */
+    const gradient_piece *pieces; /**< [piece_count], in the order of work items */
+    size_t piece_count;
+    uint64_t index; /**< logical index of the first element, for the pieces' noise */
+} gradient_sums;
+
+/** Update (m, h, momentum) in place from the sums of a step, g_sum and f_sum; pieces are added on
+ * the way, to the same bits as if accumulate_piece had before.
  *
  * gbar = g_scale * g_sum; f = f_scale * f_sum, divided by sigma (formed from the old h) for
  * HESSIAN_PRICE, times lambda for HESSIAN_GRADSQ.
@@ -113,9 +128,9 @@ void accumulate_piece(float *g_sum, float *f_sum, bool first, const void *piece,
  * @param rescued   += how many elements kept their old h, because h + delta would not have stayed
  *                  positive and finite
  */
-void ivon_update(float *m, float *h, float *momentum, const float *g_sum, const float *f_sum,
-                 double g_scale, double f_scale, const ivon_step *step, size_t count,
-                 uint64_t *clipped, uint64_t *rescued);
+void ivon_update(float *m, float *h, float *momentum, const gradient_sums *sums, double g_scale,
+                 double f_scale, const ivon_step *step, size_t count, uint64_t *clipped,
+                 uint64_t *rescued);
 
 void adamw_update(float *m, float *exp_avg, float *exp_avg_sq, const float *g_sum, double g_scale,
                   const adamw_step *step, size_t count);

@@ -1,5 +1,4 @@
-/* Weights drawn from means, deviations and noise, and gradient pieces added up with the same noise:
- * both walk blocks of NOISE_BLOCK elements, each with its own noise. */
+/* Weights drawn from means, deviations and noise, in blocks of NOISE_BLOCK elements. */
 #include "optimizer/deviation.h"
 #include "optimizer/optimizer.h"
 
@@ -166,61 +165,5 @@ void initial_weights(float *m, double mean, double deviation, uint64_t seed, uin
         float z[NOISE_BLOCK] = {0};
         if (scale != 0.0F) noise_normals(z, NULL, key, index + at, n);
         for (size_t i = 0; i < n; i++) m[at + i] = offset + scale * z[i];
-    }
-}
-
-static void widen(float *out, const bf16 *in, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)in[i] << 16;
-        memcpy(&out[i], &bits, sizeof bits);
-    }
-}
-
-static void add_scaled(float *sum, const float *piece, float scale, size_t n)
-{
-    for (size_t i = 0; i < n; i++) sum[i] += scale * piece[i];
-}
-
-static void add_price(float *g_sum, float *f_sum, const float *piece, const float *z, float scale,
-                      size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float g = scale * piece[i];
-        g_sum[i] += g;
-        f_sum[i] += z[i] * g;
-    }
-}
-
-static void add_squares(float *g_sum, float *f_sum, const float *piece, float scale, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float g = scale * piece[i];
-        g_sum[i] += g;
-        f_sum[i] += g * g;
-    }
-}
-
-/* A new sum is cleared block by block, where it is added to at once. */
-void accumulate_piece(float *g_sum, float *f_sum, bool first, const void *piece, dtype type,
-                      float scale, hessian_kind hessian, noise_key key, uint64_t index,
-                      size_t count)
-{
-#pragma omp parallel for schedule(static)
-    for (size_t b = 0; b < block_count(count); b++) {
-        size_t at = b * NOISE_BLOCK, n = block_length(b, count);
-        _Alignas(64) float wide[NOISE_BLOCK], z[NOISE_BLOCK];
-        if (first) memset(g_sum + at, 0, n * sizeof *g_sum);
-        if (first && f_sum) memset(f_sum + at, 0, n * sizeof *f_sum);
-        const float *g = type == DTYPE_BF16 ? wide : (const float *)piece + at;
-        if (type == DTYPE_BF16) widen(wide, (const bf16 *)piece + at, n);
-        if (!f_sum) {
-            add_scaled(g_sum + at, g, scale, n);
-        } else if (hessian == HESSIAN_GRADSQ) {
-            add_squares(g_sum + at, f_sum + at, g, scale, n);
-        } else {
-            noise_normals(z, NULL, key, index + at, n);
-            add_price(g_sum + at, f_sum + at, g, z, scale, n);
-        }
     }
 }

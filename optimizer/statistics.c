@@ -1,24 +1,44 @@
-/* Statistics in double, in element order. */
+/* Statistics in double. */
 #include "optimizer/statistics.h"
 
 #include <math.h>
 
+enum { PART = 1 << 16 /* elements that one thread adds up */ };
+
+/* Only plain selections and sums: the loop must stay one vector loop. */
+static ivon_sums part_sums(const float *h, const float *f_sum, double f_scale, double lambda,
+                           double delta, double rate, bool price, size_t count)
+{
+    double sigmas = 0.0, hessian = 0.0, least = INFINITY, bias = 0.0;
+#pragma omp simd reduction(+ : sigmas, hessian, bias) reduction(min : least)
+    for (size_t i = 0; i < count; i++) {
+        double hi = (double)h[i], precision = hi + delta, root = sqrt(lambda * precision);
+        double f = f_scale * (double)f_sum[i] * (price ? root : lambda);
+        sigmas += 1.0 / root;
+        hessian += hi;
+        least = hi < least ? hi : least;
+        bias += rate * (hi - f) * (hi - f) / precision;
+    }
+    return (ivon_sums){sigmas, hessian, least, bias};
+}
+
 void ivon_statistics(ivon_sums *sums, const float *h, const float *f_sum, double f_scale,
                      double lambda, double delta, double beta2, hessian_kind hessian, size_t count)
 {
-    ivon_sums s = *sums;
-    double rate = 0.5 * (1.0 - beta2);
-    for (size_t i = 0; i < count; i++) {
-        double hi = (double)h[i], precision = hi + delta;
-        double sigma = 1.0 / sqrt(lambda * precision);
-        double f = f_scale * (double)f_sum[i];
-        f = hessian == HESSIAN_PRICE ? f / sigma : f * lambda;
-        s.sigma += sigma;
-        s.hessian += hi;
-        s.hessian_min = hi < s.hessian_min ? hi : s.hessian_min;
-        s.bias += rate * (hi - f) * (hi - f) / precision;
+    size_t parts = (count + PART - 1) / PART;
+    ivon_sums part[parts];
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < parts; i++) {
+        size_t at = i * PART, n = count - at < PART ? count - at : PART;
+        part[i] = part_sums(h + at, f_sum + at, f_scale, lambda, delta, 0.5 * (1.0 - beta2),
+                            hessian == HESSIAN_PRICE, n);
     }
-    *sums = s;
+    for (size_t i = 0; i < parts; i++) {
+        sums->sigma += part[i].sigma;
+        sums->hessian += part[i].hessian;
+        sums->hessian_min = fmin(sums->hessian_min, part[i].hessian_min);
+        sums->bias += part[i].bias;
+    }
 }
 
 double bbb_sigma_sum(const float *rho, size_t count)

@@ -11,8 +11,8 @@ typedef struct {
     double bias;        /**< sum of (1 - beta2) (h - f)^2 / (2 (h + delta)), the push on h */
 } ivon_sums;
 
-/** Add a slice's sums; h before the update, f_scale as ivon_update's. In element order, one thread:
- * called on logged steps only. */
+/** Add a slice's sums; h before the update, f_scale as ivon_update's. Parts of a slice are added up
+ * by themselves, threaded, and then in their order. */
 void ivon_statistics(ivon_sums *sums, const float *h, const float *f_sum, double f_scale,
                      double lambda, double delta, double beta2, hessian_kind hessian, size_t count);
 

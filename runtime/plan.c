@@ -1,6 +1,8 @@
 /* Sums of what the modules say of themselves. */
 #include "runtime/plan.h"
 
+#include "runtime/trainer_parts.h"
+
 static const char *const stage_names[] = {"none", "optimizer", "gradients", "parameters"};
 
 static uint64_t gather_sent(const sharding *owned, size_t element_bytes)
@@ -50,7 +52,9 @@ static status plan_with(plan *out, const job *j, const sharding *owned, dtype pr
     if (!result) {
         count_rounds(out, j, owned, &compute, &wire);
         out->sent[BYTES_PARAMETERS] = gathered_arrays(j) * gather_sent(owned, sizeof(float));
-        out->sent[BYTES_NORMS] = (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
+        if (!trainer_takes_pieces(j))
+            out->sent[BYTES_NORMS] =
+                (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
     }
     layout_close(&compute);
     layout_close(&wire);

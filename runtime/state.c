@@ -237,28 +237,46 @@ void state_norm(state *s, comm *c, uint64_t items, state_report *report)
         report->clip_factor = j->clip.norm / report->grad_norm;
 }
 
-static void update_slice(state *s, const slice *part, double g_scale, double f_scale, double lr,
-                         state_report *report)
+static void ivon_slice(state *s, const slice *part, const gradient_sums *sums, state_report *report)
 {
     const job *j = s->job;
-    double decay = decay_of(s, part);
+    double scale =
+        j->optimizer.rescale_lr ? j->optimizer.hessian_init + j->optimizer.weight_decay : 1.0;
+    ivon_step step = {.lambda = j->optimizer.ess,
+                      .delta = decay_of(s, part),
+                      .h0 = j->optimizer.hessian_init,
+                      .beta1 = j->optimizer.beta1,
+                      .beta2 = j->optimizer.beta2,
+                      .xi = j->clip.update,
+                      .alpha = s->lr * scale,
+                      .updates = s->updates,
+                      .debias = j->optimizer.debias,
+                      .hessian = j->optimizer.hessian};
+    ivon_update(state_at(s, s->mean, part), state_at(s, s->second, part),
+                state_at(s, s->momentum, part), sums, s->g_scale, s->f_scale, &step, part->count,
+                &report->clipped, &report->rescued);
+}
+
+void state_update_with(state *s, const slice *part, const gradient_piece *pieces, size_t count,
+                       bool empty, state_report *report)
+{
+    gradient_sums sums = {.g = state_at(s, s->g_sum, part),
+                          .f = state_at(s, s->f_sum, part),
+                          .empty = empty,
+                          .pieces = pieces,
+                          .piece_count = count,
+                          .index = slice_index(s->p, part)};
+    ivon_slice(s, part, &sums, report);
+}
+
+static void update_slice(state *s, const slice *part, state_report *report)
+{
+    const job *j = s->job;
+    double decay = decay_of(s, part), lr = s->lr;
     float *m = state_at(s, s->mean, part), *first = state_at(s, s->momentum, part);
     const float *g = state_at(s, s->g_sum, part);
     if (j->optimizer.kind == OPTIMIZER_IVON) {
-        double scale =
-            j->optimizer.rescale_lr ? j->optimizer.hessian_init + j->optimizer.weight_decay : 1.0;
-        ivon_step step = {.lambda = j->optimizer.ess,
-                          .delta = decay,
-                          .h0 = j->optimizer.hessian_init,
-                          .beta1 = j->optimizer.beta1,
-                          .beta2 = j->optimizer.beta2,
-                          .xi = j->clip.update,
-                          .alpha = lr * scale,
-                          .updates = s->updates,
-                          .debias = j->optimizer.debias,
-                          .hessian = j->optimizer.hessian};
-        ivon_update(m, state_at(s, s->second, part), first, g, state_at(s, s->f_sum, part), g_scale,
-                    f_scale, &step, part->count, &report->clipped, &report->rescued);
+        state_update_with(s, part, NULL, 0, false, report);
     } else if (j->optimizer.kind == OPTIMIZER_ADAMW) {
         adamw_step step = {.beta1 = j->optimizer.beta1,
                            .beta2 = j->optimizer.beta2,
@@ -266,7 +284,7 @@ static void update_slice(state *s, const slice *part, double g_scale, double f_s
                            .decay = decay,
                            .lr = lr,
                            .updates = s->updates};
-        adamw_update(m, first, state_at(s, s->second, part), g, g_scale, &step, part->count);
+        adamw_update(m, first, state_at(s, s->second, part), g, s->g_scale, &step, part->count);
     } else if (j->optimizer.kind == OPTIMIZER_BBB) {
         bbb_step step = {.lambda = j->optimizer.ess,
                          .delta = decay,
@@ -279,10 +297,10 @@ static void update_slice(state *s, const slice *part, double g_scale, double f_s
             m, state_at(s, s->log_sigma, part),
             (float *const[2]){first, state_at(s, s->log_momentum, part)},
             (float *const[2]){state_at(s, s->second, part), state_at(s, s->log_second, part)}, g,
-            state_at(s, s->f_sum, part), g_scale, f_scale, &step, part->count);
+            state_at(s, s->f_sum, part), s->g_scale, s->f_scale, &step, part->count);
     } else {
         sgd_step step = {.momentum = j->optimizer.momentum, .decay = decay, .lr = lr};
-        sgd_update(m, first, g, g_scale, &step, part->count);
+        sgd_update(m, first, g, s->g_scale, &step, part->count);
     }
 }
 
@@ -315,23 +333,29 @@ static void log_statistics_make(state *s, comm *c, state_statistics *out)
     *out = (state_statistics){sum / (double)s->p->count, NAN, NAN, NAN};
 }
 
-void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *report,
-                  state_statistics *statistics)
+void state_begin_update(state *s, uint64_t items, uint64_t t, const state_report *report)
 {
     double factor = report->clip_factor;
-    double g_scale = factor / (double)items;
-    double f_scale =
+    s->g_scale = factor / (double)items;
+    s->f_scale =
         (s->job->optimizer.hessian == HESSIAN_GRADSQ ? factor * factor : factor) / (double)items;
-    double lr = schedule_at(&s->job->schedule, t, s->job->steps);
+    s->lr = schedule_at(&s->job->schedule, t, s->job->steps);
     s->updates++;
+}
+
+void state_update(state *s, comm *c, state_report *report, state_statistics *statistics)
+{
     gather(s, c, s->g_sum); /* whole only where every rank updates everything */
     gather(s, c, s->f_sum);
-    if (statistics && is_ivon(s->job)) statistics_make(s, c, f_scale, statistics);
+    if (statistics && is_ivon(s->job)) statistics_make(s, c, s->f_scale, statistics);
     if (statistics && s->log_sigma.values) log_statistics_make(s, c, statistics);
     const sharding *part = state_updated(s);
-    for (size_t i = 0; i < part->owned_count; i++)
-        update_slice(s, &part->owned[i], g_scale, f_scale, lr, report);
-    refresh_sigma(s, part);
+    for (size_t i = 0; i < part->owned_count; i++) update_slice(s, &part->owned[i], report);
+}
+
+void state_end_update(state *s, comm *c)
+{
+    refresh_sigma(s, state_updated(s));
     if (!s->momentum.whole) {
         gather(s, c, s->mean);
         gather(s, c, s->sigma);

@@ -27,18 +27,19 @@ typedef struct {
     state_array log_sigma, log_momentum, log_second; /**< bbb's log deviation, and its moments */
     state_array swag[2 + SWAG_RANK]; /**< mean, variance, deviation of snapshot s in s mod rank */
     state_array g_sum, f_sum;        /**< the step's sums, of all ranks */
-    float *local_g, *local_f; /**< this rank's sums (none, optimizer), in the gradient layout */
-    size_t *gradient_start;   /**< [unit_count] float of local_g where each unit begins */
-    double *block_sums;       /**< of all units, for the gradient's norm */
-    size_t *unit_blocks;      /**< [unit_count + 1] first entry of each unit in block_sums */
+    float *local_g, *local_f;    /**< this rank's sums (none, optimizer), in the gradient layout */
+    size_t *gradient_start;      /**< [unit_count] float of local_g where each unit begins */
+    double *block_sums;          /**< of all units, for the gradient's norm */
+    size_t *unit_blocks;         /**< [unit_count + 1] first entry of each unit in block_sums */
+    double g_scale, f_scale, lr; /**< of the update in progress */
     uint64_t updates;
     uint64_t snapshots; /**< that SWAG has collected */
 } state;
 
 /** What a step's update did. */
 typedef struct {
-    double grad_norm;
-    size_t bad_unit; /**< first unit whose gradient is not finite; unit_count when all are */
+    double grad_norm; /**< NAN when nobody asked for it */
+    size_t bad_unit;  /**< first unit whose gradient is not finite; unit_count when all are */
     double clip_factor;
     uint64_t clipped, rescued; /**< elements, of this rank's part */
 } state_report;
@@ -85,12 +86,24 @@ void state_clear_local_sums(state *s);
 /** Norm of the mean gradient and where it is bad, from the sums; collective. */
 void state_norm(state *s, comm *c, uint64_t items, state_report *report);
 
-/** Update from the sums, then share what all ranks keep; collective.
- * @param items  work items of the step: G K
- * @param t      step, for the schedule
+/** What the update is made with; between it and state_end_update every slice is updated once.
+ * @param items   work items of the step: G K
+ * @param t       step, for the schedule
+ * @param report  its clip_factor is read */
+void state_begin_update(state *s, uint64_t items, uint64_t t, const state_report *report);
+
+/** Update all slices from the sums; collective.
  * @param statistics  out, may be NULL: the posterior before this update and the bias of h */
-void state_update(state *s, comm *c, uint64_t items, uint64_t t, state_report *report,
-                  state_statistics *statistics);
+void state_update(state *s, comm *c, state_report *report, state_statistics *statistics);
+
+/** Update one of IVON's slices from its sums and pieces that these lack.
+ * @param pieces  [count] in the order of work items
+ * @param empty   the sums lack everything but the pieces */
+void state_update_with(state *s, const slice *part, const gradient_piece *pieces, size_t count,
+                       bool empty, state_report *report);
+
+/** Share what all ranks keep; collective. */
+void state_end_update(state *s, comm *c);
 
 /** Compute sigma from h and share what all ranks keep, after opening and after a checkpoint was
  * read; collective. */

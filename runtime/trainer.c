@@ -22,6 +22,12 @@ bool trainer_holds_round(const job *j)
     return j->clip.scope == SCOPE_MICROBATCH && isfinite(j->clip.norm);
 }
 
+bool trainer_takes_pieces(const job *j)
+{
+    return j->optimizer.kind == OPTIMIZER_IVON && trainer_holds_round(j) &&
+           !trainer_sums_locally(j);
+}
+
 bool trainer_sums_locally(const job *j)
 {
     return j->parallel.shard <= SHARD_OPTIMIZER;

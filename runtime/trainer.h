@@ -43,7 +43,9 @@ typedef struct {
     size_t senders;
     bool exchanging_hessian; /**< pieces carry f (none, optimizer) */
     double norm_squared, bad_unit;
+    double norm_most;          /**< largest squared norm of the step's items */
     uint64_t gradient_clipped; /**< items */
+    state_report *updating; /**< the update that takes the round's pieces; NULL: they are summed */
 } trainer;
 
 typedef struct {

@@ -60,21 +60,42 @@ float trainer_clip_factor(const trainer *r, size_t from)
     return norm > r->job->clip.norm ? (float)(r->job->clip.norm / norm) : 1.0F;
 }
 
+static gradient_piece item_piece(const trainer *r, const slice *part, size_t from)
+{
+    bool matrix = r->p.tensors[part->tensor].dimensions == 2;
+    return (gradient_piece){.values = pieces_slice(&r->pieces, part, from),
+                            .type = matrix ? r->job->parallel.wire : DTYPE_F32,
+                            .scale = trainer_clip_factor(r, from),
+                            .key = trainer_item_key(r, from)};
+}
+
 /* Add the pieces of a round, in the order of work items, to the owner's sums. */
-static void consume_round(trainer *r, size_t u)
+static void sum_pieces(trainer *r, const slice *part)
 {
     state *s = &r->state;
-    for (size_t i = r->owned.unit_slices[u]; i < r->owned.unit_slices[u + 1]; i++) {
-        const slice *part = &r->owned.owned[i];
-        const tensor *t = &r->p.tensors[part->tensor];
-        dtype type = t->dimensions == 2 ? r->job->parallel.wire : DTYPE_F32;
-        float *f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL;
-        for (size_t from = 0; from < r->senders; from++)
-            accumulate_piece(state_at(s, s->g_sum, part), f_sum, r->first_item + from == 0,
-                             pieces_slice(&r->pieces, part, from), type,
-                             trainer_clip_factor(r, from), r->job->optimizer.hessian,
-                             trainer_item_key(r, from), slice_index(&r->p, part), part->count);
+    float *f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL;
+    for (size_t from = 0; from < r->senders; from++) {
+        gradient_piece piece = item_piece(r, part, from);
+        accumulate_piece(state_at(s, s->g_sum, part), f_sum, r->first_item + from == 0, &piece,
+                         r->job->optimizer.hessian, slice_index(&r->p, part), part->count);
     }
+}
+
+/* Update with the pieces of the step's last round, which the sums lack. */
+static void update_with_pieces(trainer *r, const slice *part)
+{
+    gradient_piece last[r->senders];
+    for (size_t from = 0; from < r->senders; from++) last[from] = item_piece(r, part, from);
+    state_update_with(&r->state, part, last, r->senders, r->first_item == 0, r->updating);
+}
+
+static void consume_round(trainer *r, size_t u)
+{
+    for (size_t i = r->owned.unit_slices[u]; i < r->owned.unit_slices[u + 1]; i++)
+        if (r->updating)
+            update_with_pieces(r, &r->owned.owned[i]);
+        else
+            sum_pieces(r, &r->owned.owned[i]);
 }
 
 /* Add every rank's sum, in the order of ranks. */
@@ -84,12 +105,12 @@ static void consume_sums(trainer *r, size_t u)
     state_array sum = r->exchanging_hessian ? s->f_sum : s->g_sum;
     for (size_t i = r->owned.unit_slices[u]; i < r->owned.unit_slices[u + 1]; i++) {
         const slice *part = &r->owned.owned[i];
-        const tensor *t = &r->p.tensors[part->tensor];
-        dtype type = t->dimensions == 2 ? r->job->parallel.wire : DTYPE_F32;
-        for (size_t from = 0; from < r->senders; from++)
-            accumulate_piece(state_at(s, sum, part), NULL, from == 0,
-                             pieces_slice(&r->pieces, part, from), type, 1.0F,
-                             r->job->optimizer.hessian, (noise_key){0}, 0, part->count);
+        for (size_t from = 0; from < r->senders; from++) {
+            gradient_piece piece = item_piece(r, part, from);
+            piece.scale = 1.0F; /* items were clipped before */
+            accumulate_piece(state_at(s, sum, part), NULL, from == 0, &piece,
+                             r->job->optimizer.hessian, 0, part->count);
+        }
     }
 }
 
@@ -114,9 +135,12 @@ void trainer_sum_locally(trainer *r, size_t u)
         const tensor *t = &r->p.tensors[i];
         size_t offset = s->gradient.tensor_offset[i];
         size_t local = s->gradient_start[u] + offset / sizeof(float);
+        gradient_piece piece = {.values = source + offset,
+                                .type = DTYPE_F32,
+                                .scale = trainer_clip_factor(r, me),
+                                .key = trainer_item_key(r, me)};
         accumulate_piece(s->local_g + local, s->local_f ? s->local_f + local : NULL,
-                         r->first_item == 0, source + offset, DTYPE_F32, trainer_clip_factor(r, me),
-                         r->job->optimizer.hessian, trainer_item_key(r, me), t->index, t->count);
+                         r->first_item == 0, &piece, r->job->optimizer.hessian, t->index, t->count);
     }
 }
 

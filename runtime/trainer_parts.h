@@ -7,6 +7,10 @@
 /** Clipping an item needs its whole gradient's norm, so its pieces wait for the round's end. */
 bool trainer_holds_round(const job *j);
 
+/** The update takes the pieces of a step's last round, unless the step is logged or the gradients
+ * are huge: then no sum has to be known before. */
+bool trainer_takes_pieces(const job *j);
+
 /** Ranks add up their own items and exchange sums once a step (none, optimizer). */
 bool trainer_sums_locally(const job *j);
 

@@ -21,6 +21,7 @@ static void share_facts(trainer *r, round_facts mine)
     r->c->sent[BYTES_CONTROL] += (uint64_t)(r->c->size - 1) * sizeof mine;
 }
 
+/* Every piece is used: summed, or in the update. */
 static void end_round(trainer *r)
 {
     weights_end(&r->weights);
@@ -33,7 +34,7 @@ static void end_round(trainer *r)
     }
 }
 
-/* One round: work items first .. first + senders - 1, one a rank. */
+/* One round: work items first .. first + senders - 1, one a rank. Its pieces may be under way. */
 static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, bool failed)
 {
     size_t ranks = (size_t)r->c->size, me = (size_t)r->c->rank;
@@ -61,7 +62,6 @@ static void run_round(trainer *r, uint64_t first, uint64_t items, bool written, 
     mine.bad_unit = r->bad_unit;
     mine.stop = guard_stop();
     share_facts(r, mine);
-    end_round(r);
 }
 
 /* A rank that could not read its item goes through the round with others, so none waits in vain.
@@ -82,6 +82,7 @@ static void note_round(trainer *r, step_result *result)
         if (facts->written == 0.0) result->written = false;
         if (from >= r->senders) continue;
         result->loss += facts->loss;
+        r->norm_most = fmax(r->norm_most, facts->norm_squared);
         if (trainer_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
         if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
         result->skipped = true;
@@ -103,18 +104,54 @@ static void exchange_sums(trainer *r)
     }
 }
 
-static void finish_step(trainer *r, step_result *result, state_statistics *statistics)
+/* Whether no sum of the items leaves fp32's range, whatever they are rounded to on their way: what
+ * the norm of the sums would have told. */
+static bool sums_are_finite(const trainer *r, uint64_t items)
 {
-    uint64_t items = trainer_items(r->job);
+    return (double)items * sqrt(r->norm_most) < 1e38;
+}
+
+static void update_from_sums(trainer *r, uint64_t items, step_result *result,
+                             state_statistics *statistics)
+{
+    state_report *report = &result->report;
     if (trainer_sums_locally(r->job)) exchange_sums(r);
-    state_norm(&r->state, r->c, items, &result->report);
-    if (!isfinite(result->report.grad_norm)) {
+    state_norm(&r->state, r->c, items, report);
+    if (!isfinite(report->grad_norm)) {
         result->skipped = true;
-        result->bad_unit = result->report.bad_unit;
+        result->bad_unit = report->bad_unit;
         return;
     }
-    if (result->report.clip_factor < 1.0) result->gradient_clip_fraction = 1.0;
-    state_update(&r->state, r->c, items, r->t, &result->report, statistics);
+    if (report->clip_factor < 1.0) result->gradient_clip_fraction = 1.0;
+    state_begin_update(&r->state, items, r->t, report);
+    state_update(&r->state, r->c, report, statistics);
+}
+
+/* The sums of the last round are neither written nor read again. */
+static void update_from_pieces(trainer *r, uint64_t items, step_result *result)
+{
+    result->report = (state_report){.grad_norm = NAN, .clip_factor = 1.0};
+    state_begin_update(&r->state, items, r->t, &result->report);
+    r->updating = &result->report;
+    end_round(r);
+    r->updating = NULL;
+}
+
+/* After the last round, whose pieces are still to be used. */
+static void finish_step(trainer *r, uint64_t items, step_result *result,
+                        state_statistics *statistics)
+{
+    result->loss /= (double)items;
+    result->gradient_clip_fraction = (double)r->gradient_clipped / (double)items;
+    if (trainer_takes_pieces(r->job) && !statistics && !result->skipped &&
+        sums_are_finite(r, items)) {
+        update_from_pieces(r, items, result);
+    } else {
+        end_round(r);
+        if (!result->skipped) update_from_sums(r, items, result, statistics);
+    }
+    if (result->skipped) return;
+    state_end_update(&r->state, r->c);
     state_collect(&r->state, r->t + 1);
     weights_changed(&r->weights);
 }
@@ -126,20 +163,23 @@ static status run_step(trainer *r, const dataset *data, uint64_t t, bool written
     *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
     r->t = t;
     r->gradient_clipped = 0;
+    r->norm_most = 0.0;
     if ((uint64_t)r->c->rank >= items) state_clear_local_sums(&r->state);
     for (uint64_t first = 0; first < items; first += (uint64_t)r->c->size) {
         uint64_t w = first + (uint64_t)r->c->rank;
+        if (first > 0) end_round(r);
         time_kind before = timing_switch(&r->c->timing, TIME_DATA);
         status read = w < items ? read_item(r, data, w) : STATUS_OK;
         timing_switch(&r->c->timing, before);
         run_round(r, first, items, written, read != STATUS_OK);
         note_round(r, result);
-        if (any_failed(r)) return agree(r->c->world, read);
-        if (result->stopped) return STATUS_OK;
+        bool failed = any_failed(r);
+        if (failed || result->stopped) {
+            end_round(r);
+            return failed ? agree(r->c->world, read) : STATUS_OK;
+        }
     }
-    result->loss /= (double)items;
-    result->gradient_clip_fraction = (double)r->gradient_clipped / (double)items;
-    if (!result->skipped) finish_step(r, result, statistics);
+    finish_step(r, items, result, statistics);
     return STATUS_OK;
 }
 

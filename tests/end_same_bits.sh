@@ -50,6 +50,16 @@ for optimizer in ivon adamw; do
 done
 check "precisions differ" test "$(bits ivon-fp32-g1)" != "$(bits ivon-bf16-g1)"
 
+# Steps that are logged look at the sums before the update, others need none.
+for row in "seldom ivon.yaml" "seldom-samples ivon.yaml optimizer.mc_samples=2"; do
+    read -r name job options <<<"$row"
+    # shellcheck disable=SC2086
+    train "$name" 2 "$job" $options log.every=1000
+    # shellcheck disable=SC2086
+    train "$name-logged" 3 "$job" $options log.every=1
+    check "logging changes no bit ($name)" same "$(bits "$name")" "$(bits "$name-logged")"
+done
+
 # A repeat is the same run; another seed is another one.
 reference=ivon-fp32-g1
 expect again 2 ivon.yaml

@@ -64,8 +64,8 @@ Test(bbb, matches_double)
             noise_key key = {.seed = 42, .sample = w, .step = t};
             sample_weights_from_log(theta, DTYPE_F32, m, rho, key, INDEX, COUNT);
             for (size_t i = 0; i < COUNT; i++) piece[i] = (float)slope((double)theta[i], i, w, t);
-            accumulate_piece(g_sum, f_sum, w == 0, piece, DTYPE_F32, 1.0F, HESSIAN_PRICE, key,
-                             INDEX, COUNT);
+            gradient_piece added = {.values = piece, .scale = 1.0F, .key = key};
+            accumulate_piece(g_sum, f_sum, w == 0, &added, HESSIAN_PRICE, INDEX, COUNT);
         }
         bbb_step step = {lambda, delta, 0.9, 0.99, 1e-8, lr, t + 1};
         bbb_update(m, rho, (float *[]){a[0], a[1]}, (float *[]){v[0], v[1]}, g_sum, f_sum,
@@ -147,8 +147,8 @@ Test(bbb, finds_the_mean_field_optimum)
             sample_weights_from_log(theta, DTYPE_F32, m, rho, key, 0, WEIGHTS);
             for (size_t i = 0; i < 2; i++)
                 piece[i] = (float)(A[i][0] * (double)theta[0] + A[i][1] * (double)theta[1] - b[i]);
-            accumulate_piece(g_sum, f_sum, w == 0, piece, DTYPE_F32, 1.0F, HESSIAN_PRICE, key, 0,
-                             WEIGHTS);
+            gradient_piece added = {.values = piece, .scale = 1.0F, .key = key};
+            accumulate_piece(g_sum, f_sum, w == 0, &added, HESSIAN_PRICE, 0, WEIGHTS);
         }
         double lr = 0.02 * (1.0 - (double)t / ALL);
         bbb_step step = {lambda, delta, 0.9, 0.999, 1e-8, lr, t + 1};

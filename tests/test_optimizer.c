@@ -93,11 +93,11 @@ static void check_ivon(settings c, double tolerance)
             sample_weights(theta, DTYPE_F32, m, sigma, key, INDEX, COUNT);
             for (size_t i = 0; i < COUNT; i++)
                 piece[i] = (float)(c.scale * slope((double)theta[i], i, w, t));
-            accumulate_piece(g_sum, f_sum, w == 0, piece, DTYPE_F32, 1.0F, hessian, key, INDEX,
-                             COUNT);
+            gradient_piece added = {.values = piece, .scale = 1.0F, .key = key};
+            accumulate_piece(g_sum, f_sum, w == 0, &added, hessian, INDEX, COUNT);
         }
-        ivon_update(m, h, g, g_sum, f_sum, 1.0 / ITEMS, 1.0 / ITEMS, &step, COUNT, &clipped,
-                    &rescued);
+        ivon_update(m, h, g, &(gradient_sums){.g = g_sum, .f = f_sum}, 1.0 / ITEMS, 1.0 / ITEMS,
+                    &step, COUNT, &clipped, &rescued);
         uint64_t expected_clipped = 0;
         for (size_t i = 0; i < COUNT; i++) {
             double s = 1.0 / sqrt(lambda * (dh[i] + delta)), mean = 0.0, f = 0.0;
@@ -177,7 +177,8 @@ static float h_after(float h, float delta, float f_sum, uint64_t *rescued)
                       .alpha = 1.0,
                       .updates = 1,
                       .hessian = HESSIAN_PRICE};
-    ivon_update(&m, &h, &g, &g_sum, &f_sum, 1.0, 1.0, &step, 1, &clipped, rescued);
+    ivon_update(&m, &h, &g, &(gradient_sums){.g = &g_sum, .f = &f_sum}, 1.0, 1.0, &step, 1,
+                &clipped, rescued);
     ivon_sigma(&sigma, &h, 1e10, (double)delta, 1);
     cr_expect(isfinite(h) && h + delta > 0.0F && isfinite(sigma) && sigma > 0.0F && isfinite(m),
               "f_sum %g: h %g, sigma %g, m %g", (double)f_sum, (double)h, (double)sigma, (double)m);
@@ -236,9 +237,10 @@ Test(ivon, bits_do_not_depend_on_threads)
         omp_set_num_threads(threads);
         ivon_sigma(state[at][3], state[at][1], step.lambda, step.delta, LONG);
         sample_weights(state[at][4], DTYPE_F32, state[at][0], state[at][3], key, 3, LONG);
-        accumulate_piece(g, f, false, state[at][4], DTYPE_F32, 0.3F, HESSIAN_PRICE, key, 3, LONG);
-        ivon_update(state[at][0], state[at][1], state[at][2], g, f, 1.0, 1.0, &step, LONG,
-                    &counts[at][0], &counts[at][1]);
+        gradient_piece piece = {.values = state[at][4], .scale = 0.3F, .key = key};
+        accumulate_piece(g, f, false, &piece, HESSIAN_PRICE, 3, LONG);
+        ivon_update(state[at][0], state[at][1], state[at][2], &(gradient_sums){.g = g, .f = f}, 1.0,
+                    1.0, &step, LONG, &counts[at][0], &counts[at][1]);
         for (int a = 0; at && a < 5; a++)
             cr_expect_arr_eq(state[0][a], state[1][a], LONG * sizeof(float), "%d threads, array %d",
                              threads, a);
@@ -252,6 +254,51 @@ Test(ivon, bits_do_not_depend_on_threads)
     }
     free(g);
     free(f);
+}
+
+/* Pieces that an update adds on the way count as if they had been summed before, to the bit. */
+Test(ivon, update_takes_pieces)
+{
+    enum { PIECES = 3, BEFORE = 2 };
+    static float values[PIECES][COUNT], g[COUNT], f[COUNT], state[2][3][COUNT];
+    static bf16 narrow[COUNT];
+    gradient_piece pieces[PIECES];
+    ivon_step step = {1e4, 1e-2, 0.5, 0.9, 0.9, 1e-2, 0.3, 2, true, HESSIAN_PRICE};
+    for (size_t p = 0; p < PIECES; p++) {
+        for (size_t i = 0; i < COUNT; i++) values[p][i] = (float)sin((double)(i + 7 * p));
+        pieces[p] = (gradient_piece){
+            .values = values[p], .scale = 0.3F, .key = {.seed = 4, .sample = (uint32_t)p}};
+    }
+    for (size_t i = 0; i < COUNT; i++) narrow[i] = (bf16)(0x3c00 + i % 512);
+    pieces[2] = (gradient_piece){
+        .values = narrow, .type = DTYPE_BF16, .scale = 1.0F, .key = {.seed = 4, .sample = 2}};
+    for (int c = 0; c < 4; c++) {
+        size_t before = c % 2 ? BEFORE : 0;
+        uint64_t counts[2][2] = {{0}};
+        step.hessian = c / 2 ? HESSIAN_GRADSQ : HESSIAN_PRICE;
+        for (int to = 0; to < 2; to++) {
+            for (size_t i = 0; i < COUNT; i++) {
+                state[to][0][i] = (float)cos((double)i);
+                state[to][1][i] = 0.5F + 0.4F * (float)sin((double)i);
+                state[to][2][i] = 0.01F * (float)sin(2.0 * (double)i);
+                g[i] = f[i] = NAN; /* what empty sums hold is not read */
+            }
+            size_t summed = to ? before : PIECES;
+            for (size_t p = 0; p < summed; p++)
+                accumulate_piece(g, f, p == 0, &pieces[p], step.hessian, INDEX, COUNT);
+            gradient_sums sums = {.g = g,
+                                  .f = f,
+                                  .empty = summed == 0,
+                                  .pieces = pieces + summed,
+                                  .piece_count = PIECES - summed,
+                                  .index = INDEX};
+            ivon_update(state[to][0], state[to][1], state[to][2], &sums, 0.5, 0.5, &step, COUNT,
+                        &counts[to][0], &counts[to][1]);
+        }
+        cr_expect_arr_eq(state[0], state[1], sizeof state[0], "case %d", c);
+        cr_expect_arr_eq(counts[0], counts[1], sizeof counts[0]);
+        cr_expect(isfinite(state[0][0][COUNT - 1]));
+    }
 }
 
 /* The logged sums of the posterior, one element at a time. */
@@ -279,12 +326,12 @@ Test(accumulate, bits_do_not_depend_on_the_cut)
     float piece[COUNT], g[2][COUNT] = {{0}}, f[2][COUNT] = {{0}};
     noise_key key = {.seed = 9, .sample = 2, .step = 5};
     for (size_t i = 0; i < COUNT; i++) piece[i] = (float)sin((double)i);
-    accumulate_piece(g[0], f[0], false, piece, DTYPE_F32, 0.7F, HESSIAN_PRICE, key, 5, COUNT);
-    for (size_t at = 0; at < COUNT; at += 333) {
-        size_t n = COUNT - at < 333 ? COUNT - at : 333;
-        accumulate_piece(g[1] + at, f[1] + at, false, piece + at, DTYPE_F32, 0.7F, HESSIAN_PRICE,
-                         key, 5 + at, n);
-    }
+    for (size_t cut = COUNT, to = 0; to < 2; cut = 333, to++)
+        for (size_t at = 0; at < COUNT; at += cut) {
+            gradient_piece part = {.values = piece + at, .scale = 0.7F, .key = key};
+            accumulate_piece(g[to] + at, f[to] + at, false, &part, HESSIAN_PRICE, 5 + at,
+                             COUNT - at < cut ? COUNT - at : cut);
+        }
     cr_expect_arr_eq(g[0], g[1], sizeof g[0]);
     cr_expect_arr_eq(f[0], f[1], sizeof f[0]);
 }
@@ -306,8 +353,11 @@ Test(accumulate, adds_what_it_says)
         bool first = c >= 6;
         for (size_t i = 0; i < COUNT; i++) g[i] = f[i] = 1.0F;
         hessian_kind hessian = kind == 1 ? HESSIAN_GRADSQ : HESSIAN_PRICE;
-        accumulate_piece(g, kind == 2 ? NULL : f, first, type ? (void *)narrow : (void *)piece,
-                         type ? DTYPE_BF16 : DTYPE_F32, 0.7F, hessian, key, INDEX, COUNT);
+        gradient_piece added = {.values = type ? (void *)narrow : (void *)piece,
+                                .type = type ? DTYPE_BF16 : DTYPE_F32,
+                                .scale = 0.7F,
+                                .key = key};
+        accumulate_piece(g, kind == 2 ? NULL : f, first, &added, hessian, INDEX, COUNT);
         double before = first ? 0.0 : 1.0;
         for (size_t i = 0; i < COUNT; i++) {
             double x = 0.7 * (double)piece[i];

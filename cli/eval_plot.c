@@ -51,16 +51,16 @@ static void draw_reliability(FILE *out, const evaluation *v, size_t panel, size_
             "center horizontal\n",
             title, s->accuracy, s->ece);
     fprintf(out,
-            "plot $bins%zu using 1:2:(%.17g) with boxes fs solid 0.75 lc rgb '#1f5fb4' "
+            "plot $bins%zu using 1:2:(%.17g) with boxes fs solid 0.75 lc rgb blue "
             "title 'accuracy', $bins%zu using 1:2:($1-%.17g):($1+%.17g):2:3 with boxxyerror "
-            "fs transparent solid 0.6 lc rgb '#d9730d' title 'gap to confidence', "
-            "x with lines dt 2 lc rgb '#555555' notitle\n",
+            "fs transparent solid 0.6 lc rgb orange title 'gap to confidence', "
+            "x with lines dt 2 lc rgb dark notitle\n",
             panel, 2.0 * half, panel, half, half);
     place(out, panel, panels, 0.12, 0.34);
     fprintf(out,
             "unset title\nset format x '%%g'\nset xlabel 'confidence'\nset ylabel 'share'\n"
             "unset key\nset yrange [0:1]\nset ytics 0.5\n"
-            "plot $bins%zu using 1:4:(%.17g) with boxes fs solid 0.75 lc rgb '#777777'\n",
+            "plot $bins%zu using 1:4:(%.17g) with boxes fs solid 0.75 lc rgb grey\n",
             panel, 2.0 * half);
 }
 
@@ -78,13 +78,13 @@ static void draw_members(FILE *out, const evaluation *v, size_t panel, size_t pa
             "set title 'against the members averaged'\nset format x ''\nunset xlabel\n"
             "set ylabel 'loss (nats)'\nset offsets 0, 0, graph 0.1, graph 0.1\n"
             "plot $members using 1:2 with linespoints ls 2 title 'averaged', "
-            "%.17g with lines dt 2 lc rgb '#1f5fb4' title 'mean'\n",
+            "%.17g with lines dt 2 lc rgb blue title 'mean'\n",
             v->at_mean.nll);
     place(out, panel, panels, 0.12, 0.45);
     fprintf(out,
             "unset title\nunset key\nset format x '%%g'\nset xlabel 'members'\nset ylabel '%s'\n"
             "plot $members using 1:3 with linespoints ls 2 title 'averaged', "
-            "%.17g with lines dt 2 lc rgb '#1f5fb4' title 'mean'\nunset logscale x\n",
+            "%.17g with lines dt 2 lc rgb blue title 'mean'\nunset logscale x\n",
             classes ? "ECE" : "coverage error",
             classes ? v->at_mean.ece : v->at_mean.coverage_error);
 }
@@ -116,7 +116,7 @@ static size_t draw_coverage(FILE *out, const evaluation *v, size_t panels)
                  "plot $coverage using 1:2 with linespoints ls 1 title 'mean', ");
     if (v->averaged.points)
         fprintf(out, "$coverage using 1:3 with linespoints ls 2 title 'averaged', ");
-    fprintf(out, "x with lines dt 2 lc rgb '#555555' notitle\n");
+    fprintf(out, "x with lines dt 2 lc rgb dark notitle\n");
     return 1;
 }
 
@@ -152,13 +152,13 @@ static void draw_bands(FILE *out, const evaluation *v, size_t panel, size_t pane
             "set ytics auto\nset format x '%%g'\nset xlabel 'input'\nset ylabel 'value'\n"
             "set key tmargin center horizontal\nset offsets graph 0.02, graph "
             "0.02, 0, 0\n"
-            "plot $bands using 1:($2-$3):(0):(2*$3) with vectors nohead lw 2 lc rgb '#cfe0f3' "
+            "plot $bands using 1:($2-$3):(0):(2*$3) with vectors nohead lw 2 lc rgb band "
             "notitle, ",
             v->averaged.points ? "averaged" : "mean");
     if (v->trained.count)
-        fprintf(out, "$trained using 1:2 with points pt 7 ps 0.4 lc rgb '#d9730d' "
+        fprintf(out, "$trained using 1:2 with points pt 7 ps 0.4 lc rgb orange "
                      "title 'training', ");
-    fprintf(out, "$bands using 1:2 with points pt 7 ps 0.2 lc rgb '#1f5fb4' notitle, "
+    fprintf(out, "$bands using 1:2 with points pt 7 ps 0.2 lc rgb blue notitle, "
                  "NaN with lines ls 1 title 'prediction'\n");
 }
 

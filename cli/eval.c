@@ -130,20 +130,15 @@ int eval_main(int argc, char **argv)
 {
     arguments a = {.wishes.verb = "eval", .bins = METRICS_BINS};
     const option options[] = {
-        {"--samples", OPTION_COUNT, &a.wishes.samples, "S",
-         "average S posterior samples, or dropouts, of each run too"},
-        {"--posterior", OPTION_TEXT, &a.wishes.posterior, "KIND",
-         "auto (samples where there are, else dropout), mean, samples, dropout"},
+        ENSEMBLE_OPTIONS(a.wishes),
         {"--data", OPTION_TEXT, &a.data, "TEXT", "token files or examples, instead of data.valid"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
-        {"--sequences", OPTION_COUNT, &a.wishes.sequences, "N",
-         "sequences or examples of a batch (0: the job's)"},
         {"--bins", OPTION_COUNT, &a.bins, "B", "of confidence, for the calibration error (20)"},
         {"--tokens", OPTION_TEXT, &a.rows, "FILE", "write a CSV row for every token or example"},
         {"--plot", OPTION_TEXT, &a.picture, "FILE",
          "draw reliability, and the curve where there is one (.png or .svg)"},
-        {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &a.wishes.quiet, NULL, "only errors and the result"},
+        OPTION_JSON(a.json),
+        OPTION_QUIET(a.wishes.quiet),
     };
     const option_table table = {"eval",
                                 "RUN [RUN...] [--samples S] [--json]",

@@ -19,7 +19,7 @@ typedef struct {
     prediction_scores at_mean;
     prediction_scores curve[PREDICTIONS_POINTS]; /**< the last is that of all members */
     curve_points rows, trained; /**< what was judged, and training examples; empty where inputs or
-                               values are several */
+                                     values are several */
 } evaluation;
 
 /** The average over all members; at the mean where there is none. */

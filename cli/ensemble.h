@@ -18,6 +18,17 @@ typedef struct {
     bool quiet;
 } ensemble_wishes;
 
+/** Rows of a verb's options. @param w  ensemble_wishes */
+#define ENSEMBLE_OPTIONS(w)                                                                        \
+    {"--samples", OPTION_COUNT, &(w).samples, "S",                                                 \
+     "average S posterior samples, or dropouts, of each run too"},                                 \
+        {"--posterior", OPTION_TEXT, &(w).posterior, "KIND",                                       \
+         "auto (samples where there are, else dropout), mean, samples, dropout"},                  \
+    {                                                                                              \
+        "--sequences", OPTION_COUNT, &(w).sequences, "N",                                          \
+            "sequences or examples of a batch (0: the job's)"                                      \
+    }
+
 typedef struct {
     const char *paths[ENSEMBLE_RUNS];
     size_t count; /**< runs */

@@ -26,11 +26,7 @@ static status check_bins(const arguments *a)
 /* Rank 0 begins the picture before anything is computed for it. */
 static status open_picture(plot *p, const session *s, const arguments *a, const ensemble *e)
 {
-    model_config config = job_model(&e->jobs[0]);
     if (!a->picture) return STATUS_OK;
-    if (!model_has_classes(&config))
-        return fail(STATUS_INPUT, "vario eval: --plot draws reliability: a model of classes "
-                                  "expected, one of values found");
     int width = (int)evaluation_panels(e) * EVALUATION_PANEL;
     status result = s->c.rank == 0 ? plot_open(p, a->picture, width, EVALUATION_HEIGHT) : STATUS_OK;
     return agree(s->c.world, result);
@@ -57,9 +53,27 @@ static status score(evaluation *v)
     return result;
 }
 
-static status report(evaluation *v, const arguments *a, plot *picture)
+/* Training examples are drawn where they are found: runs travel without their data. */
+static status read_points(evaluation *v, const dataset *data, const arguments *a)
+{
+    const job *j = &v->e->jobs[0];
+    dataset *train = NULL;
+    if (!evaluation_has_curve(v->e) || !(a->rows || a->picture)) return STATUS_OK;
+    status result = points_read(&v->rows, data, j, v->mean.rows);
+    if (result || !a->picture) return result;
+    if (dataset_open(&train, j, DATASET_TRAIN, NULL) != STATUS_OK) {
+        status_clear();
+        return STATUS_OK;
+    }
+    result = points_read(&v->trained, train, j, dataset_count(train));
+    dataset_close(&train);
+    return result;
+}
+
+static status report(evaluation *v, const dataset *data, const arguments *a, plot *picture)
 {
     status result = score(v);
+    if (!result) result = read_points(v, data, a);
     if (!result && a->rows) result = evaluation_write_rows(v, a->rows);
     if (!result && a->picture) {
         evaluation_draw(v, picture);
@@ -77,6 +91,8 @@ static void evaluation_close(evaluation *v)
     predictions_close(&v->averaged);
     free(v->mean_bins);
     free(v->averaged_bins);
+    points_close(&v->rows);
+    points_close(&v->trained);
 }
 
 static status evaluate(session *s, const arguments *a, ensemble *e, plot *picture)
@@ -87,7 +103,8 @@ static status evaluate(session *s, const arguments *a, ensemble *e, plot *pictur
     status result = agree(s->c.world, dataset_open(&data, &e->jobs[0], DATASET_VALID, a->data));
     if (!result) result = ensemble_open(e, s);
     if (!result) result = predict_all(&v, e, data, a);
-    if (!result) result = agree(s->c.world, s->c.rank == 0 ? report(&v, a, picture) : STATUS_OK);
+    if (!result)
+        result = agree(s->c.world, s->c.rank == 0 ? report(&v, data, a, picture) : STATUS_OK);
     evaluation_close(&v);
     dataset_close(&data);
     return result;
@@ -113,19 +130,15 @@ int eval_main(int argc, char **argv)
 {
     arguments a = {.wishes.verb = "eval", .bins = METRICS_BINS};
     const option options[] = {
-        {"--samples", OPTION_COUNT, &a.wishes.samples, "S",
-         "average S posterior samples, or dropouts, of each run too"},
-        {"--posterior", OPTION_TEXT, &a.wishes.posterior, "KIND",
-         "auto (samples where there are, else dropout), mean, samples, dropout"},
+        ENSEMBLE_OPTIONS(a.wishes),
         {"--data", OPTION_TEXT, &a.data, "TEXT", "token files or examples, instead of data.valid"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
-        {"--sequences", OPTION_COUNT, &a.wishes.sequences, "N",
-         "sequences or examples of a batch (0: the job's)"},
         {"--bins", OPTION_COUNT, &a.bins, "B", "of confidence, for the calibration error (20)"},
         {"--tokens", OPTION_TEXT, &a.rows, "FILE", "write a CSV row for every token or example"},
-        {"--plot", OPTION_TEXT, &a.picture, "FILE", "draw reliability diagrams (.png or .svg)"},
-        {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &a.wishes.quiet, NULL, "only errors and the result"},
+        {"--plot", OPTION_TEXT, &a.picture, "FILE",
+         "draw reliability, and the curve where there is one (.png or .svg)"},
+        OPTION_JSON(a.json),
+        OPTION_QUIET(a.wishes.quiet),
     };
     const option_table table = {"eval",
                                 "RUN [RUN...] [--samples S] [--json]",

@@ -37,6 +37,7 @@ static void put_scores(json_t *o, const evaluation *v, const prediction_scores *
     put(o, "entropy", suffix, s->entropy);
     put(o, "rmse", suffix, s->rmse);
     put(o, "variance", suffix, s->variance);
+    put(o, "coverage_error", suffix, s->coverage_error);
 }
 
 static json_t *curve_json(const evaluation *v)
@@ -50,6 +51,7 @@ static json_t *curve_json(const evaluation *v)
         put(o, "brier", "", s->brier);
         put(o, "ece", "", s->ece);
         put(o, "rmse", "", s->rmse);
+        put(o, "coverage_error", "", s->coverage_error);
         json_array_append_new(curve, o);
     }
     return curve;
@@ -93,6 +95,24 @@ static json_t *bins_json(const calibration_bin *bins, size_t count)
     return array;
 }
 
+static json_t *coverage_json(const double *observed)
+{
+    json_t *array = json_array();
+    for (size_t k = 0; k < METRICS_LEVELS; k++) {
+        json_t *o = json_object();
+        put(o, "nominal", "", metrics_level(k));
+        put(o, "observed", "", observed[k]);
+        json_array_append_new(array, o);
+    }
+    return array;
+}
+
+static json_t *reliability_json(const evaluation *v, const prediction_scores *s,
+                                const calibration_bin *bins)
+{
+    return v->mean.classes ? bins_json(bins, v->bin_count) : coverage_json(s->coverage);
+}
+
 static json_t *runs_json(const ensemble *e)
 {
     json_t *runs = json_array();
@@ -121,12 +141,10 @@ status evaluation_print_json(const evaluation *v)
     put_scores(o, v, &v->at_mean, "");
     if (v->averaged.points) put_average(o, v);
     if (v->mean.length > 1) json_object_set_new(o, "by_position", positions_json(v));
-    if (v->mean.classes) {
-        json_object_set_new(o, "reliability", bins_json(v->mean_bins, v->bin_count));
-        if (v->averaged.points)
-            json_object_set_new(o, "reliability_averaged",
-                                bins_json(v->averaged_bins, v->bin_count));
-    }
+    json_object_set_new(o, "reliability", reliability_json(v, &v->at_mean, v->mean_bins));
+    if (v->averaged.points)
+        json_object_set_new(o, "reliability_averaged",
+                            reliability_json(v, evaluation_average(v), v->averaged_bins));
     bool printed = o && json_dumpf(o, stdout, JSON_REAL_PRECISION(17)) == 0;
     json_decref(o);
     putchar('\n');
@@ -140,7 +158,8 @@ static void print_scores(const evaluation *v, const prediction_scores *s, const 
     printf(": loss %.4f%s", s->nll, of);
     if (tokens) printf(", perplexity %.3f", exp(s->nll));
     if (!v->mean.classes) {
-        printf(", root mean squared error %.4f, deviation %.4f\n", s->rmse, sqrt(s->variance));
+        printf(", root mean squared error %.4f, deviation %.4f, coverage error %.4f\n", s->rmse,
+               sqrt(s->variance), s->coverage_error);
         return;
     }
     printf(", accuracy %.4f\n    Brier %.4f, ECE %.4f, AUROC of confidence %.4f, entropy %.4f",
@@ -162,10 +181,11 @@ void evaluation_print(const evaluation *v)
     print_scores(v, evaluation_average(v), "");
 }
 
-static void write_classes(const predictions *p, size_t point, FILE *out)
+static void write_classes(const evaluation *v, const predictions *p, size_t point, FILE *out)
 {
     static const size_t columns[] = {CLASS_NLL,     CLASS_CONFIDENCE, CLASS_BRIER,
                                      CLASS_ENTROPY, CLASS_EXPECTED,   CLASS_MUTUAL};
+    (void)v;
     const double *target = predictions_column(p, point, CLASS_TARGET);
     const double *top = predictions_column(p, point, CLASS_TOP);
     fprintf(out, "row,target,predicted,right,nll,confidence,brier,entropy,expected_entropy,"
@@ -178,14 +198,17 @@ static void write_classes(const predictions *p, size_t point, FILE *out)
     }
 }
 
-static void write_values(const predictions *p, size_t point, FILE *out)
+static void write_values(const evaluation *v, const predictions *p, size_t point, FILE *out)
 {
-    fprintf(out, "row,nll");
+    bool inputs = v->rows.count > 0;
+    fprintf(out, "row,%snll", inputs ? "input," : "");
     for (size_t o = 0; o < p->outputs; o++)
         fprintf(out, ",target_%zu,mean_%zu,variance_%zu,spread_%zu", o, o, o, o);
     fputc('\n', out);
     for (size_t row = 0; row < p->rows; row++) {
-        fprintf(out, "%zu,%.17g", row, predictions_column(p, point, VALUE_NLL)[row]);
+        fprintf(out, "%zu", row);
+        if (inputs) fprintf(out, ",%.9g", v->rows.x[row]);
+        fprintf(out, ",%.17g", predictions_column(p, point, VALUE_NLL)[row]);
         for (size_t k = VALUE_OF; k < p->columns; k++)
             fprintf(out, ",%.17g", predictions_column(p, point, k)[row]);
         fputc('\n', out);
@@ -198,7 +221,7 @@ status evaluation_write_rows(const evaluation *v, const char *path)
     size_t size = 0, points = v->averaged.points;
     FILE *out = open_memstream(&text, &size);
     if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    (v->mean.classes ? write_classes : write_values)(points ? &v->averaged : &v->mean,
+    (v->mean.classes ? write_classes : write_values)(v, points ? &v->averaged : &v->mean,
                                                      points ? points - 1 : 0, out);
     status result = fclose(out) == 0 ? file_write_atomic(path, text, size)
                                      : fail(STATUS_NOMEM, "memory to write %s", path);

@@ -184,7 +184,7 @@ int generate_main(int argc, char **argv)
         {"--seed", OPTION_COUNT, &a.seed, "N", "the same seed draws the same text (0)"},
         {"--samples", OPTION_COUNT, &a.samples, "S",
          "draw each token with one of S posterior samples, in turn (0: the mean)"},
-        {"--quiet", OPTION_FLAG, &a.quiet, NULL, "only errors and the result"},
+        OPTION_QUIET(a.quiet),
     };
     const option_table table = {"generate",
                                 "RUN --prompt TEXT",

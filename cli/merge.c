@@ -166,8 +166,8 @@ int merge_main(int argc, char **argv)
          "weight of a run's h, once for all or once for each run in their order (lambda over that "
          "of the base, or of the first run)"},
         {"--force", OPTION_FLAG, &a.force, NULL, "replace what NEWRUN holds"},
-        {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &a.quiet, NULL, "only errors and the result"},
+        OPTION_JSON(a.json),
+        OPTION_QUIET(a.quiet),
     };
     const option_table table = {"merge",
                                 "RUN... --out NEWRUN [--base RUN] [--method hessian|task|mean]",

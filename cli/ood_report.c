@@ -131,9 +131,9 @@ static void draw_panel(FILE *out, const detection *d, const char *title, size_t 
                 (double)h->in[b] / (double)h->in_count, (double)h->out[b] / (double)h->out_count);
     fprintf(out,
             "EOD\nset title '%s: AUROC %.3f'\n"
-            "plot $panel%zu using 1:2 with boxes fs transparent solid 0.6 lc rgb '#1f5fb4' "
+            "plot $panel%zu using 1:2 with boxes fs transparent solid 0.6 lc rgb blue "
             "title 'in distribution', '' using 1:3 with boxes fs transparent solid 0.5 "
-            "lc rgb '#d9730d' title 'out of distribution'\n",
+            "lc rgb orange title 'out of distribution'\n",
             title, d->results[OOD_ENTROPY].rank.auroc, panel);
 }
 

@@ -24,6 +24,16 @@ typedef struct {
     const char *help;
 } option;
 
+/** Rows of most verbs' tables. @param flag  bool */
+#define OPTION_JSON(flag)                                                                          \
+    {                                                                                              \
+        "--json", OPTION_FLAG, &(flag), NULL, "print the result as JSON"                           \
+    }
+#define OPTION_QUIET(flag)                                                                         \
+    {                                                                                              \
+        "--quiet", OPTION_FLAG, &(flag), NULL, "only errors and the result"                        \
+    }
+
 typedef struct {
     const char *verb, *usage, *summary;
     const option *options;

@@ -35,8 +35,8 @@ int prepare_main(int argc, char **argv)
         {"--valid", OPTION_NUMBER, &valid, "F", "the last part F is for validation (0.1)"},
         {"--shard-tokens", OPTION_COUNT, &shard_tokens, "N",
          "at most N tokens a training file (100000000)"},
-        {"--json", OPTION_FLAG, &json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &quiet, NULL, "only errors and the result"},
+        OPTION_JSON(json),
+        OPTION_QUIET(quiet),
     };
     const option_table table = {
         "prepare", "TEXT... --out DIR [--valid 0.1]",  "Make byte-level token files of text files.",

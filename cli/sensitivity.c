@@ -92,13 +92,32 @@ static void warn_of_ess(const arguments *a, sensitivity_report *r)
 static status speak(const arguments *a, sensitivity_report *r)
 {
     status result = sensitivity_rank(r);
-    if (!result && a->groups) result = sensitivity_make_groups(r, a->groups);
     if (!result && a->csv) result = sensitivity_write_csv(r, a->csv);
     if (!result && a->plot) result = sensitivity_draw(r, a->plot);
     if (result) return result;
     warn_of_ess(a, r);
     (a->json ? sensitivity_print_json : sensitivity_print)(r);
     return STATUS_OK;
+}
+
+/* What groups add to their losses when they leave together. */
+static status leave_groups(sensitivity *x, const arguments *a, sensitivity_report *report,
+                           uint64_t first, const comm *c)
+{
+    double *added = NULL;
+    status result = c->rank == 0 ? sensitivity_make_groups(report, a->groups) : STATUS_OK;
+    if (!result && report->group_count > 0) {
+        added = calloc(report->group_count, sizeof *added);
+        if (!added) result = fail(STATUS_NOMEM, "memory for %zu groups", report->group_count);
+    }
+    result = agree(c->world, result);
+    if (!result)
+        result = sensitivity_leave(x, report->data, first, report->table.count, report->group_of,
+                                   report->group_count, added);
+    for (size_t g = 0; !result && g < report->group_count; g++)
+        report->groups[g].together = added[report->groups[g].number];
+    free(added);
+    return result;
 }
 
 static status compute(trainer *r, const arguments *a, sensitivity_report *report)
@@ -110,8 +129,16 @@ static status compute(trainer *r, const arguments *a, sensitivity_report *report
     status result = parse_range(a->range, there, nouns[report->per], &first, &count);
     if (!result) result = sensitivity_open(&x, r, report->per);
     if (!result) result = sensitivity_run(x, report->data, first, count, &report->table);
+    if (!result && a->groups) result = leave_groups(x, a, report, first, r->c);
     sensitivity_close(&x);
     return result;
+}
+
+/* bf16 would round away how far a group moves the mean. */
+static dtype precision_of(const session *s, const arguments *a, const job *j)
+{
+    bool moves = a->groups && j->model.kind != MODEL_GPT2;
+    return moves ? DTYPE_F32 : session_precision(s, j);
 }
 
 static status report_run(session *s, const arguments *a, job *j, const char *path)
@@ -124,7 +151,7 @@ static status report_run(session *s, const arguments *a, job *j, const char *pat
     if (result) return result;
     result = agree(s->c.world,
                    dataset_open(&report.data, j, a->data ? DATASET_VALID : DATASET_TRAIN, a->data));
-    if (!result) result = trainer_open(&r, j, &s->c, session_precision(s, j), false);
+    if (!result) result = trainer_open(&r, j, &s->c, precision_of(s, a, j), false);
     if (!result) result = trainer_read(&r, path, &facts);
     if (!result) result = compute(&r, a, &report);
     if (!result) {
@@ -133,6 +160,7 @@ static status report_run(session *s, const arguments *a, job *j, const char *pat
     }
     free(report.ranked);
     free(report.groups);
+    free(report.group_of);
     sensitivity_table_close(&report.table);
     trainer_close(&r);
     dataset_close(&report.data);
@@ -160,14 +188,14 @@ int sensitivity_main(int argc, char **argv)
          "example (linear, mlp), sequence or token (gpt2; a pass for each)"},
         {"--range", OPTION_TEXT, &a.range, "A-B", "only these, counted from 0, both included"},
         {"--groups", OPTION_TEXT, &a.groups, "BY",
-         "add up by class, or by a file with a group's name in each line"},
+         "leave out by class, or by a file with a group's name in each line"},
         {"--by", OPTION_TEXT, &a.by, "KEY",
          "rank by sensitivity, or by what leaving out adds to the loss"},
         {"--top", OPTION_COUNT, &a.top, "N", "list the N most and least sensitive (10)"},
         {"--csv", OPTION_TEXT, &a.csv, "FILE", "write all of them, in the order of the data"},
         {"--plot", OPTION_TEXT, &a.plot, "FILE", "draw them (.png or .svg)"},
-        {"--json", OPTION_FLAG, &a.json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &a.quiet, NULL, "only errors and the result"},
+        OPTION_JSON(a.json),
+        OPTION_QUIET(a.quiet),
     };
     const option_table table = {"sensitivity",
                                 "RUN [--per UNIT] [--top N] [--csv FILE] [--plot FILE]",

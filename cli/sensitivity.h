@@ -7,8 +7,11 @@
 /** Rows that a command speaks of together. */
 typedef struct {
     char name[40];
+    uint32_t number; /**< in report.group_of */
     uint64_t count;
-    double sensitivity, loss, loo_loss; /**< sums */
+    double sensitivity, loss; /**< sums */
+    double alone;             /**< what its rows add to their losses, each left out alone */
+    double together;          /**< what they add when all are left out */
 } sensitivity_group;
 
 typedef struct {
@@ -23,7 +26,8 @@ typedef struct {
     size_t top;                     /**< rows of each end that are listed */
     sensitivity_group *groups;
     size_t group_count;
-    double weight; /**< ess over the number of training examples or tokens; NaN: other data */
+    uint32_t *group_of; /**< [table.count] number of each row's; UINT32_MAX: none */
+    double weight;      /**< ess over the number of training examples or tokens; NaN: other data */
 } sensitivity_report;
 
 /** Rank the table's rows; equal ones in the order of the data. */
@@ -32,7 +36,8 @@ status sensitivity_rank(sensitivity_report *r);
 /** What rows are ranked by. */
 double sensitivity_key(const sensitivity_report *r, const sensitivity_row *row);
 
-/** Add up groups, in the order of the classes, or of their first rows.
+/** Find the groups and add up their rows, in the order of the classes, or of their first rows;
+ * `together` is not set.
  * @param by  "class", or a file with the name of the group of example i (or window, or token) in
  *            line i */
 status sensitivity_make_groups(sensitivity_report *r, const char *by);

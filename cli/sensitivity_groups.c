@@ -61,8 +61,8 @@ static sensitivity_group *find_group(sensitivity_report *r, const char *name, si
     sensitivity_group *more = realloc(r->groups, (r->group_count + 1) * sizeof *more);
     if (!more) return NULL;
     r->groups = more;
-    sensitivity_group *g = &r->groups[r->group_count++];
-    *g = (sensitivity_group){0};
+    sensitivity_group *g = &r->groups[r->group_count];
+    *g = (sensitivity_group){.number = (uint32_t)r->group_count++};
     memcpy(g->name, shown, sizeof shown);
     return g;
 }
@@ -73,10 +73,12 @@ static status add_row(sensitivity_report *r, const sensitivity_row *row, const c
     if (row->left_out) return STATUS_OK;
     sensitivity_group *g = find_group(r, name, length);
     if (!g) return fail(STATUS_NOMEM, "memory for %zu groups", r->group_count + 1);
+    double rows = r->per == PER_SEQUENCE ? (double)r->j->batch.length : 1.0; /* of its mean loss */
+    r->group_of[row - r->table.rows] = g->number;
     g->count++;
     g->sensitivity += row->sensitivity;
     g->loss += row->loss;
-    g->loo_loss += row->loo_loss;
+    g->alone += rows * (row->loo_loss - row->loss);
     return STATUS_OK;
 }
 
@@ -130,5 +132,9 @@ static status group_by_file(sensitivity_report *r, const char *path)
 
 status sensitivity_make_groups(sensitivity_report *r, const char *by)
 {
+    r->group_of = malloc((size_t)r->table.count * sizeof *r->group_of);
+    if (!r->group_of)
+        return fail(STATUS_NOMEM, "memory for the groups of %" PRIu64 " rows", r->table.count);
+    for (uint64_t i = 0; i < r->table.count; i++) r->group_of[i] = UINT32_MAX;
     return strcmp(by, "class") == 0 ? group_by_class(r) : group_by_file(r, by);
 }

@@ -84,13 +84,12 @@ static size_t listed(const sensitivity_report *r)
 
 static void print_groups(const sensitivity_report *r)
 {
-    printf("\n%-20s %9s %12s %9s %9s %12s\n", "group", "rows", "sensitivity", "loss", "left out",
-           "added");
+    printf("\n%-20s %9s %12s %9s %12s %12s\n", "group", "rows", "sensitivity", "loss",
+           "added alone", "together");
     for (size_t i = 0; i < r->group_count; i++) {
         const sensitivity_group *g = &r->groups[i];
-        double n = (double)g->count;
-        printf("%-20s %9" PRIu64 " %12.5g %9.4f %9.4f %12.5g\n", g->name, g->count, g->sensitivity,
-               g->loss / n, g->loo_loss / n, g->loo_loss - g->loss);
+        printf("%-20s %9" PRIu64 " %12.5g %9.4f %12.5g %12.5g\n", g->name, g->count, g->sensitivity,
+               g->loss / (double)g->count, g->alone, g->together);
     }
 }
 
@@ -146,15 +145,14 @@ static void print_json_groups(const sensitivity_report *r)
     printf(", \"groups\": [");
     for (size_t i = 0; i < r->group_count; i++) {
         const sensitivity_group *g = &r->groups[i];
-        double n = (double)g->count;
         printf("%s{\"name\": \"", i ? ", " : "");
         for (const char *c = g->name; *c; c++)
             putchar(*c == '"' || *c == '\\' || iscntrl((unsigned char)*c) ? '_' : *c);
         printf("\", \"rows\": %" PRIu64, g->count);
         member("sensitivity", g->sensitivity);
-        member("loss", g->loss / n);
-        member("loo_loss", g->loo_loss / n);
-        member("change", g->loo_loss - g->loss);
+        member("loss", g->loss / (double)g->count);
+        member("added_alone", g->alone);
+        member("added_together", g->together);
         putchar('}');
     }
     putchar(']');

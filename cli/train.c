@@ -71,8 +71,8 @@ int train_main(int argc, char **argv)
         {"--fresh", OPTION_FLAG, &a.train.fresh, NULL,
          "start over; refused while the run has checkpoints, unless --force"},
         {"--force", OPTION_FLAG, &a.train.force, NULL, "with --fresh: delete the run's results"},
-        {"--json", OPTION_FLAG, &a.train.json, NULL, "print the result as JSON"},
-        {"--quiet", OPTION_FLAG, &a.train.quiet, NULL, "only errors and the result"},
+        OPTION_JSON(a.train.json),
+        OPTION_QUIET(a.train.quiet),
     };
     const option_table table = {"train",
                                 "JOB.yaml [--set KEY=VALUE]... [--dry-run] [--fresh]",

@@ -211,7 +211,7 @@ static unsigned wrong_by(const examples *x, uint64_t number)
 {
     uint32_t words[4];
     if (x->mislabelled <= 0) return 0;
-    noise_uniform_words(words, draw_key(x->seed, DRAW_MISLABELLED, number), 0, 4);
+    noise_uniform_words(words, draw_key(x->seed, GENERATED_MISTAKES, number), 0, 4);
     if ((double)words[0] * 0x1p-32 >= x->mislabelled) return 0;
     return 1 + draw_below(words[1], x->outputs - 1);
 }

@@ -40,15 +40,15 @@ status csv_open(examples *x, const char *where);
 
 /** What is drawn; the step of the Philox counter. */
 typedef enum {
-    DRAW_GLYPHS = 0,
-    DRAW_LETTERS = 1,
-    DRAW_CURVE = 2,
-    DRAW_MOONS = 3,
-    DRAW_MISLABELLED = 4,
-} draw_kind;
+    GENERATED_GLYPHS = 0,
+    GENERATED_LETTERS = 1,
+    GENERATED_CURVE = 2,
+    GENERATED_MOONS = 3,
+    GENERATED_MISTAKES = 4,
+} generated_kind;
 
 /** The key of an example's elements: words, or normals. number < 2^32. */
-static inline noise_key draw_key(uint64_t seed, draw_kind kind, uint64_t number)
+static inline noise_key draw_key(uint64_t seed, generated_kind kind, uint64_t number)
 {
     return (noise_key){seed, STREAM_EXAMPLES, (uint32_t)number, (uint32_t)kind};
 }

@@ -126,7 +126,7 @@ static void draw_character(const examples *x, uint64_t number, bool letters, flo
 {
     uint32_t words[WORDS];
     float field[FIELD_WIDTH * FIELD_HEIGHT];
-    noise_key key = draw_key(x->seed, letters ? DRAW_LETTERS : DRAW_GLYPHS, number);
+    noise_key key = draw_key(x->seed, letters ? GENERATED_LETTERS : GENERATED_GLYPHS, number);
     noise_uniform_words(words, key, 0, WORDS);
     unsigned character = draw_below(words[WORD_CLASS], letters ? FONT_LETTERS : FONT_DIGITS);
     unsigned styles = letters ? FONT_LETTER_STYLES : FONT_DIGIT_STYLES;

@@ -11,6 +11,11 @@
 
 enum { PLOT_PATH = 4096, NOT_FOUND = 127 /* the shell's exit code */ };
 
+/* scripts/plot reads it, too. */
+static const char style[] =
+#include "io/plot_style.inc"
+    ;
+
 static const char *ending(const char *path)
 {
     const char *dot = strrchr(path, '.');
@@ -19,8 +24,6 @@ static const char *ending(const char *path)
 
 status plot_open(plot *p, const char *path, int width, int height)
 {
-    static const char *const colours[] = {"1f5fb4", "d9730d", "2e8540",
-                                          "b3261e", "7b4fa3", "777777"};
     *p = (plot){.path = path};
     bool png = strcmp(ending(path), ".png") == 0;
     if (!png && strcmp(ending(path), ".svg") != 0)
@@ -28,12 +31,8 @@ status plot_open(plot *p, const char *path, int width, int height)
                     ending(path));
     p->commands = open_memstream(&p->text, &p->size);
     if (!p->commands) return fail(STATUS_NOMEM, "memory to draw %s", path);
-    fprintf(p->commands, "set terminal %s size %d,%d font 'DejaVu Sans,11'\n",
-            png ? "pngcairo" : "svg", width, height);
-    fprintf(p->commands, "set grid lc rgb '#dddddd'\nset key top right\n");
-    for (size_t i = 0; i < sizeof colours / sizeof colours[0]; i++)
-        fprintf(p->commands, "set style line %zu lw 2 pt 7 ps 0.7 lc rgb '#%s'\n", i + 1,
-                colours[i]);
+    fprintf(p->commands, "terminal = '%s'\nwidth = %d\nheight = %d\n%s", png ? "pngcairo" : "svg",
+            width, height, style);
     return STATUS_OK;
 }
 

@@ -14,8 +14,8 @@ typedef struct {
     size_t size;
 } plot;
 
-/** Begin a picture: terminal, size, font, grid and line styles 1 to 6 (blue, orange, green, red,
- * purple, grey) are set.
+/** Begin a picture: terminal, size, font, grid, colours by name and line styles 1 to 6 are set, as
+ * io/plot_style.inc says.
  *
  * @param path    ends in .png or .svg; the caller keeps it until plot_close
  * @param width   pixels

@@ -14,7 +14,7 @@ typedef struct {
     float normals[NORMALS];
 } draws;
 
-static draws draw(uint64_t seed, draw_kind kind, uint64_t number)
+static draws draw(uint64_t seed, generated_kind kind, uint64_t number)
 {
     draws d;
     noise_key key = draw_key(seed, kind, number);
@@ -67,7 +67,7 @@ static void curve_row(const examples *x, uint64_t number, float *inputs, uint16_
                       float *value)
 {
     (void)label;
-    draws d = draw(x->seed, DRAW_CURVE, number);
+    draws d = draw(x->seed, GENERATED_CURVE, number);
     double away = curve_near + (curve_far - curve_near) * (double)draw_unit(d.words[0]);
     float at = (float)(d.words[1] >> 31 ? away : -away);
     *value = (float)(curve(at) + curve_noise * (double)d.normals[0]);
@@ -81,7 +81,7 @@ static void moons_row(const examples *x, uint64_t number, float *inputs, uint16_
                       float *value)
 {
     (void)value;
-    draws d = draw(x->seed, DRAW_MOONS, number);
+    draws d = draw(x->seed, GENERATED_MOONS, number);
     *label = (uint16_t)(d.words[1] >> 31);
     if (!inputs) return;
     double quarters = 2 * (double)draw_unit(d.words[0]);

@@ -1,4 +1,4 @@
-/* Scores of single predictions, and how far their confidence can be trusted. */
+/* Scores of single predictions, and how far their confidence and their intervals can be trusted. */
 #include "posterior/metrics.h"
 
 #include <assert.h>
@@ -49,4 +49,35 @@ calibration metrics_calibrate(calibration_bin *bins, size_t bin_count, const dou
     }
     double n = (double)count;
     return (calibration){sums.accuracy / n, sums.confidence / n, sums.ece / n};
+}
+
+double metrics_level(size_t k)
+{
+    return (double)(k + 1) / (double)(METRICS_LEVELS + 1);
+}
+
+/* The least nominal coverage whose interval holds the target. */
+static double level_of(double target, double mean, double variance)
+{
+    double off = fabs(target - mean);
+    return off == 0.0 && variance == 0.0 ? 0.0 : erf(off / sqrt(2.0 * variance));
+}
+
+void metrics_cover(double *observed, const double *target, const double *mean,
+                   const double *variance, size_t count)
+{
+    for (size_t k = 0; k < METRICS_LEVELS; k++) observed[k] = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        double level = level_of(target[i], mean[i], variance[i]);
+        for (size_t k = 0; k < METRICS_LEVELS; k++)
+            observed[k] += isnan(level) ? NAN : level <= metrics_level(k) ? 1.0 : 0.0;
+    }
+    for (size_t k = 0; k < METRICS_LEVELS; k++) observed[k] /= (double)count;
+}
+
+double metrics_coverage_error(const double *observed)
+{
+    double sum = 0.0;
+    for (size_t k = 0; k < METRICS_LEVELS; k++) sum += fabs(observed[k] - metrics_level(k));
+    return sum / METRICS_LEVELS;
 }

@@ -83,6 +83,31 @@ typedef struct {
 calibration metrics_calibrate(calibration_bin *bins, size_t bin_count, const double *confidence,
                               const bool *right, size_t count);
 
+enum { METRICS_LEVELS = 19 }; /**< nominal coverages 1/20, 2/20, ..., 19/20 */
+
+/** Nominal coverage k, from 0 to METRICS_LEVELS - 1: (k + 1)/20 rounded to double. */
+double metrics_level(size_t k);
+
+/** How often targets lie in the central intervals of Gaussian predictions.
+ *
+ * The interval of nominal coverage q reaches from quantile (1 - q)/2 to (1 + q)/2, its ends
+ * included: it holds y where erf(|y - mean| / sqrt(2 variance)) <= q. Where a variance is 0 it is
+ * the mean alone.
+ * Source: Kuleshov, Fenner and Ermon, Accurate Uncertainties for Deep Learning Using Calibrated
+ * Regression, ICML 2018, section 3, for central intervals.
+ *
+ * @param observed   [METRICS_LEVELS] out: shares of the targets; NaN of none
+ * @param target     [count]
+ * @param mean       [count]
+ * @param variance   [count] not negative
+ */
+void metrics_cover(double *observed, const double *target, const double *mean,
+                   const double *variance, size_t count);
+
+/** Mean over the levels of |observed - nominal coverage|.
+ * @param observed  [METRICS_LEVELS] */
+double metrics_coverage_error(const double *observed);
+
 /** How well a score tells positives from negatives. */
 typedef struct {
     double auroc;           /**< chance that a positive scores above a negative, ties one half */

@@ -87,8 +87,10 @@ typedef struct {
     double accuracy, brier, ece;
     double auroc; /**< of confidence as a predictor of being right */
     double entropy, expected, mutual;
-    double rmse;             /**< root of the mean over rows and outputs */
-    double variance, spread; /**< means over rows and outputs */
+    double rmse;                     /**< root of the mean over rows and outputs */
+    double variance, spread;         /**< means over rows and outputs */
+    double coverage[METRICS_LEVELS]; /**< of metrics_cover, over rows and outputs */
+    double coverage_error;
 } prediction_scores;
 
 /** Score a point; rank 0.

@@ -46,6 +46,16 @@ static status score_classes(const predictions *p, size_t point, calibration_bin 
     return result;
 }
 
+/* Every output has as many rows, so shares of all targets are means of those of the outputs. */
+static void add_coverage(const predictions *p, size_t point, size_t column, double *coverage)
+{
+    double observed[METRICS_LEVELS];
+    metrics_cover(observed, predictions_column(p, point, column + VALUE_TARGET),
+                  predictions_column(p, point, column + VALUE_MEAN),
+                  predictions_column(p, point, column + VALUE_VARIANCE), p->rows);
+    for (size_t k = 0; k < METRICS_LEVELS; k++) coverage[k] += observed[k] / (double)p->outputs;
+}
+
 static void score_values(const predictions *p, size_t point, prediction_scores *out)
 {
     double outputs = (double)p->outputs;
@@ -55,7 +65,9 @@ static void score_values(const predictions *p, size_t point, prediction_scores *
         size_t column = VALUE_OF + o * VALUE_STRIDE;
         out->variance += mean_of(p, point, column + VALUE_VARIANCE) / outputs;
         out->spread += mean_of(p, point, column + VALUE_SPREAD) / outputs;
+        add_coverage(p, point, column, out->coverage);
     }
+    out->coverage_error = metrics_coverage_error(out->coverage);
 }
 
 status predictions_score(const predictions *p, size_t point, calibration_bin *bins,
@@ -71,7 +83,8 @@ status predictions_score(const predictions *p, size_t point, calibration_bin *bi
                                .mutual = NAN,
                                .rmse = NAN,
                                .variance = NAN,
-                               .spread = NAN};
+                               .spread = NAN,
+                               .coverage_error = NAN};
     out->nll = mean_by_batch(p, predictions_column(p, point, p->classes ? CLASS_NLL : VALUE_NLL));
     if (p->classes) return score_classes(p, point, bins, bin_count, out);
     score_values(p, point, out);

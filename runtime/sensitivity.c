@@ -1,41 +1,18 @@
 /* Batches are computed as validation computes them, rank 0 collects the rows of a round. The
  * posterior's variances are gathered whole once a run, so passes need no other exchange than that
  * of the weights. */
-#include "runtime/sensitivity.h"
+#include "posterior/sensitivity.h"
 
 #include "io/agree.h"
 #include "optimizer/optimizer.h"
-#include "posterior/sensitivity.h"
+#include "runtime/sensitivity_parts.h"
 #include "runtime/trainer_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct sensitivity {
-    trainer *r;
-    sensitivity_per per;
-    job job;       /* the trainer's; of gpt2 with one sequence a batch */
-    layout layout; /* of variances and gradients */
-    arena arena;
-    float **variances; /* [unit_count] whole */
-    slots gradients;   /* of gpt2 */
-    model *model;
-    model_hooks hooks;
-    dataset_batch batch;
-    double *blocks;   /* scratch for one tensor */
-    uint8_t *counted; /* [length] of tokens: the one */
-    double form;      /* of the pass in progress */
-    size_t most;      /* rows of a batch */
-    /* Of a batch: */
-    float *outputs, *found; /* (most, outputs) */
-    double *errors;         /* [outputs] */
-    sensitivity_row *rows;  /* [most], on rank 0 [P * most] */
-    float *details;         /* (most, 2, outputs), likewise */
-    size_t columns;         /* of details */
-};
-
-static const void *give_weights(void *context, size_t u)
+const void *sensitivity_weights(void *context, size_t u)
 {
     sensitivity *x = context;
     return weights_get(&x->r->weights, u);
@@ -169,7 +146,7 @@ status sensitivity_open(sensitivity **out, trainer *r, sensitivity_per per)
     }
     **out = (sensitivity){.r = r, .per = per, .job = job_for(r->job)};
     (*out)->hooks = (model_hooks){.context = *out,
-                                  .weights = give_weights,
+                                  .weights = sensitivity_weights,
                                   .release = release,
                                   .gradients = give_gradients,
                                   .gradients_done = take_gradients};
@@ -312,12 +289,11 @@ static void compute_gradient(sensitivity *x, uint64_t index)
     };
 }
 
-/* A pass of a rank without a batch asks for weights as the others do. */
-static void idle_pass(sensitivity *x)
+void sensitivity_idle_pass(sensitivity *x)
 {
     size_t units = x->r->p.unit_count;
-    for (size_t u = 0; u < units; u++) give_weights(x, u);
-    for (size_t u = units - 1; u-- > 1;) give_weights(x, u);
+    for (size_t u = 0; u < units; u++) sensitivity_weights(x, u);
+    for (size_t u = units - 1; u-- > 1;) sensitivity_weights(x, u);
 }
 
 static void compute(const work *w, uint64_t first, size_t rows, size_t active)
@@ -327,7 +303,7 @@ static void compute(const work *w, uint64_t first, size_t rows, size_t active)
     weights_begin(&r->weights,
                   &(weights_round){.active = active, .keys = r->keys, .backward = true});
     if (rows == 0)
-        idle_pass(x);
+        sensitivity_idle_pass(x);
     else if (x->per == PER_EXAMPLE)
         compute_examples(x);
     else

@@ -51,6 +51,21 @@ void sensitivity_close(sensitivity **x);
  */
 status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint64_t count,
                        sensitivity_table *out);
+
+/** What leaving out the rows of a group together adds to their summed loss, after sensitivity_run,
+ * to which the variances belong: the Newton step for all of them is mean + diag(sigma^2) g, g the
+ * gradient of their summed loss. Examples: their loss there, less that at the mean, to which the
+ * trainer returns. Of gpt2, as of single rows, to first order: g' diag(sigma^2) g. Collective.
+ *
+ * Every rank keeps 12 bytes a weight for it; the same bits whatever the number of ranks.
+ *
+ * @param group   rank 0: [count] group of row first + i, from 0; groups and above: none
+ * @param groups  rank 0
+ * @param added   rank 0: [groups] out, nats; NULL on other ranks
+ * @return STATUS_OK, STATUS_NOMEM or STATUS_INPUT (a bad token), the same on all ranks
+ */
+status sensitivity_leave(sensitivity *x, const dataset *data, uint64_t first, uint64_t count,
+                         const uint32_t *group, size_t groups, double *added);
 void sensitivity_table_close(sensitivity_table *t);
 
 #endif

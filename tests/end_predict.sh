@@ -114,6 +114,35 @@ check "every batch has masks of its own" test "$(cut -d, -f5 rows.csv | sort -u 
 launch 1 eval runs/drop --data csv:equal.csv --sequences 2 --tokens rows.csv
 check "without dropout they are equal" same "$(cut -d, -f5 rows.csv | sort -u | wc -l)" 2
 
+# Values: the intervals of the average against the rows, whose quantiles are those of the normal.
+cat >curve.yaml <<EOF
+name: curve
+output: $work/runs
+model: {kind: mlp, inputs: 1, outputs: 1, hidden: [16], activation: tanh, loss: gaussian, noise_variance: 0.01}
+data: {train: "curve:0-99", valid: "curve:1000-1119"}
+batch: {sequences: 25, microbatches: 2}
+steps: 200
+optimizer: {kind: ivon, ess: 1000, hessian_init: 1.0, beta2: 0.999, weight_decay: 1.0e-3}
+schedule: {kind: constant, peak: 0.01}
+parallel: {threads: 1}
+EOF
+launch 2 train curve.yaml
+check "train curve" exits 0
+same_on_ranks "eval of values" eval runs/curve --samples 6 --tokens rows.csv
+within() { of_rows '($at["target_0"] - $at["mean_0"]) ^ 2 <= '"$1"' ^ 2 * $at["variance_0"]'; }
+check "half of the intervals" near "$(within 0.6744897501960817)" "$(fact '.reliability_averaged[9].observed')" 1e-12
+check "95% intervals" near "$(within 1.959963984540054)" "$(fact '.reliability_averaged[18].observed')" 1e-12
+check "coverage error" near "$(fact '.reliability_averaged | [.[] | (.observed - .nominal) | fabs] | add / 19')" \
+    "$(fact .coverage_error_averaged)" 1e-12
+check "the curve ends with the average" holds '.curve[-1].coverage_error == .coverage_error_averaged'
+check "a target inside an interval is inside a wider one" holds '[.reliability[].observed] | . == sort and length == 19'
+check "rows have their inputs" test "$(awk -F, 'NR > 1 && ($2 < -1 || $2 > 1)' rows.csv | wc -l)" -eq 120
+launch 2 eval runs/curve --samples 2 --plot curve.svg
+check "eval --plot of values" test -s curve.svg
+sed -i 's/curve:0-99/csv:gone.csv/' runs/curve/job.yaml
+launch 1 eval runs/curve --plot gone.svg
+check "the training set may be gone" exits 0
+
 # Out of distribution: letters have classes of their own, beyond the model's.
 same_on_ranks "ood" ood runs/a --in glyphs:6000-6149 --out letters:0-129 --samples 4
 check "ood counts both sets" holds '.in_count == 150 and .out_count == 130'

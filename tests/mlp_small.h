@@ -3,63 +3,20 @@
 #ifndef VARIO_TESTS_MLP_SMALL_H
 #define VARIO_TESTS_MLP_SMALL_H
 
-#include "kernels/kernels.h"
-#include "kernels/reference.h"
 #include "model/mlp_internal.h"
 #include "model/model.h"
-#include "optimizer/optimizer.h"
-
-#include <criterion/criterion.h>
-#include <math.h>
-#include <omp.h>
-#include <stdlib.h>
-#include <string.h>
+#include "model_fixture.h"
 
 enum { MOST = 70 /* rows of a micro-batch */ };
 
 typedef struct {
     model_config config;
-    parameters p;
-    layout weights_layout, gradients_layout;
+    buffers w;
     model *m;
-    model_hooks hooks;
-    float *theta;
-    char **weights;
-    float **gradients;
     float *inputs, *values;
     uint16_t targets[MOST];
     batch b;
 } fixture;
-
-static const void *give_weights(void *context, size_t u)
-{
-    return ((fixture *)context)->weights[u];
-}
-
-static float *give_gradients(void *context, size_t u)
-{
-    return ((fixture *)context)->gradients[u];
-}
-
-static void nothing(void *context, size_t u)
-{
-    (void)context;
-    (void)u;
-}
-
-static bool is_narrow(const fixture *f, const tensor *t)
-{
-    return layout_element_bytes(&f->weights_layout, t) == sizeof(bf16);
-}
-
-static void load_weights(fixture *f)
-{
-    for (size_t i = 0; i < f->p.tensor_count; i++) {
-        const tensor *t = &f->p.tensors[i];
-        convert(f->weights[t->unit] + f->weights_layout.tensor_offset[i],
-                is_narrow(f, t) ? DTYPE_BF16 : DTYPE_F32, f->theta + t->index, DTYPE_F32, t->count);
-    }
-}
 
 /* Normals, rounded to bf16 where the model rounds them too. */
 static void draw(float *out, size_t count, double deviation, uint64_t seed, bool narrow)
@@ -88,59 +45,24 @@ static void open_fixture(fixture *f, mlp_config config, dtype precision, size_t 
     model_shape shape = {.sequences = MOST, .length = 1, .precision = precision, .training = true};
     *f = (fixture){
         .config = {.kind = config.hidden_count ? MODEL_MLP : MODEL_LINEAR, .mlp = config}};
-    omp_set_num_threads(2);
-    kernels_open();
-    cr_assert_eq(model_parameters(&f->p, &f->config), STATUS_OK);
-    cr_assert_eq(layout_open(&f->weights_layout, &f->p, precision), STATUS_OK);
-    cr_assert_eq(layout_open(&f->gradients_layout, &f->p, DTYPE_F32), STATUS_OK);
+    cr_assert_eq(model_parameters(&f->w.p, &f->config), STATUS_OK);
+    buffers_open(&f->w, precision);
     cr_assert_eq(model_open(&f->m, &f->config, &shape), STATUS_OK);
-    f->theta = calloc(f->p.count, sizeof(float));
-    f->weights = calloc(f->p.unit_count, sizeof(char *));
-    f->gradients = calloc(f->p.unit_count, sizeof(float *));
-    for (size_t u = 0; u < f->p.unit_count; u++) {
-        f->weights[u] = aligned_alloc(64, f->weights_layout.unit_bytes[u]);
-        f->gradients[u] = aligned_alloc(64, f->gradients_layout.unit_bytes[u]);
-        memset(f->gradients[u], 0xff, f->gradients_layout.unit_bytes[u]); /* NaN unless written */
+    for (size_t i = 0; i < f->w.p.tensor_count; i++) {
+        const tensor *t = &f->w.p.tensors[i];
+        draw(f->w.theta + t->index, t->count, t->dimensions == 2 ? t->init_deviation : 0.3, 7 + i,
+             is_narrow(&f->w, t));
     }
-    for (size_t i = 0; i < f->p.tensor_count; i++) {
-        const tensor *t = &f->p.tensors[i];
-        draw(f->theta + t->index, t->count, t->dimensions == 2 ? t->init_deviation : 0.3, 7 + i,
-             is_narrow(f, t));
-    }
-    load_weights(f);
+    load_weights(&f->w);
     make_batch(f, rows, precision == DTYPE_BF16);
-    f->hooks = (model_hooks){f, give_weights, nothing, give_gradients, nothing, NULL};
 }
 
 static void close_fixture(fixture *f)
 {
-    for (size_t u = 0; u < f->p.unit_count; u++) {
-        free(f->weights[u]);
-        free(f->gradients[u]);
-    }
-    free(f->weights);
-    free(f->gradients);
-    free(f->theta);
     free(f->inputs);
     free(f->values);
     model_close(&f->m);
-    layout_close(&f->weights_layout);
-    layout_close(&f->gradients_layout);
-    parameters_close(&f->p);
-    kernels_close();
-}
-
-static inline const float *gradient_of(const fixture *f, size_t i)
-{
-    const tensor *t = &f->p.tensors[i];
-    return f->gradients[t->unit] + f->gradients_layout.tensor_offset[i] / sizeof(float);
-}
-
-static double *widened(const float *values, size_t count)
-{
-    double *out = calloc(count, sizeof *out);
-    for (size_t i = 0; i < count; i++) out[i] = (double)values[i];
-    return out;
+    buffers_close(&f->w);
 }
 
 static void reference_activation(double *out, const double *in, activation_kind kind, size_t n)
@@ -168,8 +90,8 @@ static double reference_mlp(const fixture *f, const double *theta, size_t N, dou
     in[0] = widened(f->inputs, N * c->inputs);
     for (size_t l = 0; l < L; l++) {
         size_t I = mlp_width(c, l), W = mlp_width(c, l + 1);
-        const double *weight = theta + f->p.tensors[l * each].index;
-        const double *bias = c->bias ? theta + f->p.tensors[l * each + 1].index : NULL;
+        const double *weight = theta + f->w.p.tensors[l * each].index;
+        const double *bias = c->bias ? theta + f->w.p.tensors[l * each + 1].index : NULL;
         sums[l] = calloc(N * W, sizeof(double));
         in[l + 1] = calloc(N * W, sizeof(double));
         reference_gemm(N, W, I, in[l], I, false, weight, W, false, sums[l], W, bias, false);
@@ -185,14 +107,14 @@ static double reference_mlp(const fixture *f, const double *theta, size_t N, dou
     for (size_t l = L; grad && l-- > 0;) {
         size_t I = mlp_width(c, l), W = mlp_width(c, l + 1);
         double *dx = calloc(N * I, sizeof *dx);
-        reference_gemm(I, W, N, in[l], I, true, d, W, false, grad + f->p.tensors[l * each].index, W,
-                       NULL, false);
+        reference_gemm(I, W, N, in[l], I, true, d, W, false, grad + f->w.p.tensors[l * each].index,
+                       W, NULL, false);
         for (size_t k = 0; c->bias && k < W; k++) {
-            double *sum = grad + f->p.tensors[l * each + 1].index + k;
+            double *sum = grad + f->w.p.tensors[l * each + 1].index + k;
             *sum = 0.0;
             for (size_t n = 0; n < N; n++) *sum += d[n * W + k];
         }
-        reference_gemm(N, I, W, d, W, false, theta + f->p.tensors[l * each].index, W, true, dx, I,
+        reference_gemm(N, I, W, d, W, false, theta + f->w.p.tensors[l * each].index, W, true, dx, I,
                        NULL, false);
         if (l > 0) reference_slope(dx, sums[l - 1], c->activation, N * I);
         free(d);

@@ -1,45 +1,13 @@
 /* Bayes by backprop and SWAG against independent implementations in double. */
+#include "descent_fixture.h"
 #include "kernels/kernels.h"
+#include "noise_twin.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/statistics.h"
 
-#include <Random123/philox.h>
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
-
-enum { COUNT = 1000, ITEMS = 3, STEPS = 100, INDEX = 4321 };
-
-/* docs/numerics.md's noise, on Random123's Philox and libm. */
-static double redraw(noise_key key, uint64_t i)
-{
-    philox4x32_ctr_t counter = {
-        {(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32) | key.stream << 24, key.sample, key.step}};
-    philox4x32_key_t k = {{(uint32_t)key.seed, (uint32_t)(key.seed >> 32)}};
-    philox4x32_ctr_t r = philox4x32(counter, k);
-    size_t pair = i % 4 < 2 ? 0 : 2;
-    double u = ((double)(r.v[pair] >> 9) + 0.5) / 8388608.0,
-           v = (double)(r.v[pair + 1] >> 9) / 8388608.0;
-    return sqrt(-2.0 * log(u)) * (i % 2 ? sin(2.0 * M_PI * v) : cos(2.0 * M_PI * v));
-}
-
-/* A fixed problem: item w of step t pulls element i to its target with its own curvature. */
-static double slope(double theta, size_t i, size_t w, size_t t)
-{
-    double curvature = 0.5 + (double)(i % 10), target = 0.1 * (double)(i % 7) - 0.3;
-    return curvature * (theta - target) + 0.01 * sin((double)(i + 13 * w + 29 * t));
-}
-
-static double relative(const float *found, const double *expected)
-{
-    double error = 0.0, norm = 0.0;
-    for (size_t i = 0; i < COUNT; i++) {
-        double d = (double)found[i] - expected[i];
-        error += d * d;
-        norm += expected[i] * expected[i];
-    }
-    return sqrt(error / norm);
-}
 
 static double adam(double *first, double *second, double g, double n)
 {
@@ -73,7 +41,7 @@ Test(bbb, matches_double)
         for (size_t i = 0; i < COUNT; i++) {
             double sigma = exp(drho[i]), g = 0.0, f = 0.0;
             for (uint32_t w = 0; w < ITEMS; w++) {
-                double e = redraw((noise_key){.seed = 42, .sample = w, .step = t}, INDEX + i);
+                double e = redraw((noise_key){.seed = 42, .sample = w, .step = t}, INDEX + i, NULL);
                 double x = slope(dm[i] + sigma * e, i, w, t);
                 g += x / ITEMS;
                 f += e * x / ITEMS;
@@ -201,7 +169,7 @@ Test(bbb, samples_do_not_depend_on_the_cut)
     cr_expect_arr_eq(whole, kept, sizeof whole);
     cr_expect_arr_eq(whole, part, sizeof whole);
     for (size_t i = 0; i < COUNT; i++) {
-        double expected = (double)m[i] + exp((double)rho[i]) * redraw(key, INDEX + i);
+        double expected = (double)m[i] + exp((double)rho[i]) * redraw(key, INDEX + i, NULL);
         cr_expect_float_eq((double)whole[i], expected, 1e-6);
     }
     cr_expect_float_eq(bbb_sigma_sum(rho, COUNT), sum, 1e-9);
@@ -272,10 +240,10 @@ static void check_samples(size_t snapshots, size_t columns)
     swag_moments q = moments_of(&c, columns, 0);
     sample_weights_swag(theta, DTYPE_F32, &q, key, INDEX, COUNT);
     for (size_t i = 0; i < COUNT; i++) {
-        double shift = sqrt(c.d_variance[i]) * redraw(key, INDEX + i);
+        double shift = sqrt(c.d_variance[i]) * redraw(key, INDEX + i, NULL);
         if (columns) shift *= sqrt(0.5);
         for (size_t k = 0; columns > 1 && k < columns; k++)
-            shift += c.d_deviations[k][i] * redraw(key, (UINT64_C(1) << 57) + k) /
+            shift += c.d_deviations[k][i] * redraw(key, (UINT64_C(1) << 57) + k, NULL) /
                      sqrt(2.0 * (double)(columns - 1));
         cr_expect_float_eq((double)theta[i], c.d_mean[i] + shift, 2e-6, "%zu columns", columns);
     }

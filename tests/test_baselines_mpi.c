@@ -1,27 +1,12 @@
 /* Bayes by backprop and SWAG in training, on any number of ranks and in every stage. */
-#include "io/agree.h"
-#include "kernels/kernels.h"
-#include "mpi_fixture.h"
-#include "runtime/trainer.h"
+#include "trainer_fixture.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { STEPS = 13, START = 4, EVERY = 2, RANK = 3, SNAPSHOTS = 5, MOST = 400, SAMPLES = 3 };
 
-static void start(void)
-{
-    world_open();
-    kernels_open();
-}
-
-static void stop(void)
-{
-    kernels_close();
-    world_close();
-}
-
-TestSuite(baselines, .init = start, .fini = stop, .timeout = 60);
+TRAINER_SUITE(baselines);
 
 static job job_of(optimizer_kind kind, shard_stage stage)
 {
@@ -30,7 +15,7 @@ static job job_of(optimizer_kind kind, shard_stage stage)
         .model =
             {.kind = MODEL_MLP,
              .mlp = {.inputs = 2, .outputs = 2, .hidden_count = 1, .hidden = {37}, .bias = true}},
-        .data = {.seed = 1},
+        .data = {.seed = 1, .leave_out = UINT64_MAX},
         .batch = {.sequences = 8, .length = 1, .microbatches = 5},
         .steps = STEPS,
         .optimizer = {.kind = kind,
@@ -55,27 +40,10 @@ static job with_swag(job j)
     return j;
 }
 
-/* A trainer and its data. */
-typedef struct {
-    job job;
-    dataset *data;
-    trainer r;
-} running;
-
-static void running_open(running *x, job j)
+static void open_moons(running *x, job j)
 {
-    x->job = j;
-    x->job.data.leave_out = UINT64_MAX;
-    status result = dataset_open(&x->data, &x->job, DATASET_TRAIN, "moons:0-99");
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(trainer_open(&x->r, &x->job, &world, DTYPE_F32, true), STATUS_OK);
+    running_open(x, j, "moons:0-99", true);
     cr_assert_leq(x->r.p.count, MOST);
-}
-
-static void running_close(running *x)
-{
-    trainer_close(&x->r);
-    dataset_close(&x->data);
 }
 
 static double step(running *x, uint64_t t)
@@ -89,7 +57,7 @@ static double step(running *x, uint64_t t)
 static validation validate(running *x)
 {
     validation found;
-    uint64_t samples = job_has_posterior(&x->job) ? SAMPLES : 0;
+    uint64_t samples = job_has_posterior(&x->j) ? SAMPLES : 0;
     cr_assert_eq(trainer_evaluate(&x->r, x->data, 3, samples, &found), STATUS_OK);
     return found;
 }
@@ -139,8 +107,8 @@ static void check_swag(optimizer_kind kind, shard_stage stage)
     running plain, swag;
     float snapshots[SNAPSHOTS][MOST] = {{0}};
     size_t taken = 0;
-    running_open(&plain, job_of(kind, stage));
-    running_open(&swag, with_swag(job_of(kind, stage)));
+    open_moons(&plain, job_of(kind, stage));
+    open_moons(&swag, with_swag(job_of(kind, stage)));
     for (uint64_t t = 0; t < STEPS; t++) {
         cr_expect_eq(step(&plain, t), step(&swag, t), "step %d", (int)t);
         if (t == START - 2) {
@@ -186,7 +154,7 @@ Test(baselines, bbb_draws_the_same_in_every_stage)
     validation found[4];
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         running x;
-        running_open(&x, job_of(OPTIMIZER_BBB, (shard_stage)stage));
+        open_moons(&x, job_of(OPTIMIZER_BBB, (shard_stage)stage));
         for (uint64_t t = 0; t < STEPS; t++) losses[stage][t] = step(&x, t);
         found[stage] = validate(&x);
         float rho[MOST] = {0};

@@ -1,47 +1,12 @@
-/* A validation's numbers against their definition, in double, on any number of ranks. The Hessian
- * of the start makes a posterior wide enough for samples to differ much. */
-#include "io/agree.h"
-#include "kernels/kernels.h"
-#include "mpi_fixture.h"
-#include "runtime/trainer.h"
+/* A validation's numbers against their definition, in double, on any number of ranks. */
+#include "trainer_fixture.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { COUNT = 43, S = 8, SAMPLES = 5, WIDTH = 6 };
+enum { SAMPLES = 5 };
 
-static void start(void)
-{
-    world_open();
-    kernels_open();
-}
-
-static void stop(void)
-{
-    kernels_close();
-    world_close();
-}
-
-TestSuite(evaluate, .init = start, .fini = stop, .timeout = 60);
-
-static job job_of(loss_kind loss, shard_stage stage)
-{
-    bool values = loss == LOSS_GAUSSIAN;
-    return (job){
-        .seed = 3,
-        .model = {.kind = MODEL_MLP,
-                  .mlp = {.inputs = values ? 1 : 2,
-                          .outputs = values ? 1 : 2,
-                          .hidden_count = 1,
-                          .hidden = {WIDTH},
-                          .bias = true,
-                          .loss = loss,
-                          .noise_variance = 0.01}},
-        .data = {.seed = 1, .leave_out = UINT64_MAX},
-        .batch = {.sequences = S, .length = 1, .microbatches = 4},
-        .optimizer = {.kind = OPTIMIZER_IVON, .ess = 100.0, .hessian_init = 0.05, .mc_samples = 1},
-        .parallel = {.shard = stage}};
-}
+TRAINER_SUITE(evaluate);
 
 /* Weights that every rank can see whole: a sample's, or the mean. */
 static void draw(const trainer *r, const noise_key *key, float *theta)
@@ -115,28 +80,23 @@ static summary summarize(const dataset *data, dataset_batch *b, const double *li
 
 static void check(loss_kind loss)
 {
-    job j = job_of(loss, SHARD_GRADIENTS);
-    const char *text = loss == LOSS_GAUSSIAN ? "curve:7-49" : "moons:7-49";
-    dataset *data;
+    running x;
     dataset_batch b;
-    trainer r;
     validation found;
     double likelihoods[COUNT], averaged[COUNT] = {0};
-    status result = dataset_open(&data, &j, DATASET_VALID, text);
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(dataset_batch_open(&b, &j), STATUS_OK);
-    cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
-    cr_assert_eq(trainer_evaluate(&r, data, 0, SAMPLES, &found), STATUS_OK);
-    float theta[r.p.count];
-    draw(&r, NULL, theta);
-    pass(&j.model.mlp, data, &b, theta, likelihoods);
-    summary mean = summarize(data, &b, likelihoods);
+    running_open(&x, small_job(loss, SHARD_GRADIENTS), rows_of(loss), false);
+    cr_assert_eq(dataset_batch_open(&b, &x.j), STATUS_OK);
+    cr_assert_eq(trainer_evaluate(&x.r, x.data, 0, SAMPLES, &found), STATUS_OK);
+    float theta[x.r.p.count];
+    draw(&x.r, NULL, theta);
+    pass(&x.j.model.mlp, x.data, &b, theta, likelihoods);
+    summary mean = summarize(x.data, &b, likelihoods);
     for (uint32_t s = 0; s < SAMPLES; s++) {
-        draw(&r, &(noise_key){.seed = j.seed, .stream = STREAM_POSTERIOR, .sample = s}, theta);
-        pass(&j.model.mlp, data, &b, theta, likelihoods);
+        draw(&x.r, &(noise_key){.seed = x.j.seed, .stream = STREAM_POSTERIOR, .sample = s}, theta);
+        pass(&x.j.model.mlp, x.data, &b, theta, likelihoods);
         for (size_t i = 0; i < COUNT; i++) averaged[i] += likelihoods[i] / SAMPLES;
     }
-    summary samples = summarize(data, &b, averaged);
+    summary samples = summarize(x.data, &b, averaged);
     cr_expect_float_eq(found.loss, mean.loss, 1e-5 * fabs(mean.loss));
     cr_expect_float_eq(found.averaged, samples.loss, 1e-4 * fabs(samples.loss));
     cr_expect_neq(found.loss, found.averaged);
@@ -146,9 +106,8 @@ static void check(loss_kind loss)
     } else {
         cr_expect(isnan(found.accuracy) && isnan(found.accuracy_averaged));
     }
-    trainer_close(&r);
     dataset_batch_close(&b);
-    dataset_close(&data);
+    running_close(&x);
 }
 
 Test(evaluate, classes)
@@ -164,17 +123,13 @@ Test(evaluate, values)
 /* A prediction that no sample comes near has a density below any double: its logarithm has not. */
 Test(evaluate, far_values_have_finite_losses)
 {
-    job j = job_of(LOSS_GAUSSIAN, SHARD_PARAMETERS);
-    dataset *data;
-    trainer r;
+    running x;
     validation found;
+    job j = small_job(LOSS_GAUSSIAN, SHARD_PARAMETERS);
     j.model.mlp.noise_variance = 1e-6;
-    status result = dataset_open(&data, &j, DATASET_VALID, "curve:0-20");
-    cr_assert_eq(agree(world.world, result), STATUS_OK);
-    cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
-    cr_assert_eq(trainer_evaluate(&r, data, 2, SAMPLES, &found), STATUS_OK);
+    running_open(&x, j, "curve:0-20", false);
+    cr_assert_eq(trainer_evaluate(&x.r, x.data, 2, SAMPLES, &found), STATUS_OK);
     cr_expect(isfinite(found.loss) && isfinite(found.averaged));
     cr_expect_gt(found.averaged, 1000.0);
-    trainer_close(&r);
-    dataset_close(&data);
+    running_close(&x);
 }

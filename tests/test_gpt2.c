@@ -16,41 +16,29 @@ static double relative(const float *found, const double *expected, size_t count)
     return sqrt(error / norm);
 }
 
-static double *widened(const fixture *f)
+typedef struct {
+    const fixture *f;
+    const uint16_t *tokens, *targets;
+} twin;
+
+static double twin_at(const void *context, const double *theta)
 {
-    double *theta = calloc(f->p.count, sizeof *theta);
-    for (size_t i = 0; i < f->p.count; i++) theta[i] = (double)f->theta[i];
-    return theta;
+    const twin *t = context;
+    return reference_gpt2(&t->f->w.p, &t->f->config, theta, t->tokens, t->targets, B, T, NULL,
+                          NULL);
 }
 
-/* The reference's gradient of every tensor against central differences along random directions. */
 static void check_differences(gpt2_config config)
 {
     fixture f;
     uint16_t tokens[N], targets[N];
     open_fixture(&f, config, DTYPE_F32, RECOMPUTE_NONE);
     make_tokens(tokens, targets, config.vocab_size);
-    double *theta = widened(&f), *grad = calloc(f.p.count, sizeof *grad);
-    double *moved = calloc(f.p.count, sizeof *moved), step = 1e-5;
-    reference_gpt2(&f.p, &config, theta, tokens, targets, B, T, NULL, grad);
-    for (size_t i = 0; i < f.p.tensor_count; i++) {
-        const tensor *t = &f.p.tensors[i];
-        double direction[t->count], slope = 0.0, loss[2];
-        noise_normals_reference(direction, (noise_key){.seed = 9}, t->index, t->count);
-        for (size_t e = 0; e < t->count; e++) slope += direction[e] * grad[t->index + e];
-        for (int side = 0; side < 2; side++) {
-            memcpy(moved, theta, f.p.count * sizeof *moved);
-            for (size_t e = 0; e < t->count; e++)
-                moved[t->index + e] += (side ? -step : step) * direction[e];
-            loss[side] = reference_gpt2(&f.p, &config, moved, tokens, targets, B, T, NULL, NULL);
-        }
-        double difference = (loss[0] - loss[1]) / (2.0 * step);
-        cr_expect_lt(fabs(difference - slope), 1e-6 * fmax(fabs(slope), 1e-2),
-                     "%s: %.9g by differences, %.9g by gradient", t->name, difference, slope);
-    }
+    double *theta = widened(f.w.theta, f.w.p.count), *grad = calloc(f.w.p.count, sizeof *grad);
+    reference_gpt2(&f.w.p, &config, theta, tokens, targets, B, T, NULL, grad);
+    check_twin(&f.w.p, theta, grad, twin_at, &(twin){&f, tokens, targets}, 1e-5, 1e-6, 1e-2);
     free(theta);
     free(grad);
-    free(moved);
     close_fixture(&f);
 }
 
@@ -75,7 +63,7 @@ static void check_decoding(fixture *f, const uint16_t *tokens, const double *exp
         for (size_t rows = 1; rows <= 3; rows++) {
             gpt2_cache_clear(cache);
             for (size_t length = prompt; length <= T; length += rows) {
-                gpt2_decode(f->model, &f->hooks, cache, tokens, length, logits);
+                gpt2_decode(f->model, &f->w.hooks, cache, tokens, length, logits);
                 double error = relative(logits, expected + (length - 1) * V, V);
                 cr_expect_lt(error, tolerance,
                              "logits after %zu, prompt of %zu, by %zu: relative error %.3g", length,
@@ -100,22 +88,23 @@ static void check_model(gpt2_config config, dtype precision, recompute_kind reco
     f.model->chunk = chunk; /* so small a vocabulary would always be one chunk */
     make_tokens(tokens, targets, config.vocab_size);
     if (precision == DTYPE_BF16) /* the reference sees the rounded weights */
-        for (size_t i = 0; i < f.p.tensor_count; i++)
-            for (size_t e = 0; f.p.tensors[i].dimensions == 2 && e < f.p.tensors[i].count; e++) {
-                float *x = &f.theta[f.p.tensors[i].index + e];
+        for (size_t i = 0; i < f.w.p.tensor_count; i++)
+            for (size_t e = 0; f.w.p.tensors[i].dimensions == 2 && e < f.w.p.tensors[i].count;
+                 e++) {
+                float *x = &f.w.theta[f.w.p.tensors[i].index + e];
                 *x = bf16_to_float(bf16_from_float(*x));
             }
-    double *theta = widened(&f), *grad = calloc(f.p.count, sizeof *grad);
+    double *theta = widened(f.w.theta, f.w.p.count), *grad = calloc(f.w.p.count, sizeof *grad);
     double *expected = calloc(N * config.vocab_size, sizeof *expected);
-    double loss = reference_gpt2(&f.p, &config, theta, tokens, targets, B, T, expected, grad);
-    double found = backward(f.model, &f.hooks, tokens, targets, (noise_key){0});
+    double loss = reference_gpt2(&f.w.p, &config, theta, tokens, targets, B, T, expected, grad);
+    double found = backward(f.model, &f.w.hooks, tokens, targets, (noise_key){0});
     cr_expect_lt(fabs(found - loss), tolerance * loss, "loss %.9g, %.9g expected", found, loss);
-    for (size_t i = 0; i < f.p.tensor_count; i++) {
-        const tensor *t = &f.p.tensors[i];
-        double error = relative(gradient_of(&f, i), grad + t->index, t->count);
+    for (size_t i = 0; i < f.w.p.tensor_count; i++) {
+        const tensor *t = &f.w.p.tensors[i];
+        double error = relative(gradient_of(&f.w, i), grad + t->index, t->count);
         cr_expect_lt(error, tolerance, "%s: relative error %.3g", t->name, error);
     }
-    losses_of(f.model, &f.hooks, tokens, targets, losses);
+    losses_of(f.model, &f.w.hooks, tokens, targets, losses);
     reference_cross_entropy(token_losses, NULL, expected, targets, N, config.vocab_size, 1.0);
     double error = relative(losses, token_losses, N);
     cr_expect_lt(error, tolerance, "losses: relative error %.3g", error);
@@ -189,18 +178,18 @@ static double relative_floats(const float *found, const float *expected, size_t 
 
 static void adamw_all(fixture *f, float *first, float *second, uint64_t updates)
 {
-    for (size_t i = 0; i < f->p.tensor_count; i++) {
-        const tensor *t = &f->p.tensors[i];
+    for (size_t i = 0; i < f->w.p.tensor_count; i++) {
+        const tensor *t = &f->w.p.tensors[i];
         adamw_step step = {.beta1 = 0.9,
                            .beta2 = 0.95,
                            .epsilon = 1e-8,
                            .decay = t->dimensions == 2 ? 0.1 : 0.0,
                            .lr = 1e-3,
                            .updates = updates};
-        adamw_update(f->theta + t->index, first + t->index, second + t->index, gradient_of(f, i),
-                     1.0, &step, t->count);
+        adamw_update(f->w.theta + t->index, first + t->index, second + t->index,
+                     gradient_of(&f->w, i), 1.0, &step, t->count);
     }
-    load_weights(f);
+    load_weights(&f->w);
 }
 
 /* PyTorch's logits, loss, gradients, and ten AdamW losses. Tolerances as above. */
@@ -210,26 +199,27 @@ static void check_torch(dtype precision, double tolerance)
     torch_numbers n;
     float logits[97];
     open_fixture(&f, small, precision, RECOMPUTE_NONE);
-    read_fixture(&n, &f.p);
-    memcpy(f.theta, n.theta, f.p.count * sizeof *n.theta);
-    load_weights(&f);
+    read_fixture(&n, &f.w.p);
+    memcpy(f.w.theta, n.theta, f.w.p.count * sizeof *n.theta);
+    load_weights(&f.w);
     gpt2_cache *cache;
     cr_assert_eq(gpt2_cache_open(&cache, f.model), STATUS_OK);
     for (size_t at = 0; at < T; at++) {
-        gpt2_decode(f.model, &f.hooks, cache, n.tokens[0], at + 1, logits);
+        gpt2_decode(f.model, &f.w.hooks, cache, n.tokens[0], at + 1, logits);
         double error = relative_floats(logits, n.logits + at * 97, 97);
         cr_expect_lt(error, tolerance, "logits at %zu: relative error %.3g", at, error);
     }
     gpt2_cache_close(&cache);
-    float *first = calloc(f.p.count, sizeof *first), *second = calloc(f.p.count, sizeof *second);
+    float *first = calloc(f.w.p.count, sizeof *first),
+          *second = calloc(f.w.p.count, sizeof *second);
     for (size_t t = 0; t < STEPS; t++) {
-        double loss = backward(f.model, &f.hooks, n.tokens[t], n.targets[t], (noise_key){0});
+        double loss = backward(f.model, &f.w.hooks, n.tokens[t], n.targets[t], (noise_key){0});
         cr_expect_lt(fabs(loss - n.losses[t]), tolerance * n.losses[t],
                      "step %zu: loss %.9g, %.9g expected", t, loss, n.losses[t]);
-        for (size_t i = 0; t == 0 && i < f.p.tensor_count; i++) {
-            const tensor *part = &f.p.tensors[i];
+        for (size_t i = 0; t == 0 && i < f.w.p.tensor_count; i++) {
+            const tensor *part = &f.w.p.tensors[i];
             double error =
-                relative_floats(gradient_of(&f, i), n.gradients + part->index, part->count);
+                relative_floats(gradient_of(&f.w, i), n.gradients + part->index, part->count);
             cr_expect_lt(error, tolerance, "%s: relative error %.3g", part->name, error);
         }
         adamw_all(&f, first, second, t + 1);

@@ -131,60 +131,6 @@ Test(gpt2_passes, sizes_that_overflow_are_refused)
     }
 }
 
-/* Hooks that write down their calls, and whose weights are NaN unless they are held: a model that
- * reads what it has released, or never asked for, gives NaN. */
-typedef struct {
-    fixture *f;
-    char calls[512];
-    char **held;
-    size_t polls;
-} recorder;
-
-static void record(recorder *r, const char *call, size_t u)
-{
-    size_t used = strlen(r->calls);
-    snprintf(r->calls + used, sizeof r->calls - used, "%s%zu ", call, u);
-}
-
-static const void *recorded_weights(void *context, size_t u)
-{
-    recorder *r = context;
-    record(r, "w", u);
-    memcpy(r->held[u], r->f->weights[u], r->f->weights_layout.unit_bytes[u]);
-    return r->held[u];
-}
-
-static void recorded_release(void *context, size_t u)
-{
-    recorder *r = context;
-    record(r, "r", u);
-    memset(r->held[u], 0xff, r->f->weights_layout.unit_bytes[u]);
-}
-
-static float *recorded_gradients(void *context, size_t u)
-{
-    recorder *r = context;
-    record(r, "g", u);
-    return r->f->gradients[u];
-}
-
-static void recorded_done(void *context, size_t u)
-{
-    recorder *r = context;
-    const float *values = r->f->gradients[u];
-    record(r, "d", u);
-    for (size_t i = r->f->p.units[u].first, n = r->f->p.units[u].tensors; n > 0; i++, n--)
-        for (size_t e = 0; e < r->f->p.tensors[i].count; e++)
-            cr_assert(isfinite(values[r->f->gradients_layout.tensor_offset[i] / sizeof(float) + e]),
-                      "%s", r->f->p.tensors[i].name);
-    memset(r->f->gradients[u], 0xff, r->f->gradients_layout.unit_bytes[u]);
-}
-
-static void recorded_poll(void *context)
-{
-    ((recorder *)context)->polls++;
-}
-
 static void check_calls(recompute_kind recompute, dtype precision)
 {
     fixture f;
@@ -192,32 +138,26 @@ static void check_calls(recompute_kind recompute, dtype precision)
     float losses[N], logits[97];
     open_fixture(&f, dropping(0.1), precision, recompute);
     make_tokens(tokens, targets, f.config.vocab_size);
-    recorder r = {.f = &f, .held = calloc(f.p.unit_count, sizeof(char *))};
-    for (size_t u = 0; u < f.p.unit_count; u++) {
-        r.held[u] = aligned_alloc(64, f.weights_layout.unit_bytes[u]);
-        memset(r.held[u], 0xff, f.weights_layout.unit_bytes[u]);
-    }
-    model_hooks hooks = {
-        &r, recorded_weights, recorded_release, recorded_gradients, recorded_done, recorded_poll};
-    double loss = backward(f.model, &hooks, tokens, targets, noise);
+    recorder r;
+    recorder_open(&r, &f.w);
+    double loss = backward(f.model, &r.hooks, tokens, targets, noise);
     cr_expect(isfinite(loss));
     cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 g0 g3 d3 r3 w2 g2 d2 r2 w1 g1 d1 r1 d0 r0 ");
     cr_expect_gt(r.polls, 0);
     r.calls[0] = '\0';
-    losses_of(f.model, &hooks, tokens, targets, losses);
+    losses_of(f.model, &r.hooks, tokens, targets, losses);
     cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
     for (size_t n = 0; n < N; n++) cr_expect(isfinite(losses[n]));
     gpt2_cache *cache;
     cr_assert_eq(gpt2_cache_open(&cache, f.model), STATUS_OK);
     for (size_t length = T - 1; length <= T; length++) {
         r.calls[0] = '\0';
-        gpt2_decode(f.model, &hooks, cache, tokens, length, logits);
+        gpt2_decode(f.model, &r.hooks, cache, tokens, length, logits);
         cr_expect_str_eq(r.calls, "w0 w1 r1 w2 r2 w3 r3 r0 ");
         for (size_t v = 0; v < f.config.vocab_size; v++) cr_expect(isfinite(logits[v]));
     }
     gpt2_cache_close(&cache);
-    for (size_t u = 0; u < f.p.unit_count; u++) free(r.held[u]);
-    free(r.held);
+    recorder_close(&r);
     close_fixture(&f);
 }
 
@@ -230,9 +170,9 @@ Test(gpt2_passes, hooks_are_called_in_order)
 
 static void expect_same_gradients(const fixture *a, const fixture *b)
 {
-    for (size_t i = 0; i < a->p.tensor_count; i++)
-        cr_expect_arr_eq(gradient_of(a, i), gradient_of(b, i),
-                         a->p.tensors[i].count * sizeof(float), "%s", a->p.tensors[i].name);
+    for (size_t i = 0; i < a->w.p.tensor_count; i++)
+        cr_expect_arr_eq(gradient_of(&a->w, i), gradient_of(&b->w, i),
+                         a->w.p.tensors[i].count * sizeof(float), "%s", a->w.p.tensors[i].name);
 }
 
 /* Recomputing gives the bits of remembering, with dropout too; three blocks, so that one is
@@ -245,8 +185,8 @@ static void check_recompute(gpt2_config config, dtype precision)
     make_tokens(tokens, targets, config.vocab_size);
     open_fixture(&a, config, precision, RECOMPUTE_NONE);
     open_fixture(&b, config, precision, RECOMPUTE_BLOCK);
-    double first = backward(a.model, &a.hooks, tokens, targets, noise);
-    double second = backward(b.model, &b.hooks, tokens, targets, noise);
+    double first = backward(a.model, &a.w.hooks, tokens, targets, noise);
+    double second = backward(b.model, &b.w.hooks, tokens, targets, noise);
     cr_expect_eq(first, second);
     expect_same_gradients(&a, &b);
     close_fixture(&a);
@@ -274,17 +214,17 @@ Test(gpt2_passes, dropout_repeats)
     open_fixture(&b, dropping(0.3), DTYPE_F32, RECOMPUTE_NONE);
     open_fixture(&plain, small, DTYPE_F32, RECOMPUTE_NONE);
     make_tokens(tokens, targets, small.vocab_size);
-    double first = backward(a.model, &a.hooks, tokens, targets, noise);
-    double elsewhere = backward(b.model, &b.hooks, tokens, targets, other);
-    losses_of(b.model, &b.hooks, tokens, targets, dropped);
-    double again = backward(b.model, &b.hooks, tokens, targets, noise);
+    double first = backward(a.model, &a.w.hooks, tokens, targets, noise);
+    double elsewhere = backward(b.model, &b.w.hooks, tokens, targets, other);
+    losses_of(b.model, &b.w.hooks, tokens, targets, dropped);
+    double again = backward(b.model, &b.w.hooks, tokens, targets, noise);
     cr_expect(isfinite(first));
     cr_expect_eq(first, again);
     cr_expect_neq(first, elsewhere);
     expect_same_gradients(&a, &b);
-    losses_of(plain.model, &plain.hooks, tokens, targets, expected);
+    losses_of(plain.model, &plain.w.hooks, tokens, targets, expected);
     cr_expect_arr_eq(dropped, expected, sizeof expected);
-    cr_expect_neq(first, backward(plain.model, &plain.hooks, tokens, targets, noise));
+    cr_expect_neq(first, backward(plain.model, &plain.w.hooks, tokens, targets, noise));
     close_fixture(&a);
     close_fixture(&b);
     close_fixture(&plain);
@@ -309,45 +249,24 @@ Test(gpt2_passes, dropout_places_are_disjoint)
     gpt2_close(&model);
 }
 
-/* The loss after a move of `step` along `direction` of tensor i, with the same noise. */
-static double moved_loss(fixture *f, size_t i, const float *direction, float step,
-                         const uint16_t *tokens, const uint16_t *targets)
+typedef struct {
+    const fixture *f;
+    const uint16_t *tokens, *targets;
+} given;
+
+static double dropping_loss(const void *context)
 {
-    const tensor *t = &f->p.tensors[i];
-    float *values = f->theta + t->index, before[t->count];
-    memcpy(before, values, sizeof before);
-    for (size_t e = 0; e < t->count; e++) values[e] += step * direction[e];
-    load_weights(f);
-    double loss = backward(f->model, &f->hooks, tokens, targets, noise);
-    memcpy(values, before, sizeof before);
-    return loss;
+    const given *g = context;
+    return backward(g->f->model, &g->f->w.hooks, g->tokens, g->targets, noise);
 }
 
-/* With fixed noise the loss is a smooth function of the weights. A move of length 5e-3 along a
- * tensor's own gradient changes an fp32 loss by some 1e-3, known to 1e-6 or so, and the third
- * derivative adds about as much: 1e-2. */
 Test(gpt2_passes, dropout_gradient_is_the_slope)
 {
     fixture f;
     uint16_t tokens[N], targets[N];
     open_fixture(&f, dropping(0.3), DTYPE_F32, RECOMPUTE_NONE);
     make_tokens(tokens, targets, f.config.vocab_size);
-    for (size_t i = 0; i < f.p.tensor_count; i++) {
-        size_t count = f.p.tensors[i].count;
-        float direction[count], length = 5e-3F;
-        double norm = 0.0;
-        load_weights(&f);
-        backward(f.model, &f.hooks, tokens, targets, noise);
-        memcpy(direction, gradient_of(&f, i), sizeof direction);
-        for (size_t e = 0; e < count; e++) norm += (double)direction[e] * (double)direction[e];
-        norm = sqrt(norm);
-        for (size_t e = 0; e < count; e++) direction[e] /= (float)norm;
-        double up = moved_loss(&f, i, direction, length, tokens, targets);
-        double down = moved_loss(&f, i, direction, -length, tokens, targets);
-        double slope = (up - down) / (2.0 * (double)length);
-        cr_expect_lt(fabs(slope - norm), 1e-2 * norm, "%s: slope %.6g, gradient %.6g",
-                     f.p.tensors[i].name, slope, norm);
-    }
+    check_slopes(&f.w, dropping_loss, &(given){&f, tokens, targets});
     close_fixture(&f);
 }
 
@@ -360,22 +279,22 @@ Test(gpt2, counted_rows_add_up)
     noise_key key = {0};
     open_fixture(&f, small, DTYPE_F32, RECOMPUTE_NONE);
     make_tokens(tokens, targets, small.vocab_size);
-    double *sums = calloc(f.p.count, sizeof *sums), loss = 0.0, norm = 0.0, error = 0.0;
+    double *sums = calloc(f.w.p.count, sizeof *sums), loss = 0.0, norm = 0.0, error = 0.0;
     batch b = {
         .sequences = B, .length = T, .tokens = tokens, .targets = targets, .counted = counted};
     for (size_t n = 0; n < N; n++) {
         counted[n] = 1;
-        loss += gpt2_backward(f.model, &f.hooks, &b, key);
+        loss += gpt2_backward(f.model, &f.w.hooks, &b, key);
         counted[n] = 0;
-        for (size_t i = 0; i < f.p.tensor_count; i++)
-            for (size_t e = 0; e < f.p.tensors[i].count; e++)
-                sums[f.p.tensors[i].index + e] += (double)gradient_of(&f, i)[e];
+        for (size_t i = 0; i < f.w.p.tensor_count; i++)
+            for (size_t e = 0; e < f.w.p.tensors[i].count; e++)
+                sums[f.w.p.tensors[i].index + e] += (double)gradient_of(&f.w, i)[e];
     }
-    double whole = backward(f.model, &f.hooks, tokens, targets, key);
+    double whole = backward(f.model, &f.w.hooks, tokens, targets, key);
     cr_expect_float_eq(loss, whole, 1e-6);
-    for (size_t i = 0; i < f.p.tensor_count; i++)
-        for (size_t e = 0; e < f.p.tensors[i].count; e++) {
-            double g = (double)gradient_of(&f, i)[e], d = g - sums[f.p.tensors[i].index + e];
+    for (size_t i = 0; i < f.w.p.tensor_count; i++)
+        for (size_t e = 0; e < f.w.p.tensors[i].count; e++) {
+            double g = (double)gradient_of(&f.w, i)[e], d = g - sums[f.w.p.tensors[i].index + e];
             norm += g * g;
             error += d * d;
         }

@@ -48,6 +48,14 @@ typedef struct {
     double mean, deviation;
 } spread_case;
 
+typedef struct {
+    const char *name;
+    size_t count;
+    const double *target, *mean, *variance; /* [count] */
+    const double *observed;                 /* [METRICS_LEVELS] */
+    double error;
+} coverage_case;
+
 #include "fixtures/metrics.inc"
 
 enum { MOST_EXAMPLES = 128, MOST_BINS = 20, MOST_CLASSES = 8 };
@@ -134,6 +142,36 @@ Test(metrics, nothing_and_nan)
         prediction_score s = metrics_score(p, 3, at);
         cr_expect(isnan(s.confidence) && isnan(s.nll) && isnan(s.brier) && isnan(s.entropy));
     }
+}
+
+Test(metrics, coverage)
+{
+    double observed[METRICS_LEVELS];
+    CASES(coverage_cases)
+    {
+        const coverage_case *c = &coverage_cases[k];
+        metrics_cover(observed, c->target, c->mean, c->variance, c->count);
+        for (size_t i = 0; i < METRICS_LEVELS; i++)
+            expect_near(c->name, "observed coverage", observed[i], c->observed[i]);
+        expect_near(c->name, "coverage error", metrics_coverage_error(observed), c->error);
+    }
+}
+
+/* Without variance an interval is its mean; NaN and nothing have no share. */
+Test(metrics, intervals_without_a_width)
+{
+    double observed[METRICS_LEVELS];
+    metrics_cover(observed, (const double[]){1.0, 2.0, 3.0}, (const double[]){1.0, 2.5, 3.5},
+                  (const double[]){0.0, 0.0, 0.0}, 3);
+    cr_expect(observed[0] == 1.0 / 3.0 && observed[METRICS_LEVELS - 1] == 1.0 / 3.0);
+    for (size_t at = 0; at < 3; at++) {
+        double row[] = {1.0, 1.0, 1.0};
+        row[at] = NAN;
+        metrics_cover(observed, row, row + 1, row + 2, 1);
+        cr_expect(isnan(observed[0]) && isnan(metrics_coverage_error(observed)));
+    }
+    metrics_cover(observed, NULL, NULL, NULL, 0);
+    cr_expect(isnan(observed[0]));
 }
 
 Test(metrics, certain_predictions)

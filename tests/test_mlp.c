@@ -54,34 +54,22 @@ static double relative(const float *found, const double *expected, size_t count)
     return norm > 0.0 ? sqrt(error / norm) : sqrt(error);
 }
 
-/* The twin's gradient of every tensor against central differences along random directions. A ReLU
- * is not smooth, but so short a step meets no corner here. */
+static double twin_at(const void *context, const double *theta)
+{
+    double losses[MOST];
+    return reference_mlp(context, theta, 7, losses, NULL, NULL);
+}
+
+/* A ReLU is not smooth, but so short a step meets no corner here. */
 Test(mlp, reference_gradients_are_finite_differences)
 {
     for (size_t v = 0; v < 3 * (CONFIGS - 1); v++) { /* so many layers leave next to nothing */
         fixture f;
-        double losses[MOST], step = 1e-6;
+        double losses[MOST];
         open_fixture(&f, variant(v), DTYPE_F32, 7);
-        double *theta = widened(f.theta, f.p.count), *grad = calloc(f.p.count, sizeof *grad);
+        double *theta = widened(f.w.theta, f.w.p.count), *grad = calloc(f.w.p.count, sizeof *grad);
         reference_mlp(&f, theta, 7, losses, NULL, grad);
-        for (size_t i = 0; i < f.p.tensor_count; i++) {
-            const tensor *t = &f.p.tensors[i];
-            double way[t->count], slope = 0.0, loss[2];
-            for (size_t at = 0; at < t->count; at += NOISE_BLOCK)
-                noise_normals_reference(way + at, (noise_key){.seed = 9}, at,
-                                        t->count - at < NOISE_BLOCK ? t->count - at : NOISE_BLOCK);
-            for (size_t e = 0; e < t->count; e++) slope += way[e] * grad[t->index + e];
-            for (int side = 0; side < 2; side++) {
-                double sign = side ? -step : step;
-                for (size_t e = 0; e < t->count; e++) theta[t->index + e] += sign * way[e];
-                loss[side] = reference_mlp(&f, theta, 7, losses, NULL, NULL);
-                for (size_t e = 0; e < t->count; e++) theta[t->index + e] -= sign * way[e];
-            }
-            double difference = (loss[0] - loss[1]) / (2.0 * step);
-            cr_expect_lt(fabs(difference - slope), 1e-5 * fmax(fabs(slope), 1e-1),
-                         "variant %zu, %s: %.9g by differences, %.9g by gradient", v, t->name,
-                         difference, slope);
-        }
+        check_twin(&f.w.p, theta, grad, twin_at, &f, 1e-6, 1e-5, 1e-1);
         free(theta);
         free(grad);
         close_fixture(&f);
@@ -107,7 +95,7 @@ static void visit(void *context, size_t first, size_t rows, float *outputs)
 static visited predict(fixture *f, bool drop)
 {
     visited v = {.f = f, .outputs = calloc(MOST * f->config.mlp.outputs, sizeof(float))};
-    model_predict(f->m, &f->hooks, &f->b, drop, noise, visit, &v);
+    model_predict(f->m, &f->w.hooks, &f->b, drop, noise, visit, &v);
     cr_assert_eq(v.rows, f->b.sequences);
     return v;
 }
@@ -120,15 +108,15 @@ static void check_model(mlp_config config, dtype precision, size_t rows, double 
     double losses[MOST];
     open_fixture(&f, config, precision, rows);
     size_t O = config.outputs;
-    double *theta = widened(f.theta, f.p.count), *grad = calloc(f.p.count, sizeof *grad);
+    double *theta = widened(f.w.theta, f.w.p.count), *grad = calloc(f.w.p.count, sizeof *grad);
     double *outputs = calloc(rows * O, sizeof *outputs);
     double expected = reference_mlp(&f, theta, rows, losses, outputs, grad);
-    double found = model_backward(f.m, &f.hooks, &f.b, noise);
+    double found = model_backward(f.m, &f.w.hooks, &f.b, noise);
     cr_expect_lt(fabs(found - expected), tolerance * fabs(expected), "loss %.9g, %.9g expected",
                  found, expected);
-    for (size_t i = 0; i < f.p.tensor_count; i++) {
-        const tensor *t = &f.p.tensors[i];
-        double error = relative(gradient_of(&f, i), grad + t->index, t->count);
+    for (size_t i = 0; i < f.w.p.tensor_count; i++) {
+        const tensor *t = &f.w.p.tensors[i];
+        double error = relative(gradient_of(&f.w, i), grad + t->index, t->count);
         cr_expect_lt(error, tolerance, "%s of %zu x %zu, %zu rows: relative error %.3g", t->name,
                      t->shape[0], t->shape[1], rows, error);
     }
@@ -224,70 +212,15 @@ Test(mlp, flops_are_those_of_the_products)
     cr_expect_eq(model_flops_per_row(&config, 1), expected);
 }
 
-/* Hooks that write down their calls, and whose weights are NaN unless they are held. */
-typedef struct {
-    fixture *f;
-    char calls[512];
-    char **held;
-    size_t polls;
-} recorder;
-
-static void record(recorder *r, const char *call, size_t u)
-{
-    size_t used = strlen(r->calls);
-    snprintf(r->calls + used, sizeof r->calls - used, "%s%zu ", call, u);
-}
-
-static const void *recorded_weights(void *context, size_t u)
-{
-    recorder *r = context;
-    record(r, "w", u);
-    memcpy(r->held[u], r->f->weights[u], r->f->weights_layout.unit_bytes[u]);
-    return r->held[u];
-}
-
-static void recorded_release(void *context, size_t u)
-{
-    recorder *r = context;
-    record(r, "r", u);
-    memset(r->held[u], 0xff, r->f->weights_layout.unit_bytes[u]);
-}
-
-static float *recorded_gradients(void *context, size_t u)
-{
-    record(context, "g", u);
-    return ((recorder *)context)->f->gradients[u];
-}
-
-static void recorded_done(void *context, size_t u)
-{
-    recorder *r = context;
-    const unit *whole = &r->f->p.units[u];
-    record(r, "d", u);
-    for (size_t i = whole->first; i < whole->first + whole->tensors; i++)
-        for (size_t e = 0; e < r->f->p.tensors[i].count; e++)
-            cr_assert(isfinite(gradient_of(r->f, i)[e]), "%s", r->f->p.tensors[i].name);
-    memset(r->f->gradients[u], 0xff, r->f->gradients_layout.unit_bytes[u]);
-}
-
-static void recorded_poll(void *context)
-{
-    ((recorder *)context)->polls++;
-}
-
 static void check_calls(mlp_config config, dtype precision, const char *back, const char *forth)
 {
     fixture f;
     config.dropout = 0.1;
     open_fixture(&f, config, precision, 13);
-    recorder r = {.f = &f, .held = calloc(f.p.unit_count, sizeof(char *))};
-    for (size_t u = 0; u < f.p.unit_count; u++) {
-        r.held[u] = aligned_alloc(64, f.weights_layout.unit_bytes[u]);
-        memset(r.held[u], 0xff, f.weights_layout.unit_bytes[u]);
-    }
-    f.hooks = (model_hooks){
-        &r, recorded_weights, recorded_release, recorded_gradients, recorded_done, recorded_poll};
-    cr_expect(isfinite(model_backward(f.m, &f.hooks, &f.b, noise)));
+    recorder r;
+    recorder_open(&r, &f.w);
+    f.w.hooks = r.hooks;
+    cr_expect(isfinite(model_backward(f.m, &f.w.hooks, &f.b, noise)));
     cr_expect_str_eq(r.calls, back);
     cr_expect_gt(r.polls, 0);
     r.calls[0] = '\0';
@@ -295,8 +228,7 @@ static void check_calls(mlp_config config, dtype precision, const char *back, co
     cr_expect_str_eq(r.calls, forth);
     for (size_t n = 0; n < 13; n++) cr_expect(isfinite(v.losses[n]));
     free(v.outputs);
-    for (size_t u = 0; u < f.p.unit_count; u++) free(r.held[u]);
-    free(r.held);
+    recorder_close(&r);
     close_fixture(&f);
 }
 
@@ -354,11 +286,11 @@ Test(mlp, dropout_repeats)
     other.sample++;
     open_fixture(&f, dropping(ACTIVATION_TANH), DTYPE_F32, MOST);
     open_fixture(&plain, without, DTYPE_F32, MOST);
-    double first = model_backward(f.m, &f.hooks, &f.b, noise);
-    double elsewhere = model_backward(f.m, &f.hooks, &f.b, other);
+    double first = model_backward(f.m, &f.w.hooks, &f.b, noise);
+    double elsewhere = model_backward(f.m, &f.w.hooks, &f.b, other);
     visited whole = predict(&f, false), dropped = predict(&f, true),
             expected = predict(&plain, true);
-    cr_expect_eq(model_backward(f.m, &f.hooks, &f.b, noise), first);
+    cr_expect_eq(model_backward(f.m, &f.w.hooks, &f.b, noise), first);
     cr_expect_neq(first, elsewhere);
     cr_expect_arr_eq(whole.losses, expected.losses, sizeof whole.losses);
     double mean = 0.0;
@@ -382,40 +314,18 @@ Test(mlp, dropout_places_are_disjoint)
     mlp_close(&m);
 }
 
-static double moved_loss(fixture *f, size_t i, const float *way, float step)
+static double dropping_loss(const void *context)
 {
-    const tensor *t = &f->p.tensors[i];
-    float *values = f->theta + t->index, before[t->count];
-    memcpy(before, values, sizeof before);
-    for (size_t e = 0; e < t->count; e++) values[e] += step * way[e];
-    load_weights(f);
-    double loss = model_backward(f->m, &f->hooks, &f->b, noise);
-    memcpy(values, before, sizeof before);
-    return loss;
+    const fixture *f = context;
+    return model_backward(f->m, &f->w.hooks, &f->b, noise);
 }
 
-/* With fixed noise the loss is a smooth function of the weights. A move of length 5e-3 along a
- * tensor's own gradient changes an fp32 loss by some 1e-3, known to 1e-6 or so: 1e-2. */
 Test(mlp, dropout_gradient_is_the_slope)
 {
     for (int a = ACTIVATION_TANH; a <= ACTIVATION_GELU; a++) {
         fixture f;
         open_fixture(&f, dropping((activation_kind)a), DTYPE_F32, MOST);
-        for (size_t i = 0; i < f.p.tensor_count; i++) {
-            size_t count = f.p.tensors[i].count;
-            float way[count], length = 5e-3F;
-            double norm = 0.0;
-            load_weights(&f);
-            model_backward(f.m, &f.hooks, &f.b, noise);
-            memcpy(way, gradient_of(&f, i), sizeof way);
-            for (size_t e = 0; e < count; e++) norm += (double)way[e] * (double)way[e];
-            norm = sqrt(norm);
-            for (size_t e = 0; e < count; e++) way[e] /= (float)norm;
-            double slope = (moved_loss(&f, i, way, length) - moved_loss(&f, i, way, -length)) /
-                           (2.0 * (double)length);
-            cr_expect_lt(fabs(slope - norm), 1e-2 * norm, "%s: slope %.6g, gradient %.6g",
-                         f.p.tensors[i].name, slope, norm);
-        }
+        check_slopes(&f.w, dropping_loss, &f);
         close_fixture(&f);
     }
 }

@@ -1,7 +1,6 @@
 /* The noise: published vectors, an independent implementation, moments and distribution. */
-#include "kernels/noise.h"
+#include "noise_twin.h"
 
-#include <Random123/philox.h>
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -31,20 +30,6 @@ Test(noise, published_vectors)
         noise_words(out, cases[i].seed, cases[i].counter);
         cr_expect_arr_eq(out, cases[i].expected, sizeof out, "case %zu", i);
     }
-}
-
-/* The recipe of docs/numerics.md, written again on Random123's own Philox. */
-static double redraw(noise_key k, uint64_t i, uint32_t *word)
-{
-    philox4x32_ctr_t counter = {
-        {(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32) | k.stream << 24, k.sample, k.step}};
-    philox4x32_key_t seed = {{(uint32_t)k.seed, (uint32_t)(k.seed >> 32)}};
-    philox4x32_ctr_t r = philox4x32(counter, seed);
-    size_t pair = i % 4 < 2 ? 0 : 2;
-    double u = ((double)(r.v[pair] >> 9) + 0.5) / 8388608.0,
-           v = (double)(r.v[pair + 1] >> 9) / 8388608.0;
-    *word = r.v[i % 4];
-    return sqrt(-2.0 * log(u)) * (i % 2 ? sin(2.0 * M_PI * v) : cos(2.0 * M_PI * v));
 }
 
 Test(noise, matches_an_independent_implementation)

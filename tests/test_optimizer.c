@@ -1,46 +1,15 @@
 /* The optimizers against independent implementations in double. */
+#include "descent_fixture.h"
 #include "kernels/kernels.h"
+#include "noise_twin.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/statistics.h"
 
-#include <Random123/philox.h>
 #include <criterion/criterion.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { COUNT = 1000, ITEMS = 3, STEPS = 100, INDEX = 4321 };
-
-/* docs/numerics.md's noise, on Random123's Philox and libm. */
-static double redraw(uint64_t seed, uint32_t sample, uint32_t step, uint64_t i)
-{
-    philox4x32_ctr_t counter = {{(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32), sample, step}};
-    philox4x32_key_t k = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
-    philox4x32_ctr_t r = philox4x32(counter, k);
-    size_t pair = i % 4 < 2 ? 0 : 2;
-    double u = ((double)(r.v[pair] >> 9) + 0.5) / 8388608.0,
-           v = (double)(r.v[pair + 1] >> 9) / 8388608.0;
-    return sqrt(-2.0 * log(u)) * (i % 2 ? sin(2.0 * M_PI * v) : cos(2.0 * M_PI * v));
-}
-
-/* A fixed problem: item w of step t pulls element i to its target with its own curvature. */
-static double slope(double theta, size_t i, size_t w, size_t t)
-{
-    double curvature = 0.5 + (double)(i % 10), target = 0.1 * (double)(i % 7) - 0.3;
-    return curvature * (theta - target) + 0.01 * sin((double)(i + 13 * w + 29 * t));
-}
-
-static double relative(const float *found, const double *expected)
-{
-    double error = 0.0, norm = 0.0;
-    for (size_t i = 0; i < COUNT; i++) {
-        double d = (double)found[i] - expected[i];
-        error += d * d;
-        norm += expected[i] * expected[i];
-    }
-    return sqrt(error / norm);
-}
 
 typedef struct {
     hessian_kind hessian;
@@ -102,7 +71,9 @@ static void check_ivon(settings c, double tolerance)
         for (size_t i = 0; i < COUNT; i++) {
             double s = 1.0 / sqrt(lambda * (dh[i] + delta)), mean = 0.0, f = 0.0;
             for (size_t w = 0; w < ITEMS; w++) {
-                double e = redraw(seed, (uint32_t)w, (uint32_t)t, INDEX + i);
+                double e =
+                    redraw((noise_key){.seed = seed, .sample = (uint32_t)w, .step = (uint32_t)t},
+                           INDEX + i, NULL);
                 double x = c.scale * slope(dm[i] + s * e, i, w, t);
                 mean += x / ITEMS;
                 f += (hessian == HESSIAN_PRICE ? e * x / s : lambda * x * x) / ITEMS;
@@ -361,7 +332,7 @@ Test(accumulate, adds_what_it_says)
         double before = first ? 0.0 : 1.0;
         for (size_t i = 0; i < COUNT; i++) {
             double x = 0.7 * (double)piece[i];
-            double sum[3] = {before + redraw(9, 2, 5, INDEX + i) * x, before + x * x, 1.0};
+            double sum[3] = {before + redraw(key, INDEX + i, NULL) * x, before + x * x, 1.0};
             cr_expect_lt(fabs((double)g[i] - (before + x)), 5e-7);
             cr_expect_lt(fabs((double)f[i] - sum[kind]), 2e-6, "kind %d", kind);
         }

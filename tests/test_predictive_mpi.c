@@ -1,70 +1,19 @@
 /* Averages of members against averages of what the members say alone, on any number of ranks. */
-#include "io/agree.h"
-#include "kernels/kernels.h"
-#include "mpi_fixture.h"
 #include "runtime/predictive.h"
+#include "trainer_fixture.h"
 
 #include <math.h>
 
-enum { COUNT = 43, S = 8, MEMBERS = 5, WIDTH = 6 };
+enum { MEMBERS = 5 };
 
-static void start(void)
+TRAINER_SUITE(predictive);
+
+static void open_rows(running *s, loss_kind loss, shard_stage stage)
 {
-    world_open();
-    kernels_open();
+    running_open(s, small_job(loss, stage), rows_of(loss), false);
 }
 
-static void stop(void)
-{
-    kernels_close();
-    world_close();
-}
-
-TestSuite(predictive, .init = start, .fini = stop, .timeout = 60);
-
-static job job_of(loss_kind loss, shard_stage stage)
-{
-    bool values = loss == LOSS_GAUSSIAN;
-    return (job){
-        .seed = 3,
-        .model = {.kind = MODEL_MLP,
-                  .mlp = {.inputs = values ? 1 : 2,
-                          .outputs = values ? 1 : 2,
-                          .hidden_count = 1,
-                          .hidden = {WIDTH},
-                          .bias = true,
-                          .dropout = 0.5,
-                          .loss = loss,
-                          .noise_variance = 0.01}},
-        .data = {.seed = 1, .leave_out = UINT64_MAX},
-        .batch = {.sequences = S, .length = 1, .microbatches = 4},
-        .optimizer = {.kind = OPTIMIZER_IVON, .ess = 100.0, .hessian_init = 0.05, .mc_samples = 1},
-        .parallel = {.shard = stage}};
-}
-
-/* A trainer at its initial weights, and 43 rows. */
-typedef struct {
-    job j;
-    trainer r;
-    dataset *data;
-} setting;
-
-static void open_setting(setting *s, loss_kind loss, shard_stage stage)
-{
-    s->j = job_of(loss, stage);
-    const char *text = loss == LOSS_GAUSSIAN ? "curve:7-49" : "moons:7-49";
-    status result = dataset_open(&s->data, &s->j, DATASET_VALID, text);
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(trainer_open(&s->r, &s->j, &world, DTYPE_F32, false), STATUS_OK);
-}
-
-static void close_setting(setting *s)
-{
-    trainer_close(&s->r);
-    dataset_close(&s->data);
-}
-
-static predictions run(setting *s, const member *members, size_t count, bool curve)
+static predictions run(running *s, const member *members, size_t count, bool curve)
 {
     predictions p;
     cr_assert_eq(predict(&p, members, count, s->data, 0, curve), STATUS_OK);
@@ -73,7 +22,7 @@ static predictions run(setting *s, const member *members, size_t count, bool cur
 }
 
 /* All members, and each alone. */
-static predictions run_all(setting *s, draw_kind draw, predictions alone[MEMBERS])
+static predictions run_all(running *s, draw_kind draw, predictions alone[MEMBERS])
 {
     member members[MEMBERS];
     for (uint32_t m = 0; m < MEMBERS; m++) {
@@ -135,9 +84,9 @@ static void check_classes(const predictions *all, const predictions *alone, size
 
 Test(predictive, classes)
 {
-    setting s;
+    running s;
     predictions alone[MEMBERS];
-    open_setting(&s, LOSS_CROSS_ENTROPY, SHARD_GRADIENTS);
+    open_rows(&s, LOSS_CROSS_ENTROPY, SHARD_GRADIENTS);
     predictions all = run_all(&s, DRAW_SAMPLE, alone);
     cr_assert_eq(all.points, 4); /* 1, 2, 4 and all 5 */
     for (size_t point = 0; point < all.points; point++) check_classes(&all, alone, point);
@@ -147,14 +96,14 @@ Test(predictive, classes)
         cr_expect_gt(fact(&all, 3, CLASS_MUTUAL, 0), 0.0);
     }
     close_all(&all, alone);
-    close_setting(&s);
+    running_close(&s);
 }
 
 Test(predictive, values)
 {
-    setting s;
+    running s;
     predictions alone[MEMBERS];
-    open_setting(&s, LOSS_GAUSSIAN, SHARD_PARAMETERS);
+    open_rows(&s, LOSS_GAUSSIAN, SHARD_PARAMETERS);
     predictions all = run_all(&s, DRAW_SAMPLE, alone);
     size_t last = all.points - 1;
     for (size_t row = 0; row < all.rows; row++) {
@@ -174,14 +123,14 @@ Test(predictive, values)
         cr_expect_float_eq(fact(&all, last, VALUE_NLL, row), nll_of(alone, MEMBERS, row), 1e-9);
     }
     close_all(&all, alone);
-    close_setting(&s);
+    running_close(&s);
 }
 
 Test(predictive, dropout)
 {
-    setting s;
+    running s;
     predictions alone[MEMBERS];
-    open_setting(&s, LOSS_CROSS_ENTROPY, SHARD_PARAMETERS);
+    open_rows(&s, LOSS_CROSS_ENTROPY, SHARD_PARAMETERS);
     predictions all = run_all(&s, DRAW_DROPOUT, alone);
     check_classes(&all, alone, all.points - 1);
     member mean = {.r = &s.r};
@@ -194,7 +143,7 @@ Test(predictive, dropout)
         cr_expect_gt(differ[m], COUNT / 2, "one mask in 64 drops none of 6 units");
     predictions_close(&whole);
     close_all(&all, alone);
-    close_setting(&s);
+    running_close(&s);
 }
 
 /* Evaluation keeps what weights are drawn from, and nothing for updates. */
@@ -206,7 +155,7 @@ Test(predictive, evaluation_takes_less_memory)
     for (shard_stage stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         for (optimizer_kind kind = OPTIMIZER_IVON; kind <= OPTIMIZER_BBB; kind++) {
             trainer r;
-            job j = job_of(LOSS_CROSS_ENTROPY, stage);
+            job j = small_job(LOSS_CROSS_ENTROPY, stage);
             j.optimizer.kind = kind;
             if (kind == OPTIMIZER_SGD) j.swag.start = j.swag.rank = 2;
             cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
@@ -223,12 +172,12 @@ Test(predictive, evaluation_takes_less_memory)
 /* The mean's loss is a validation's, to the bit; the average's but for rounding. */
 Test(predictive, agrees_with_validation)
 {
-    setting s;
+    running s;
     predictions alone[MEMBERS];
     validation found;
     prediction_scores mean, averaged;
     calibration_bin bins[4];
-    open_setting(&s, LOSS_CROSS_ENTROPY, SHARD_NONE);
+    open_rows(&s, LOSS_CROSS_ENTROPY, SHARD_NONE);
     member first = {.r = &s.r};
     predictions at_mean = run(&s, &first, 1, false);
     predictions all = run_all(&s, DRAW_SAMPLE, alone);
@@ -244,5 +193,5 @@ Test(predictive, agrees_with_validation)
     }
     predictions_close(&at_mean);
     close_all(&all, alone);
-    close_setting(&s);
+    running_close(&s);
 }

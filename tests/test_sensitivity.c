@@ -31,7 +31,7 @@ static double *expected_variances(const fixture *f, double *theta)
     size_t count = ROWS * f->config.mlp.outputs;
     double *out = calloc(count, sizeof *out), *side[2], losses[ROWS], step = 1e-5;
     for (int i = 0; i < 2; i++) side[i] = calloc(count, sizeof *out);
-    for (size_t k = 0; k < f->p.count; k++) {
+    for (size_t k = 0; k < f->w.p.count; k++) {
         double kept = theta[k];
         for (int i = 0; i < 2; i++) {
             theta[k] = kept + (i ? -step : step);
@@ -50,12 +50,12 @@ static double *expected_variances(const fixture *f, double *theta)
 /* The units' variances in the fp32 layout. */
 static float **lay_out(const fixture *f)
 {
-    float **units = calloc(f->p.unit_count, sizeof *units);
-    for (size_t u = 0; u < f->p.unit_count; u++)
-        units[u] = aligned_alloc(64, f->gradients_layout.unit_bytes[u]);
-    for (size_t i = 0; i < f->p.tensor_count; i++) {
-        const tensor *t = &f->p.tensors[i];
-        float *to = units[t->unit] + f->gradients_layout.tensor_offset[i] / sizeof(float);
+    float **units = calloc(f->w.p.unit_count, sizeof *units);
+    for (size_t u = 0; u < f->w.p.unit_count; u++)
+        units[u] = aligned_alloc(64, f->w.gradients_layout.unit_bytes[u]);
+    for (size_t i = 0; i < f->w.p.tensor_count; i++) {
+        const tensor *t = &f->w.p.tensors[i];
+        float *to = units[t->unit] + f->w.gradients_layout.tensor_offset[i] / sizeof(float);
         for (size_t e = 0; e < t->count; e++) to[e] = variance_of(t->index + e);
     }
     return units;
@@ -70,10 +70,10 @@ static void check_variances(mlp_config config, dtype precision, double tolerance
     model *m = NULL;
     cr_assert_eq(model_open(&m, &f.config, &shape), STATUS_OK);
     float **units = lay_out(&f), outputs[count], found[count];
-    double *theta = widened(f.theta, f.p.count), *expected = expected_variances(&f, theta);
+    double *theta = widened(f.w.theta, f.w.p.count), *expected = expected_variances(&f, theta);
     double values[count], losses[ROWS], most = 0.0;
     reference_mlp(&f, theta, ROWS, losses, values, NULL);
-    model_variances(m, &f.hooks, (const float *const *)units, &f.b, outputs, found);
+    model_variances(m, &f.w.hooks, (const float *const *)units, &f.b, outputs, found);
     for (size_t i = 0; i < count; i++) most = fmax(most, expected[i]);
     for (size_t i = 0; i < count; i++) {
         cr_expect_float_eq(outputs[i], values[i], tolerance * 10.0);
@@ -81,7 +81,7 @@ static void check_variances(mlp_config config, dtype precision, double tolerance
                      "output %zu of %zu: variance %.7g, %.7g expected", i, count, (double)found[i],
                      expected[i]);
     }
-    for (size_t u = 0; u < f.p.unit_count; u++) free(units[u]);
+    for (size_t u = 0; u < f.w.p.unit_count; u++) free(units[u]);
     free(units);
     free(theta);
     free(expected);

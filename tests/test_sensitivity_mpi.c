@@ -189,6 +189,105 @@ static void check(loss_kind loss)
     dataset_close(&data);
 }
 
+enum { GROUPS = 3, NONE = 1000 /* a row in no group */ };
+
+/* Summed loss of a group's rows, in double: row i is in group i mod GROUPS, but for the one that is
+ * left out. */
+static double group_loss(const trainer *r, const dataset *data, dataset_batch *b, size_t group,
+                         const double *theta)
+{
+    const mlp_config *c = &r->job->model.mlp;
+    double sum = 0.0, f[2];
+    for (size_t i = group; i < COUNT; i += GROUPS) {
+        if (dataset_left_out(data, i)) continue;
+        cr_assert_eq(dataset_window(data, i, b, 0), STATUS_OK);
+        outputs_of(r, theta, b->inputs, f);
+        if (c->outputs == 2)
+            sum += log1p(exp(b->targets[0] ? f[0] - f[1] : f[1] - f[0]));
+        else
+            sum += pow(f[0] - (double)b->values[0], 2) / (2.0 * c->noise_variance) +
+                   0.5 * log(2.0 * M_PI * c->noise_variance);
+    }
+    return sum;
+}
+
+/* The Newton step for a whole group, its gradient by central differences. */
+static double added_by(const trainer *r, const dataset *data, dataset_batch *b, size_t group,
+                       double *theta)
+{
+    double moved[r->p.count], step = 1e-5, before = group_loss(r, data, b, group, theta);
+    for (size_t i = 0; i < r->p.tensor_count; i++)
+        for (size_t e = 0; e < r->p.tensors[i].count; e++) {
+            double *at = &theta[r->p.tensors[i].index + e], kept = *at, side[2];
+            for (int k = 0; k < 2; k++) {
+                *at = kept + (k ? -step : step);
+                side[k] = group_loss(r, data, b, group, theta);
+            }
+            *at = kept;
+            moved[r->p.tensors[i].index + e] =
+                kept + variance_of(&r->p.tensors[i], e) * (side[0] - side[1]) / (2.0 * step);
+        }
+    return group_loss(r, data, b, group, moved) - before;
+}
+
+/* leave: what sensitivity_leave adds, on rank 0; rows are those of run. */
+static void leave(trainer *r, const dataset *data, sensitivity_per per, uint64_t first,
+                  uint64_t count, const uint32_t *group, size_t groups, double *added)
+{
+    sensitivity *x;
+    sensitivity_table found;
+    bool root = world.rank == 0;
+    cr_assert_eq(sensitivity_open(&x, r, per), STATUS_OK, "%s", status_message());
+    cr_assert_eq(sensitivity_run(x, data, first, count, &found), STATUS_OK);
+    status result = sensitivity_leave(x, data, first, count, root ? group : NULL, root ? groups : 0,
+                                      root ? added : NULL);
+    cr_assert_eq(result, STATUS_OK, "%s", status_message());
+    sensitivity_table_close(&found);
+    sensitivity_close(&x);
+}
+
+static void check_groups(loss_kind loss, shard_stage stage)
+{
+    job j = job_of(loss, stage);
+    dataset *data;
+    dataset_batch b;
+    trainer r;
+    uint32_t group[COUNT];
+    double added[GROUPS];
+    status result =
+        dataset_open(&data, &j, DATASET_TRAIN, loss == LOSS_GAUSSIAN ? "curve:7-49" : "moons:7-49");
+    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
+    cr_assert_eq(dataset_batch_open(&b, &j), STATUS_OK);
+    open_trainer(&r, &j);
+    float mean[r.owned.elements + 1];
+    const slice *mine = r.owned.owned; /* a rank may own nothing of so small a model */
+    size_t bytes = r.owned.owned_count ? mine->count * sizeof *mean : 0;
+    if (bytes) memcpy(mean, state_at(&r.state, r.state.mean, mine), bytes);
+    for (size_t i = 0; i < COUNT; i++)
+        group[i] = dataset_left_out(data, i) ? NONE : (uint32_t)(i % GROUPS);
+    leave(&r, data, PER_EXAMPLE, 0, COUNT, group, GROUPS, added);
+    if (bytes)
+        cr_expect_arr_eq(mean, state_at(&r.state, r.state.mean, mine), bytes, "the mean is back");
+    for (size_t g = 0; world.rank == 0 && r.state.mean.whole && g < GROUPS; g++) {
+        double theta[r.p.count];
+        for (size_t i = 0; i < r.p.count; i++) theta[i] = (double)r.state.mean.values[i];
+        double expected = added_by(&r, data, &b, g, theta);
+        cr_expect_lt(fabs(added[g] - expected), 2e-4 * fabs(expected), "group %zu: %g, %g expected",
+                     g, added[g], expected);
+    }
+    trainer_close(&r);
+    dataset_batch_close(&b);
+    dataset_close(&data);
+}
+
+Test(sensitivity, groups_leave_together)
+{
+    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+        check_groups(LOSS_CROSS_ENTROPY, (shard_stage)stage);
+        check_groups(LOSS_GAUSSIAN, (shard_stage)stage);
+    }
+}
+
 Test(sensitivity, classes)
 {
     check(LOSS_CROSS_ENTROPY);
@@ -340,6 +439,36 @@ Test(sensitivity, tokens)
     sensitivity_table_close(&again);
     trainer_close(&r);
     trainer_close(&other);
+    dataset_close(&data);
+}
+
+/* A group of one row adds what the row does, all tokens of a window what the window does. */
+Test(sensitivity, groups_of_text)
+{
+    job j = tokens_job(SHARD_GRADIENTS);
+    dataset *data = open_tokens(&j);
+    trainer r;
+    uint32_t windows[] = {0, 1, 1}, tokens[2 * T];
+    double of_windows[2], of_tokens[3];
+    open_trainer(&r, &j);
+    for (size_t i = 0; i < 2 * T; i++) tokens[i] = i < T ? 2 : i == T + 3 ? 0 : i % 2 ? 1 : NONE;
+    sensitivity_table alone = run(&r, data, PER_SEQUENCE, 1, 3);
+    sensitivity_table token = run(&r, data, PER_TOKEN, 2 * T + 3, 1);
+    leave(&r, data, PER_SEQUENCE, 1, 3, windows, 2, of_windows);
+    leave(&r, data, PER_TOKEN, T, 2 * T, tokens, 3, of_tokens);
+    if (world.rank == 0) {
+        double first = alone.rows[0].variance;
+        cr_expect_float_eq(of_windows[0], first, 1e-6 * first);
+        cr_expect_float_eq(of_tokens[2], first, 1e-5 * first);
+        cr_expect_float_eq(of_tokens[0], token.rows[0].variance, 1e-5 * of_tokens[0]);
+        cr_expect_gt(of_tokens[1], 0.0);
+        /* |a + b|^2 <= 2 (|a|^2 + |b|^2), and two windows are not orthogonal. */
+        double parts = alone.rows[1].variance + alone.rows[2].variance;
+        cr_expect(of_windows[1] < 2.0 * parts && fabs(of_windows[1] - parts) > 1e-3 * parts);
+    }
+    sensitivity_table_close(&alone);
+    sensitivity_table_close(&token);
+    trainer_close(&r);
     dataset_close(&data);
 }
 

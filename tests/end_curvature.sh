@@ -37,6 +37,9 @@ same_bytes()
     done
 }
 same_bytes base-h runs/base
+if command -v python3 >/dev/null; then
+    check "--json is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' last.out
+fi
 check "every sequence of the data is a batch" test "$(member batches)" = "$(member sequences)" -a "$(member batches)" -gt 256
 check "lambda is the tokens of these" same "$(member lambda)" $(($(member sequences) * 32))
 launch 2 curvature runs/tuned11 --out runs/h11
@@ -51,9 +54,6 @@ if ! $is_short; then
     launch 2 train base.yaml --set name=whole --set steps=10 --set parallel.shard=parameters --set precision=bf16 \
         --set parallel.wire=bf16 --set model.dropout=0.1
     same_bytes parameters runs/whole --batches 20
-fi
-if command -v python3 >/dev/null; then
-    check "--json is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' last.out
 fi
 
 # The result is a run of IVON with the same mean.

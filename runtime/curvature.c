@@ -197,11 +197,12 @@ static void add_part(curvature *x)
 static status run_part(curvature *x, uint64_t t)
 {
     uint64_t first = t * PART, left = x->report->batches - first;
+    uint64_t items = left < PART ? left : PART;
     step_result found;
-    status result = trainer_rounds(&x->r, x->data, t, left < PART ? left : PART, &found);
+    status result = trainer_rounds(&x->r, x->data, t, items, &found);
     if (result) return result;
     if (found.skipped) return refuse_gradient(x, first + found.bad_item, &found);
-    x->loss += found.loss * (double)(left < PART ? left : PART);
+    x->loss += found.loss * (double)items;
     x->squares += found.norm_squared;
     add_part(x);
     return STATUS_OK;
@@ -309,7 +310,8 @@ static status write_run(curvature *x, const checkpoint_array *arrays, size_t cou
 {
     curvature_report *out = x->report;
     checkpoint_prior prior;
-    job_become_ivon(&x->made, out->lambda, out->delta, fmax(out->hessian_mean, out->floor));
+    double typical = fmin(fmax(out->hessian_mean, out->floor), 1e30); /* what a job may say */
+    job_become_ivon(&x->made, out->lambda, out->delta, typical);
     status result = agree(x->c->world, checkpoint_prior_of_job(&prior, &x->made, &x->r.p));
     if (!result) result = new_run_begin(&x->n, &x->facts, &prior, &x->r.p, arrays, count);
     checkpoint_prior_close(&prior);

@@ -17,6 +17,7 @@ static const struct {
     {"sensitivity", sensitivity_main, "examples that a run remembers most, and leave-one-out loss"},
     {"generate", generate_main, "write text with a run's model"},
     {"merge", merge_main, "merge the weights and posteriors of runs"},
+    {"curvature", curvature_main, "give a model a posterior, by squared gradients"},
     {"prepare", prepare_main, "make token files of text files"},
     {"plan", plan_main, "memory and bytes of a job on a number of ranks"},
     {"schema", schema_main, "print every key of a job file"},
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
     if (first_of_launch())
         fprintf(stderr,
                 "vario: verb '%s' found, one of train, eval, ood, sensitivity, generate, merge, "
-                "prepare, plan, schema, bench expected\n",
+                "curvature, prepare, plan, schema, bench expected\n",
                 verb);
     return 2;
 }

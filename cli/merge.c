@@ -83,30 +83,6 @@ static status read_options(const arguments *a, merging_options *o, double scales
     return result ? result : read_scales(a, o, scales);
 }
 
-/* The new run's directory is output/name. */
-static status name_run(job *j, const char *out)
-{
-    char text[2 * JOB_TEXT];
-    size_t length = strlen(out);
-    while (length > 1 && out[length - 1] == '/') length--;
-    snprintf(text, sizeof text, "%.*s", (int)length, out);
-    char *slash = strrchr(text, '/');
-    const char *name = slash ? slash + 1 : text, *parent = slash ? text : ".";
-    if (slash) *slash = '\0';
-    if (slash == text) parent = "/";
-    if (length >= sizeof text || strlen(name) >= JOB_TEXT || strlen(parent) >= JOB_TEXT)
-        return fail(STATUS_INPUT, "vario merge: --out: at most %d bytes expected, %zu found",
-                    JOB_TEXT - 1, length);
-    if (!job_name_fits(name))
-        return fail(STATUS_INPUT,
-                    "vario merge: --out: '%s' found, a name of letters, digits and ._+=- that does "
-                    "not begin with '.' expected",
-                    name);
-    snprintf(j->name, sizeof j->name, "%s", name);
-    snprintf(j->output, sizeof j->output, "%s", parent);
-    return STATUS_OK;
-}
-
 /* The job of the base, or of the first run without one; the others' models are of its shape. */
 static status read_jobs(session *s, const merging_options *o, job *j)
 {
@@ -142,7 +118,7 @@ static status run(session *s, void *context, const char **rest)
     job j;
     status result = agree(s->c.world, read_options(a, &o, scales, rest));
     if (!result) result = read_jobs(s, &o, &j);
-    if (!result) result = agree(s->c.world, name_run(&j, a->out));
+    if (!result) result = agree(s->c.world, session_name_run(&j, "merge", a->out));
     if (result) return result;
     session_compute(s, 0, a->quiet);
     result = merging_run(&j, &s->c, &o, &report);

@@ -60,6 +60,29 @@ status session_read_run(session *s, job *j, const char *path)
     return result ? result : session_read_job(s, j, found, NULL);
 }
 
+status session_name_run(job *j, const char *verb, const char *out)
+{
+    char text[2 * JOB_TEXT];
+    size_t length = strlen(out);
+    while (length > 1 && out[length - 1] == '/') length--;
+    snprintf(text, sizeof text, "%.*s", (int)length, out);
+    char *slash = strrchr(text, '/');
+    const char *name = slash ? slash + 1 : text, *parent = slash ? text : ".";
+    if (slash) *slash = '\0';
+    if (slash == text) parent = "/";
+    if (length >= sizeof text || strlen(name) >= JOB_TEXT || strlen(parent) >= JOB_TEXT)
+        return fail(STATUS_INPUT, "vario %s: --out: at most %d bytes expected, %zu found", verb,
+                    JOB_TEXT - 1, length);
+    if (!job_name_fits(name))
+        return fail(STATUS_INPUT,
+                    "vario %s: --out: '%s' found, a name of letters, digits and ._+=- that does "
+                    "not begin with '.' expected",
+                    verb, name);
+    snprintf(j->name, sizeof j->name, "%s", name);
+    snprintf(j->output, sizeof j->output, "%s", parent);
+    return STATUS_OK;
+}
+
 static status open_session(session *s, const option_table *table, int argc, char **argv,
                            const char **rest, bool *helped)
 {

@@ -40,4 +40,8 @@ status session_read_job(session *s, job *j, const char *path, const option_list 
  * reads; collective. */
 status session_read_run(session *s, job *j, const char *path);
 
+/** Give a job the name and output that --out DIRECTORY means; not collective.
+ * @return STATUS_OK or STATUS_INPUT: too long, or no name of a run */
+status session_name_run(job *j, const char *verb, const char *out);
+
 #endif

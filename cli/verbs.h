@@ -9,6 +9,7 @@ int ood_main(int argc, char **argv);
 int sensitivity_main(int argc, char **argv);
 int generate_main(int argc, char **argv);
 int merge_main(int argc, char **argv);
+int curvature_main(int argc, char **argv);
 int prepare_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
 int schema_main(int argc, char **argv);

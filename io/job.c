@@ -178,6 +178,28 @@ double job_decay(const job *j, const tensor *t)
     return decays ? j->optimizer.weight_decay : 0.0;
 }
 
+static void set_ivon_defaults(job *j)
+{
+    for (size_t i = 0; i < schema_count; i++) {
+        const schema_row *row = &schema_rows[i];
+        bool given = strncmp(row->key, "optimizer.", 10) == 0 && schema_applies(row, j);
+        if (given && strcmp(row->key, "optimizer.kind") != 0)
+            schema_parse(row, j, schema_standard(row, j));
+    }
+}
+
+void job_become_ivon(job *j, double ess, double weight_decay, double hessian_init)
+{
+    if (j->optimizer.kind != OPTIMIZER_IVON) {
+        j->optimizer.kind = OPTIMIZER_IVON;
+        set_ivon_defaults(j);
+        j->optimizer.hessian_init = hessian_init;
+        j->swag.start = 0;
+    }
+    j->optimizer.ess = ess;
+    j->optimizer.weight_decay = weight_decay;
+}
+
 status job_resume_check(const job *before, const job *now, const char *run)
 {
     char old[JOB_TEXT], new[JOB_TEXT];

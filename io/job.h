@@ -110,6 +110,11 @@ bool job_has_posterior(const job *j);
 /** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
 double job_decay(const job *j, const tensor *t);
 
+/** Make a job one of ivon with these settings. Where another optimizer's was, hessian_init is that
+ * given, the optimizer's other keys get ivon's defaults and SWAG's snapshots end; a job of ivon
+ * keeps them. */
+void job_become_ivon(job *j, double ess, double weight_decay, double hessian_init);
+
 /** Read, override and validate a job; not collective (rank 0 reads and broadcasts the struct,
  * which is plain data).
  *

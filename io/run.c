@@ -4,6 +4,7 @@
 #include "io/checkpoint_list.h"
 #include "io/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -82,6 +83,31 @@ void run_close(run **out)
     if (r->lock >= 0) close(r->lock);
     free(r);
     *out = NULL;
+}
+
+static bool holds_only_lock(const char *path)
+{
+    struct dirent **entries;
+    int n = scandir(path, &entries, NULL, NULL), others = 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = entries[i]->d_name;
+        others += strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, ".lock") != 0;
+        free(entries[i]);
+    }
+    if (n >= 0) free(entries);
+    return n >= 0 && others == 0;
+}
+
+void run_discard(run **out)
+{
+    run *r = *out;
+    if (r && holds_only_lock(r->path)) {
+        char path[RUN_PATH + 16];
+        join(path, sizeof path, r, ".lock");
+        unlink(path);
+        rmdir(r->path);
+    }
+    run_close(out);
 }
 
 const char *run_path(const run *r)

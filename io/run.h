@@ -15,6 +15,8 @@ typedef struct run run;
  * directory or not writable, naming which */
 status run_open(run **r, const job *j);
 void run_close(run **r);
+/** Close, and remove the directory if it holds nothing: what was to be written there failed. */
+void run_discard(run **r);
 const char *run_path(const run *r);
 
 /** Remove checkpoints, metrics and events of an earlier run (--fresh). Refused (STATUS_INPUT)

@@ -3,11 +3,10 @@
 #include "runtime/merging.h"
 
 #include "io/agree.h"
-#include "io/checkpoint_sink.h"
 #include "io/checkpoint_source.h"
 #include "io/json_text.h"
-#include "io/run.h"
 #include "io/safetensors.h"
+#include "runtime/new_run.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
 
@@ -16,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { PIECE = 1 << 18 /* elements: a megabyte */, MERGED_BUFFERS = 3 /* mean, h, zeros */ };
 
@@ -32,40 +30,21 @@ typedef struct {
     bool posterior;
     checkpoint_array arrays[CHECKPOINT_ARRAYS]; /* of the result: mean, then h */
     size_t array_count;
-    run *run; /* rank 0 only */
-    char path[2 * JOB_TEXT + 2];
-    checkpoint_sink *sink;
+    new_run made;
     bool torn;           /* the sink could not write: it tells why when it settles */
     float *buffers;      /* [MERGED_BUFFERS + 2 (1 + run_count)][PIECE] */
     merge_model *inputs; /* [run_count] */
     merge_counts counts;
 } merging;
 
-static bool same_directory(const char *a, const char *b)
+/* All inputs: the base, NULL where there is none, and the runs. */
+static status open_new_run(merging *g)
 {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* The new run is the input, or the run whose checkpoint the input is. */
-static status refuse_input(const merging *g, const char *input)
-{
-    char above[4096];
-    snprintf(above, sizeof above, "%s/..", input);
-    if (!same_directory(g->path, input) && !same_directory(g->path, above)) return STATUS_OK;
-    return fail(STATUS_INPUT, "%s: a run of its own expected for the result, it holds the input %s",
-                g->path, input);
-}
-
-static status refuse_existing(const merging *g)
-{
-    status result = g->o->base ? refuse_input(g, g->o->base) : STATUS_OK;
-    for (size_t i = 0; !result && i < g->o->run_count; i++) result = refuse_input(g, g->o->runs[i]);
-    if (!result && !g->o->force && checkpoint_exists(g->path))
-        result = fail(STATUS_INPUT,
-                      "%s: a run with checkpoints found, a new one expected (--force replaces it)",
-                      g->path);
-    return result;
+    size_t runs = g->o->run_count;
+    const char *inputs[runs + 1];
+    inputs[0] = g->o->base;
+    for (size_t i = 0; i < runs; i++) inputs[i + 1] = g->o->runs[i];
+    return new_run_open(&g->made, g->job, g->c, g->o->force, inputs, runs + 1);
 }
 
 static status open_memory(merging *g)
@@ -154,28 +133,12 @@ static void choose_arrays(merging *g)
     g->array_count++;
 }
 
-/* Rank 0 locks the new run. */
-static status open_run(merging *g)
+static status begin_checkpoint(merging *g)
 {
-    status result = run_open(&g->run, g->job);
-    if (result) return result;
-    checkpoint_sweep(g->path); /* a checkpoint may come back */
-    result = refuse_existing(g);
-    if (result) return result;
-    return run_check_space(g->run, checkpoint_bytes(&g->p, g->arrays, g->array_count));
-}
-
-/* A merge of step 0; threads and versions are those that the lead was trained with, so that
- * state.json does not depend on who merges either. */
-static status open_sink(merging *g)
-{
-    checkpoint_facts facts = *checkpoint_source_facts(g->lead);
-    facts.steps = facts.updates = facts.skipped_in_row = facts.item = facts.snapshots = 0;
-    facts.seed = g->job->seed;
     checkpoint_prior prior = *checkpoint_source_prior(g->lead);
     if (!g->posterior) prior.lambda = 0.0;
-    return checkpoint_sink_open(&g->sink, g->c->checkpoint, g->path, g->job, &prior, &facts, &g->p,
-                                g->arrays, g->array_count);
+    return new_run_begin(&g->made, checkpoint_source_facts(g->lead), &prior, &g->p, g->arrays,
+                         g->array_count);
 }
 
 static status read_model(const merging *g, const checkpoint_source *s, merge_model *x,
@@ -221,7 +184,7 @@ static void write_piece(merging *g, const slice *part, const merge_model *merged
 {
     for (size_t a = 0; a < g->array_count; a++) {
         const float *values = a == 0 ? merged->m : a == 1 && merged->h ? merged->h : zeros;
-        g->torn = g->torn || !checkpoint_sink_write(g->sink, a, part, 1, values);
+        g->torn = g->torn || !checkpoint_sink_write(g->made.sink, a, part, 1, values);
     }
 }
 
@@ -288,43 +251,29 @@ static status describe(const merging *g, char **details)
     return fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe a merge");
 }
 
-/* Rank 0, when all of the new checkpoint is on disk: the run that it belongs to. */
-static status prepare_run(const merging *g, const char *details)
-{
-    status result = run_clear(g->run, g->o->force);
-    if (!result) result = run_write_job(g->run, g->job);
-    return result ? result : run_event(g->run, "merged", details);
-}
-
 static status publish(merging *g, merging_report *report)
 {
     MPI_Allreduce(MPI_IN_PLACE, &g->counts.negative, 1, MPI_UINT64_T, MPI_SUM, g->c->world);
-    status result = checkpoint_sink_settle(g->sink);
+    status result = new_run_settle(&g->made);
     if (result) return result;
-    if (g->c->rank == 0) result = describe(g, &report->details);
-    if (g->c->rank == 0 && !result) result = prepare_run(g, report->details);
-    result = agree(g->c->world, result);
+    result = agree(g->c->world, g->c->rank == 0 ? describe(g, &report->details) : STATUS_OK);
     if (result) return result;
     report->parameters = g->p.count;
     report->posterior = g->posterior;
     report->negative = g->counts.negative;
-    result = checkpoint_sink_finish(&g->sink, 0);
-    /* A job without a checkpoint would begin from scratch. */
-    if (result && g->c->rank == 0) run_clear(g->run, g->o->force);
-    return result;
+    return new_run_publish(&g->made, "merged", report->details);
 }
 
 static status merge_runs(merging *g, merging_report *report)
 {
-    bool first = g->c->rank == 0;
-    status result = agree(g->c->world, first ? refuse_existing(g) : STATUS_OK);
+    status result = open_new_run(g);
     if (!result) result = agree(g->c->world, open_memory(g));
     if (!result) result = open_sources(g);
     if (!result) result = agree(g->c->world, choose_posterior(g));
     if (result) return result;
     choose_arrays(g);
-    result = agree(g->c->world, first ? open_run(g) : STATUS_OK);
-    if (!result) result = open_sink(g);
+    result = new_run_lock(&g->made, &g->p, g->arrays, g->array_count);
+    if (!result) result = begin_checkpoint(g);
     if (!result) result = agree(g->c->world, merge_owned(g));
     return result ? result : publish(g, report);
 }
@@ -333,13 +282,11 @@ status merging_run(const job *j, comm *c, const merging_options *options, mergin
 {
     *report = (merging_report){0};
     merging g = {.job = j, .c = c, .o = options};
-    snprintf(g.path, sizeof g.path, "%s/%s", j->output, j->name);
     status result = merge_runs(&g, report);
-    checkpoint_sink_abandon(&g.sink);
+    new_run_close(&g.made);
     checkpoint_source_close(&g.base);
     for (size_t i = 0; g.models && i < options->run_count; i++)
         checkpoint_source_close(&g.models[i]);
-    run_close(&g.run);
     sharding_close(&g.owned);
     parameters_close(&g.p);
     free(g.models);

@@ -10,7 +10,8 @@ enum {
     ADAMW = 1 << OPTIMIZER_ADAMW,
     SGD = 1 << OPTIMIZER_SGD,
     BBB = 1 << OPTIMIZER_BBB,
-    ALL = IVON | ADAMW | SGD | BBB,
+    SQUARES = 1 << OPTIMIZER_SQUARES, /* its files are those of ivon */
+    ALL = IVON | ADAMW | SGD | BBB | SQUARES,
 };
 
 typedef struct {
@@ -26,15 +27,15 @@ typedef struct {
 /* SWAG's stand behind those of the posterior. */
 static const array_row table[] = {
     {AT(mean), ALL, true, true, "model.safetensors", ""},
-    {AT(second), IVON, false, true, "posterior.safetensors", ""},
+    {AT(second), IVON | SQUARES, false, true, "posterior.safetensors", ""},
     {AT(log_sigma), BBB, false, true, "posterior.safetensors", "log_deviation."},
-    {AT(momentum), IVON | SGD, false, false, "optimizer.safetensors", "momentum."},
+    {AT(momentum), IVON | SGD | SQUARES, false, false, "optimizer.safetensors", "momentum."},
     {AT(momentum), ADAMW | BBB, false, false, "optimizer.safetensors", "exp_avg."},
     {AT(second), ADAMW | BBB, false, false, "optimizer.safetensors", "exp_avg_sq."},
     {AT(log_momentum), BBB, false, false, "optimizer.safetensors", "log_deviation.exp_avg."},
     {AT(log_second), BBB, false, false, "optimizer.safetensors", "log_deviation.exp_avg_sq."},
     {AT(g_sum), ALL, false, false, NULL, ""},
-    {AT(f_sum), IVON | BBB, false, false, NULL, ""},
+    {AT(f_sum), IVON | BBB | SQUARES, false, false, NULL, ""},
 };
 
 /* Where the spread is at hand for every mean, sigma is formed when weights are drawn, not kept. */

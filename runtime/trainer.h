@@ -55,6 +55,8 @@ typedef struct {
     bool written; /**< every rank's checkpoint writer was done */
     bool skipped; /**< a loss or norm was not finite: parameters are unchanged */
     size_t bad_unit;
+    uint64_t bad_item;   /**< the first, where skipped */
+    double norm_squared; /**< sum over the items whose norms are measured */
     state_report report;
 } step_result;
 

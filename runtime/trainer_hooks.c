@@ -164,7 +164,8 @@ static void hook_gradients_done(void *context, size_t u)
     bool works = (size_t)r->c->rank < r->senders;
     time_kind before = timing_switch(&r->c->timing, TIME_UPDATE);
     const float *source = works ? gradient_of(r, u) : NULL;
-    if (works && trainer_holds_round(r->job)) add_norm(r, u, source);
+    bool measured = trainer_holds_round(r->job) || r->job->optimizer.kind == OPTIMIZER_SQUARES;
+    if (works && measured) add_norm(r, u, source);
     if (!trainer_sums_locally(r->job))
         pieces_start(&r->pieces, u, source, r->senders);
     else if (works && !trainer_holds_round(r->job))

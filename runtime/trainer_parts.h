@@ -24,6 +24,12 @@ float trainer_clip_factor(const trainer *r, size_t from);
 model_hooks trainer_hooks(trainer *r);
 void trainer_consume(void *context, size_t unit_number);
 
+/** The rounds of step t: the gradients of `items` work items, added up by their owners in the order
+ * of items; nothing is updated. Collective. As trainer_step but for that.
+ * @param items  at most those of a step */
+status trainer_rounds(trainer *r, const dataset *data, uint64_t t, uint64_t items,
+                      step_result *result);
+
 /** Add this rank's own item to its local sums. */
 void trainer_sum_locally(trainer *r, size_t unit_number);
 

@@ -84,7 +84,9 @@ static void note_round(trainer *r, step_result *result)
         result->loss += facts->loss;
         r->norm_most = fmax(r->norm_most, facts->norm_squared);
         if (trainer_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
+        result->norm_squared += facts->norm_squared;
         if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
+        if (!result->skipped) result->bad_item = r->first_item + from;
         result->skipped = true;
         size_t bad = (size_t)facts->bad_unit;
         if (bad < result->bad_unit) result->bad_unit = bad;
@@ -141,8 +143,6 @@ static void update_from_pieces(trainer *r, uint64_t items, step_result *result)
 static void finish_step(trainer *r, uint64_t items, step_result *result,
                         state_statistics *statistics)
 {
-    result->loss /= (double)items;
-    result->gradient_clip_fraction = (double)r->gradient_clipped / (double)items;
     if (trainer_takes_pieces(r->job) && !statistics && !result->skipped &&
         sums_are_finite(r, items)) {
         update_from_pieces(r, items, result);
@@ -156,10 +156,10 @@ static void finish_step(trainer *r, uint64_t items, step_result *result,
     weights_changed(&r->weights);
 }
 
-static status run_step(trainer *r, const dataset *data, uint64_t t, bool written,
-                       step_result *result, state_statistics *statistics)
+/* All rounds of a step, unless it stops or fails; the pieces of the last are still to be used. */
+static status run_rounds(trainer *r, const dataset *data, uint64_t t, uint64_t items, bool written,
+                         step_result *result)
 {
-    uint64_t items = trainer_items(r->job);
     *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
     r->t = t;
     r->gradient_clipped = 0;
@@ -179,8 +179,26 @@ static status run_step(trainer *r, const dataset *data, uint64_t t, bool written
             return failed ? agree(r->c->world, read) : STATUS_OK;
         }
     }
-    finish_step(r, items, result, statistics);
+    result->loss /= (double)items;
+    result->gradient_clip_fraction = (double)r->gradient_clipped / (double)items;
     return STATUS_OK;
+}
+
+status trainer_rounds(trainer *r, const dataset *data, uint64_t t, uint64_t items,
+                      step_result *result)
+{
+    status code = run_rounds(r, data, t, items, true, result);
+    if (!code && !result->stopped) end_round(r);
+    return code;
+}
+
+static status run_step(trainer *r, const dataset *data, uint64_t t, bool written,
+                       step_result *result, state_statistics *statistics)
+{
+    uint64_t items = trainer_items(r->job);
+    status code = run_rounds(r, data, t, items, written, result);
+    if (!code && !result->stopped) finish_step(r, items, result, statistics);
+    return code;
 }
 
 status trainer_step(trainer *r, const dataset *data, uint64_t t, bool written, step_result *result,

@@ -68,7 +68,7 @@ static void make_run(char *run)
     cr_assert(everywhere(made));
 }
 
-static void setup_open(setup *t, const checkpoint_array arrays[ARRAYS])
+static inline void setup_open(setup *t, const checkpoint_array arrays[ARRAYS])
 {
     memset(t, 0, sizeof *t);
     t->job = (job){.name = "a \"quoted\" name",
@@ -94,7 +94,7 @@ static void setup_open(setup *t, const checkpoint_array arrays[ARRAYS])
     make_run(t->run);
 }
 
-static void setup_close(setup *t)
+static inline void setup_close(setup *t)
 {
     MPI_Barrier(world.world);
     if (world.rank == 0) file_remove_tree(t->run);

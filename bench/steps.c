@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STEPS_MOST = 64, RATES_MOST = 5 };
+enum { STEPS_MOST = 64, RATES_MOST = 5, PEER_TURNS = 3 };
 
 typedef struct {
     job job;
@@ -172,22 +172,25 @@ static status run_peer(const bench_peer *peer, double *rate)
                 peer->command, text);
 }
 
+/* A process may have better or worse pages than the next, so a peer is started PEER_TURNS times. */
 status bench_peers(report *r, comm *c, const char *name, const bench_size *size,
                    const bench_peer *peers, size_t count)
 {
     bench_run run;
-    double times[2 * STEPS_MOST], theirs = 0.0;
+    double times[(PEER_TURNS + 1) * STEPS_MOST], theirs[PEER_TURNS];
     status result = open_run(&run, c, size, OPTIMIZER_IVON);
     if (result) return result;
     result = step(&run, &times[0]);
     for (size_t p = 0; !result && p < count; p++) {
-        for (uint64_t i = 0; !result && i < 2 * size->steps; i++) {
-            if (i == size->steps) result = run_peer(&peers[p], &theirs);
+        uint64_t all = (PEER_TURNS + 1) * size->steps;
+        for (uint64_t i = 0; !result && i < all; i++) {
+            if (i > 0 && i % size->steps == 0)
+                result = run_peer(&peers[p], &theirs[i / size->steps - 1]);
             if (!result) result = step(&run, &times[i]);
         }
         if (!result)
-            add(r, name, peers[p].name, step_tokens(size) / report_median(times, 2 * size->steps),
-                "1/s", theirs);
+            add(r, name, peers[p].name, step_tokens(size) / report_median(times, all), "1/s",
+                report_median(theirs, PEER_TURNS));
     }
     close_run(&run);
     return result;

@@ -166,12 +166,10 @@ static status section_peers(bench *b)
     if (!b->a->pytorch && !b->a->llmc)
         return fail(STATUS_INPUT, "vario bench: peers: --pytorch or --llmc expected");
     if (!b->s->bf16) size.precision = DTYPE_F32;
+    size.steps = 3;
     status result = peers_of(b, "124M 4 x 1024", &size, true);
     size.sequences = 1;
     if (!result) result = peers_of(b, "124M 1 x 1024", &size, false);
-    size.sequences = size.microbatches = 4;
-    size.steps = 1; /* long ones */
-    if (!result) result = peers_of(b, "124M 4 x (4 x 1024)", &size, false);
     bench_threads(1);
     size = small_size();
     size.steps = STEPS_MOST / 2;

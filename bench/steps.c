@@ -172,28 +172,45 @@ static status run_peer(const bench_peer *peer, double *rate)
                 peer->command, text);
 }
 
-/* A process may have better or worse pages than the next, so a peer is started PEER_TURNS times. */
+/* Our steps of one turn, from memory that is mapped and touched anew, as a peer's is. */
+static status run_turn(comm *c, const bench_size *size, double *times)
+{
+    bench_run run;
+    double ignored;
+    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    if (result) return result;
+    result = step(&run, &ignored);
+    for (uint64_t i = 0; !result && i < size->steps; i++) result = step(&run, &times[i]);
+    close_run(&run);
+    return result;
+}
+
+/* Both start anew for each turn and have the machine for themselves: what another's memory leaves
+ * behind, and better or worse pages, are not in the medians. */
+static status run_turns(comm *c, const bench_size *size, const bench_peer *peer, double *seconds,
+                        double *theirs)
+{
+    double times[PEER_TURNS * STEPS_MOST], rates[PEER_TURNS];
+    for (uint64_t turn = 0; turn < PEER_TURNS; turn++) {
+        status result = run_turn(c, size, &times[turn * size->steps]);
+        if (!result) result = run_peer(peer, &rates[turn]);
+        if (result) return result;
+    }
+    *seconds = report_median(times, PEER_TURNS * size->steps);
+    *theirs = report_median(rates, PEER_TURNS);
+    return STATUS_OK;
+}
+
 status bench_peers(report *r, comm *c, const char *name, const bench_size *size,
                    const bench_peer *peers, size_t count)
 {
-    bench_run run;
-    double times[(PEER_TURNS + 1) * STEPS_MOST], theirs[PEER_TURNS];
-    status result = open_run(&run, c, size, OPTIMIZER_IVON);
-    if (result) return result;
-    result = step(&run, &times[0]);
-    for (size_t p = 0; !result && p < count; p++) {
-        uint64_t all = (PEER_TURNS + 1) * size->steps;
-        for (uint64_t i = 0; !result && i < all; i++) {
-            if (i > 0 && i % size->steps == 0)
-                result = run_peer(&peers[p], &theirs[i / size->steps - 1]);
-            if (!result) result = step(&run, &times[i]);
-        }
-        if (!result)
-            add(r, name, peers[p].name, step_tokens(size) / report_median(times, all), "1/s",
-                report_median(theirs, PEER_TURNS));
+    for (size_t p = 0; p < count; p++) {
+        double seconds, theirs;
+        status result = run_turns(c, size, &peers[p], &seconds, &theirs);
+        if (result) return result;
+        add(r, name, peers[p].name, step_tokens(size) / seconds, "1/s", theirs);
     }
-    close_run(&run);
-    return result;
+    return STATUS_OK;
 }
 
 static double resident_mib(void)

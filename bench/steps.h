@@ -28,8 +28,8 @@ typedef struct {
     const char *command;
 } bench_peer;
 
-/** IVON's tokens/s beside each peer's, which is started three times between our steps (size->steps
- * before each, as many after the last): medians. `c` has one rank.
+/** IVON's tokens/s beside each peer's: medians of three turns, each of size->steps of ours after
+ * one that warms up and a start of the peer. `c` has one rank.
  * @return STATUS_INPUT when a peer does not print its figure */
 status bench_peers(report *r, comm *c, const char *name, const bench_size *size,
                    const bench_peer *peers, size_t count);

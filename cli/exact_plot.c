@@ -41,7 +41,7 @@ static void draw_deviations(FILE *out, const exact_report *r, size_t panels)
 {
     place(out, 0, panels);
     fprintf(out,
-            "set logscale xy\nset format xy '%%.0e'\nset xlabel 'best diagonal: 1/sqrt(L_ii)'\n"
+            "set logscale xy\nset format xy '%%.0e'\nset xlabel 'best diagonal: 1/sqrt(L_{ii})'\n"
             "set ylabel 'deviation'\nplot $unknowns using 3:2 with points pt 7 ps 0.4 lc rgb "
             "grey title 'exact'");
     if (r->sigma)

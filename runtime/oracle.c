@@ -13,12 +13,12 @@
 
 enum { NEWTON_MOST = 60, HALVINGS = 30 };
 
-/* Newton decrements, in deviations of the posterior. */
-#define DECREMENT_SMALL 1e-3 /* the quadratic is right: no line search, which rounding would fool  \
-                              */
+/* Newton decrements, in deviations of the posterior. Below the first F is quadratic, and rounding
+ * would fool a line search. */
+#define DECREMENT_SMALL 1e-3
 #define DECREMENT_DONE 1e-10
 
-static const double tau_ln = 1.8378770664093454836; /* ln 2 pi */
+static const double ln_2_pi = 1.8378770664093454836;
 
 status oracle_take(double **values, size_t rows, size_t columns)
 {
@@ -141,7 +141,7 @@ double oracle_loss(const oracle *o, const jacobian_rows *b, size_t example, doub
     for (size_t c = 0; c < o->outputs; c++) {
         double error = f[c] - (double)b->values[example * o->outputs + c];
         errors[c] = error / variance;
-        loss += 0.5 * (error * errors[c] + tau_ln + log(variance));
+        loss += 0.5 * (error * errors[c] + ln_2_pi + log(variance));
     }
     return loss;
 }
@@ -347,7 +347,7 @@ static void find_evidence(oracle *o)
     o->log_determinant = exact_log_determinant(o->factor);
     o->log_evidence = -o->objective - 0.5 * o->log_determinant;
     for (size_t i = 0; i < o->unknowns; i++)
-        o->log_evidence += 0.5 * (o->prior[i] > 0.0 ? log(o->prior[i]) : tau_ln);
+        o->log_evidence += 0.5 * (o->prior[i] > 0.0 ? log(o->prior[i]) : ln_2_pi);
     if (o->fixed) o->log_evidence = o->loss = NAN;
 }
 

@@ -1,5 +1,6 @@
 /* vario bench: what this machine can do, and how near to it training comes. */
 #include "bench/decode.h"
+#include "bench/dense.h"
 #include "bench/loops.h"
 #include "bench/steps.h"
 #include "cli/session.h"
@@ -212,6 +213,11 @@ static status section_ranks(bench *b)
     return bench_ranks(b->r, &b->s->c, &b->alone, &size, b->s->threads);
 }
 
+static status section_exact(bench *b)
+{
+    return bench_dense(b->r, &b->s->c, b->s->threads);
+}
+
 typedef struct {
     const char *name;
     status (*run)(bench *);
@@ -224,7 +230,7 @@ static const section sections[] = {
     {"step", section_step, false},           {"steps", section_steps, false},
     {"small", section_small, false},         {"peers", section_peers, false},
     {"memory", section_memory, false},       {"decode", section_decode, false},
-    {"ranks", section_ranks, true},
+    {"ranks", section_ranks, true},          {"exact", section_exact, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof sections[0] };
@@ -283,7 +289,7 @@ static status check_arguments(const arguments *a, const char **names, size_t cou
         if (!find_section(names[i]))
             return fail(STATUS_INPUT,
                         "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
-                        "step, steps, small, peers, memory, decode or ranks expected",
+                        "step, steps, small, peers, memory, decode, ranks or exact expected",
                         names[i]);
     return STATUS_OK;
 }
@@ -364,7 +370,7 @@ int bench_main(int argc, char **argv)
         "[SECTION...]",
         "Measure what this machine can do and how near to it training comes. Sections: start,\n"
         "ceilings, optimizer, kernels, step, steps, small, peers, memory, decode, ranks (of 2 and\n"
-        "more); ceilings and step unless given.",
+        "more), exact; ceilings and step unless given.",
         options,
         sizeof options / sizeof options[0],
         0,

@@ -15,6 +15,7 @@ static const struct {
     {"eval", eval_main, "how good a run's predictions are, at the mean and averaged"},
     {"ood", ood_main, "how well a run tells data of another kind from its own"},
     {"sensitivity", sensitivity_main, "examples that a run remembers most, and leave-one-out loss"},
+    {"exact", exact_main, "the posterior with all correlations, and how far a run is from it"},
     {"generate", generate_main, "write text with a run's model"},
     {"merge", merge_main, "merge the weights and posteriors of runs"},
     {"curvature", curvature_main, "give a model a posterior, by squared gradients"},
@@ -54,8 +55,8 @@ int main(int argc, char **argv)
     }
     if (first_of_launch())
         fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, ood, sensitivity, generate, merge, "
-                "curvature, prepare, plan, schema, bench expected\n",
+                "vario: verb '%s' found, one of train, eval, ood, sensitivity, exact, generate, "
+                "merge, curvature, prepare, plan, schema, bench expected\n",
                 verb);
     return 2;
 }

@@ -7,6 +7,7 @@ int train_main(int argc, char **argv);
 int eval_main(int argc, char **argv);
 int ood_main(int argc, char **argv);
 int sensitivity_main(int argc, char **argv);
+int exact_main(int argc, char **argv);
 int generate_main(int argc, char **argv);
 int merge_main(int argc, char **argv);
 int curvature_main(int argc, char **argv);

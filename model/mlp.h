@@ -64,6 +64,19 @@ void mlp_predict(mlp *model, const model_hooks *hooks, const batch *b, bool drop
 void mlp_variances(mlp *model, const model_hooks *hooks, const float *const *variances,
                    const batch *b, float *outputs, float *found);
 
+/** Called with what makes the Jacobian of a layer, from the last to the first: output c of row n
+ * has the derivative inputs(n, i) slopes(c, n, j) by weight (i, j), and slopes(c, n, j) by bias j.
+ * @param inputs  (rows, in) that the layer takes in
+ * @param slopes  (outputs, rows, out); NULL for the last layer, where slopes(c, n, j) = [c is j] */
+typedef void mlp_slopes(void *context, size_t layer, size_t rows, const float *inputs,
+                        const float *slopes);
+
+/** Derivatives of every output of every example by all weights, in one way back. Calls the hooks as
+ * mlp_variances does, and like it needs a shape with `variances`.
+ * @param outputs  out: (rows, outputs), without dropout */
+void mlp_jacobian(mlp *model, const model_hooks *hooks, const batch *b, float *outputs,
+                  mlp_slopes *visit, void *context);
+
 /** Floating-point operations of one training example: 6 for every weight, but 4 for those of the
  * first layer, whose inputs have no gradient. */
 double mlp_flops_per_row(const mlp_config *config);

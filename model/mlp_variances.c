@@ -1,6 +1,6 @@
-/* Variances of outputs. Slopes of all outputs go back over the layers together, output after
- * output: (C, N, width), so a layer's weights are asked for once. Products of slopes and weights
- * take their operands in the compute type; squares and variances are fp32. */
+/* The Jacobian, layer by layer, and variances of outputs. Slopes of all outputs go back over the
+ * layers together, output after output: (C, N, width), so a layer's weights are asked for once.
+ * Products of slopes and weights take their operands in the compute type; the rest is fp32. */
 #include "kernels/kernels.h"
 #include "model/mlp_internal.h"
 
@@ -11,14 +11,23 @@ static size_t wide(const mlp_pass *p, size_t l)
     return mlp_width(&p->m->config, l);
 }
 
+/* What layer l takes in, as fp32, in m->squares. */
+static float *wide_input(const mlp_pass *p, size_t l)
+{
+    mlp *m = p->m;
+    convert(m->squares, DTYPE_F32, mlp_layer_input(p, l), m->shape.precision,
+            p->b->sequences * wide(p, l));
+    return m->squares;
+}
+
 /* products = (a^2) variance + variance of the bias, of layer l. */
 static void own_variances(const mlp_pass *p, size_t l, const float *variances)
 {
     mlp *m = p->m;
     size_t N = p->b->sequences, in = wide(p, l), out = wide(p, l + 1);
     const float *bias = m->config.bias ? variances + mlp_gradient_offset(m, l, true) : NULL;
-    convert(m->squares, DTYPE_F32, mlp_layer_input(p, l), m->shape.precision, N * in);
-    for (size_t i = 0; i < N * in; i++) m->squares[i] *= m->squares[i];
+    float *squares = wide_input(p, l);
+    for (size_t i = 0; i < N * in; i++) squares[i] *= squares[i];
     gemm(N, out, in, m->squares, in, false, variances + mlp_gradient_offset(m, l, false), out,
          false, m->products, out, DTYPE_F32, DTYPE_F32, bias, false);
     hooks_poll(p->hooks);
@@ -77,33 +86,72 @@ static void next_slopes(const mlp_pass *p, size_t l, const void *weights)
     hooks_poll(p->hooks);
 }
 
-/* Layer l adds its part, and the slopes go on to the layer before it. */
-static void layer_variances(const mlp_pass *p, size_t l, const void *weights,
-                            const float *variances, float *found)
+/* What is done at a layer whose slopes are at hand; there are none of the last one's. */
+typedef void layer_visit(void *context, const mlp_pass *p, size_t l);
+
+/* From the last layer to the first. */
+static void go_back(const mlp_pass *p, layer_visit *visit, void *context)
 {
     const mlp *m = p->m;
-    own_variances(p, l, variances);
-    if (l == mlp_last(m)) {
-        memcpy(found, m->products, p->b->sequences * m->config.outputs * sizeof *found);
-        if (l > 0) first_slopes(p, weights);
-    } else {
-        add_variances(p, l, found);
-        if (l > 0) next_slopes(p, l, weights);
+    const model_hooks *hooks = p->hooks;
+    size_t last = mlp_last(m);
+    for (size_t l = last + 1; l-- > 0;) {
+        bool inner = l > 0 && l < last;
+        const void *weights = inner ? hooks->weights(hooks->context, l) : m->ends[l > 0];
+        visit(context, p, l);
+        if (l > 0 && l == last) first_slopes(p, weights);
+        if (inner) next_slopes(p, l, weights);
+        if (l > 0) through_activation(p, l - 1);
+        hooks->release(hooks->context, l);
     }
-    if (l > 0) through_activation(p, l - 1);
+}
+
+typedef struct {
+    const float *const *variances;
+    float *found;
+} summing;
+
+static void layer_variances(void *context, const mlp_pass *p, size_t l)
+{
+    const summing *s = context;
+    const mlp *m = p->m;
+    own_variances(p, l, s->variances[l]);
+    if (l == mlp_last(m))
+        memcpy(s->found, m->products, p->b->sequences * m->config.outputs * sizeof *s->found);
+    else
+        add_variances(p, l, s->found);
+}
+
+/* Go forward, and back. */
+static void run(mlp *m, const model_hooks *hooks, const batch *b, float *outputs,
+                layer_visit *visit, void *context)
+{
+    mlp_pass p = {.m = m, .hooks = hooks, .b = b};
+    mlp_forward(&p);
+    memcpy(outputs, m->outputs, b->sequences * m->config.outputs * sizeof *outputs);
+    go_back(&p, visit, context);
 }
 
 void mlp_variances(mlp *m, const model_hooks *hooks, const float *const *variances, const batch *b,
                    float *outputs, float *found)
 {
-    mlp_pass p = {.m = m, .hooks = hooks, .b = b};
-    size_t last = mlp_last(m);
-    mlp_forward(&p);
-    memcpy(outputs, m->outputs, b->sequences * m->config.outputs * sizeof *outputs);
-    for (size_t l = last + 1; l-- > 0;) {
-        bool inner = l > 0 && l < last;
-        const void *weights = inner ? hooks->weights(hooks->context, l) : m->ends[l > 0];
-        layer_variances(&p, l, weights, variances[l], found);
-        hooks->release(hooks->context, l);
-    }
+    run(m, hooks, b, outputs, layer_variances, &(summing){variances, found});
+}
+
+typedef struct {
+    mlp_slopes *visit;
+    void *context;
+} showing;
+
+static void show_layer(void *context, const mlp_pass *p, size_t l)
+{
+    const showing *s = context;
+    s->visit(s->context, l, p->b->sequences, wide_input(p, l),
+             l == mlp_last(p->m) ? NULL : p->m->slopes);
+}
+
+void mlp_jacobian(mlp *m, const model_hooks *hooks, const batch *b, float *outputs,
+                  mlp_slopes *visit, void *context)
+{
+    run(m, hooks, b, outputs, show_layer, &(showing){visit, context});
 }

@@ -69,6 +69,13 @@ void model_variances(model *m, const model_hooks *hooks, const float *const *var
     mlp_variances(m->mlp, hooks, variances, b, outputs, found);
 }
 
+void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *outputs,
+                    mlp_slopes *visit, void *context)
+{
+    assert(m->mlp);
+    mlp_jacobian(m->mlp, hooks, b, outputs, visit, context);
+}
+
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,
                   size_t rows, float *outputs)
 {

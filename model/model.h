@@ -48,6 +48,11 @@ void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop
 void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
                      const batch *b, float *outputs, float *found);
 
+/** Outputs of examples and what makes their Jacobian: see mlp_jacobian; not of gpt2. The model's
+ * shape must have `variances`. */
+void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *outputs,
+                    mlp_slopes *visit, void *context);
+
 /** Losses in nats of the rows that a visit is given: cross-entropy, or the Gaussian loss.
  * @param losses  out: [rows] */
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,

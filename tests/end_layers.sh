@@ -1,6 +1,7 @@
 #!/bin/sh
 # Who may include what: mpi.h belongs to runtime/, io/, exact/ (and tests); includes run one way:
-# cli -> runtime -> {model, posterior -> optimizer, io} -> kernels -> base.
+# cli -> runtime -> {model, posterior -> optimizer, exact -> io} -> kernels -> base. BLACS and ScaLAPACK
+# are named in exact/ alone.
 set -eu
 cd "$(dirname "$0")/.."
 failed=0
@@ -17,13 +18,21 @@ forbid() {
 }
 
 for folder in base kernels optimizer model bench cli posterior; do forbid "$folder" 'mpi\.h'; done
-forbid base '(kernels|optimizer|posterior|model|io|runtime|cli)/'
-forbid kernels '(optimizer|posterior|model|io|runtime|cli)/'
-forbid optimizer '(posterior|model|io|runtime|cli)/'
-forbid posterior '(model|io|runtime|bench|cli)/'
+forbid base '(exact|kernels|optimizer|posterior|model|io|runtime|cli)/'
+forbid kernels '(exact|optimizer|posterior|model|io|runtime|cli)/'
+forbid optimizer '(exact|posterior|model|io|runtime|cli)/'
+forbid posterior '(exact|model|io|runtime|bench|cli)/'
 forbid bench 'cli/'
-forbid model '(optimizer|posterior|io|runtime|cli)/'
-forbid io '(posterior|runtime|cli)/'
+forbid model '(exact|optimizer|posterior|io|runtime|cli)/'
+forbid io '(exact|posterior|runtime|cli)/'
+forbid exact '(optimizer|posterior|model|runtime|bench|cli)/'
 forbid runtime '(bench|cli)/'
+for folder in base kernels optimizer posterior model io runtime bench cli; do
+    forbid "$folder" 'exact/(matrix_internal|scalapack)\.h'
+    if grep -rniE '(Cblacs|pdgemr2d|pd(potr|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' "$folder" --include='*.[ch]'; then
+        echo "FAILED: $folder calls ScaLAPACK"
+        failed=$((failed + 1))
+    fi
+done
 echo "${passed:-0} passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -1,0 +1,223 @@
+/* Storage, and what moves between ranks that have vectors and the grid that has blocks. */
+#include "exact/matrix.h"
+
+#include "exact/matrix_internal.h"
+#include "io/agree.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 128 /* rows and columns of a block: below it products are slow */ };
+
+/* Of `count`, dealt out in blocks to `ranks`: what rank `me` gets. */
+static size_t share(size_t count, size_t block, int me, int ranks)
+{
+    size_t blocks = count / block, each = blocks / (size_t)ranks * block;
+    size_t over = blocks % (size_t)ranks;
+    if ((size_t)me < over) return each + block;
+    return (size_t)me == over ? each + count % block : each;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static void describe(int descriptor[DESCRIPTOR], int context, size_t rows, size_t columns,
+                     size_t row_block, size_t column_block, size_t leading)
+{
+    const int values[DESCRIPTOR] = {1,
+                                    context,
+                                    (int)rows,
+                                    (int)columns,
+                                    (int)row_block,
+                                    (int)column_block,
+                                    0,
+                                    0,
+                                    (int)larger(leading, 1)};
+    memcpy(descriptor, values, sizeof values);
+}
+
+void exact_line_descriptor(const exact_grid *g, int descriptor[DESCRIPTOR], size_t rows,
+                           size_t columns, size_t block)
+{
+    describe(descriptor, g->line, rows, columns, larger(rows, 1), larger(block, 1), rows);
+}
+
+static status open_here(exact_matrix *m)
+{
+    size_t elements, bytes;
+    if (!memory_product(&elements, m->local_rows, m->local_columns) || elements > INT_MAX ||
+        m->rows > INT_MAX || m->columns > INT_MAX)
+        return fail(STATUS_INPUT,
+                    "a matrix of %zu x %zu has %zu x %zu elements on a rank, at most %d expected",
+                    m->rows, m->columns, m->local_rows, m->local_columns, INT_MAX);
+    if (!memory_product(&bytes, larger(elements, 1), sizeof *m->values))
+        return fail(STATUS_NOMEM, "memory for a matrix of %zu x %zu", m->rows, m->columns);
+    status result = arena_open(&m->memory, "a dense matrix", memory_round(bytes));
+    if (!result) m->values = arena_take(&m->memory, bytes);
+    return result;
+}
+
+status exact_matrix_open_blocks(exact_matrix **out, exact_grid *g, size_t rows, size_t columns,
+                                size_t block)
+{
+    exact_matrix *m = *out = calloc(1, sizeof *m);
+    status result =
+        m ? STATUS_OK : fail(STATUS_NOMEM, "memory for a matrix of %zu x %zu", rows, columns);
+    if (m) {
+        *m = (exact_matrix){.g = g,
+                            .rows = rows,
+                            .columns = columns,
+                            .block = block,
+                            .local_rows = share(rows, block, g->row, g->rows),
+                            .local_columns = share(columns, block, g->column, g->columns)};
+        describe(m->descriptor, g->context, rows, columns, block, block, m->local_rows);
+        result = open_here(m);
+    }
+    result = agree(g->world, result);
+    if (result) exact_matrix_close(out);
+    return result;
+}
+
+/* Small matrices have smaller blocks, so that every rank gets some. */
+status exact_matrix_open(exact_matrix **m, exact_grid *g, size_t rows, size_t columns)
+{
+    size_t ranks = (size_t)larger((size_t)g->rows, (size_t)g->columns);
+    size_t block = (larger(rows, columns) + ranks - 1) / ranks;
+    return exact_matrix_open_blocks(m, g, rows, columns, larger(smaller(block, BLOCK), 1));
+}
+
+void exact_matrix_close(exact_matrix **m)
+{
+    if (!*m) return;
+    arena_close(&(*m)->memory);
+    free(*m);
+    *m = NULL;
+}
+
+size_t exact_rows(const exact_matrix *m)
+{
+    return m->rows;
+}
+
+size_t exact_columns(const exact_matrix *m)
+{
+    return m->columns;
+}
+
+void exact_set(exact_matrix *m, const double *whole)
+{
+    for (size_t j = 0; j < m->local_columns; j++)
+        for (size_t i = 0; i < m->local_rows; i++)
+            m->values[j * m->local_rows + i] =
+                whole[exact_whole_column(m, j) * m->rows + exact_whole_row(m, i)];
+}
+
+void exact_sum(const exact_grid *g, double *values, size_t count)
+{
+    for (size_t first = 0; first < count; first += INT_MAX / 2)
+        MPI_Allreduce(MPI_IN_PLACE, values + first, (int)smaller(count - first, INT_MAX / 2),
+                      MPI_DOUBLE, MPI_SUM, g->world);
+}
+
+void exact_get(const exact_matrix *m, double *whole)
+{
+    memset(whole, 0, m->rows * m->columns * sizeof *whole);
+    for (size_t j = 0; j < m->local_columns; j++)
+        for (size_t i = 0; i < m->local_rows; i++)
+            whole[exact_whole_column(m, j) * m->rows + exact_whole_row(m, i)] =
+                m->values[j * m->local_rows + i];
+    exact_sum(m->g, whole, m->rows * m->columns);
+}
+
+void exact_copy(exact_matrix *to, const exact_matrix *from)
+{
+    memcpy(to->values, from->values, from->local_rows * from->local_columns * sizeof *to->values);
+}
+
+void exact_scale(exact_matrix *m, double factor)
+{
+    size_t count = m->local_rows * m->local_columns;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++) m->values[i] *= factor;
+}
+
+/* This rank's vectors as `most` columns; what is missing is 0. */
+static status pad(double **padded, const double *x, size_t count, size_t most, size_t rows)
+{
+    size_t elements;
+    *padded = NULL;
+    if (count == most) return STATUS_OK;
+    if (memory_product(&elements, larger(most, 1), rows))
+        *padded = calloc(elements, sizeof **padded);
+    if (!*padded) return fail(STATUS_NOMEM, "memory for %zu vectors of %zu", most, rows);
+    if (count > 0) memcpy(*padded, x, count * rows * sizeof *x);
+    return STATUS_OK;
+}
+
+/* Columns first .. first + columns of m, from the line of ranks, each of which has `most` of them.
+ */
+static status put(exact_matrix *m, size_t first, size_t columns, const double *x, size_t count,
+                  size_t most)
+{
+    const exact_grid *g = m->g;
+    int line[DESCRIPTOR];
+    double *padded;
+    status result = agree(g->world, pad(&padded, x, count, most, m->rows));
+    if (!result) {
+        exact_line_descriptor(g, line, m->rows, most * (size_t)g->size, most);
+        scalapack.Cpdgemr2d((int)m->rows, (int)columns, padded ? padded : x, 1, 1, line, m->values,
+                            1, (int)first + 1, m->descriptor, g->line);
+    }
+    free(padded);
+    return result;
+}
+
+status exact_put_columns(exact_matrix *m, size_t first, const double *x, size_t count)
+{
+    size_t most = exact_most(m->g, count);
+    size_t columns = smaller(m->columns - first, most * (size_t)m->g->size);
+    return most ? put(m, first, columns, x, count, most) : STATUS_OK;
+}
+
+status exact_open_panel(exact_matrix **panel, const exact_matrix *a, const double *x, size_t count,
+                        size_t *most)
+{
+    size_t columns;
+    *panel = NULL;
+    *most = exact_most(a->g, count);
+    columns = *most * (size_t)a->g->size;
+    if (*most == 0) return STATUS_OK;
+    status result = exact_matrix_open_blocks(panel, a->g, a->rows, columns, a->block);
+    if (!result) result = put(*panel, 0, columns, x, count, *most);
+    if (result) exact_matrix_close(panel);
+    return result;
+}
+
+status exact_take_panel(const exact_matrix *panel, size_t most, double **columns)
+{
+    const exact_grid *g = panel->g;
+    int line[DESCRIPTOR];
+    size_t bytes;
+    *columns = memory_product(&bytes, most * panel->rows, sizeof **columns) ? malloc(bytes) : NULL;
+    status result = agree(g->world, *columns ? STATUS_OK
+                                             : fail(STATUS_NOMEM, "memory for %zu vectors of %zu",
+                                                    most, panel->rows));
+    if (result) {
+        free(*columns);
+        *columns = NULL;
+        return result;
+    }
+    exact_line_descriptor(g, line, panel->rows, panel->columns, most);
+    scalapack.Cpdgemr2d((int)panel->rows, (int)panel->columns, panel->values, 1, 1,
+                        panel->descriptor, *columns, 1, 1, line, g->line);
+    return STATUS_OK;
+}

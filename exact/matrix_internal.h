@@ -1,0 +1,64 @@
+/** What the files of exact/ share: descriptors and who owns what. */
+#ifndef VARIO_EXACT_MATRIX_INTERNAL_H
+#define VARIO_EXACT_MATRIX_INTERNAL_H
+
+#include "base/memory.h"
+#include "exact/matrix.h"
+#include "exact/scalapack.h"
+
+struct exact_grid {
+    MPI_Comm world;
+    int rank, size;
+    int handle; /* BLACS' of world */
+    int rows, columns, row, column, context;
+    int line; /* context of a grid of one row: rank r is column r */
+};
+
+struct exact_matrix {
+    exact_grid *g;
+    size_t rows, columns, block;
+    size_t local_rows, local_columns;
+    int descriptor[DESCRIPTOR];
+    double *values; /* (local_columns, local_rows) */
+    arena memory;
+};
+
+/** Row or column of the whole of a local one, on the process at coordinate `me` of `count`. */
+static inline size_t exact_whole(size_t local, size_t block, int me, int count)
+{
+    return (local / block * (size_t)count + (size_t)me) * block + local % block;
+}
+
+static inline size_t exact_whole_row(const exact_matrix *m, size_t local)
+{
+    return exact_whole(local, m->block, m->g->row, m->g->rows);
+}
+
+static inline size_t exact_whole_column(const exact_matrix *m, size_t local)
+{
+    return exact_whole(local, m->block, m->g->column, m->g->columns);
+}
+
+/** A matrix of whole columns on the line of all ranks, whose blocks have `block` columns. */
+void exact_line_descriptor(const exact_grid *g, int descriptor[DESCRIPTOR], size_t rows,
+                           size_t columns, size_t block);
+
+/** exact_matrix_open with blocks of a size; at least 1. */
+status exact_matrix_open_blocks(exact_matrix **m, exact_grid *g, size_t rows, size_t columns,
+                                size_t block);
+
+/** The vectors of all ranks as the columns of a matrix that fits beside a's: rank r's are columns
+ * r * most and on, 0 where it has fewer. *panel is NULL where no rank has any, and on failure. */
+status exact_open_panel(exact_matrix **panel, const exact_matrix *a, const double *x, size_t count,
+                        size_t *most);
+
+/** This rank's `most` columns of such a panel; the caller frees them. */
+status exact_take_panel(const exact_matrix *panel, size_t most, double **columns);
+
+/** Add up over the ranks, in place. */
+void exact_sum(const exact_grid *g, double *values, size_t count);
+
+/** Largest value of any rank. */
+size_t exact_most(const exact_grid *g, size_t here);
+
+#endif

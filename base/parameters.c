@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 size_t layout_element_bytes(const layout *l, const tensor *t)
 {
@@ -77,6 +78,13 @@ void parameters_add(parameters *p, size_t unit_number, const char *name, size_t 
     u->count += t->count;
     p->count += t->count;
     p->tensor_count++;
+}
+
+size_t parameters_find(const parameters *p, const char *name)
+{
+    size_t i = 0;
+    while (i < p->tensor_count && strcmp(p->tensors[i].name, name) != 0) i++;
+    return i;
 }
 
 void parameters_close(parameters *p)

@@ -52,6 +52,9 @@ status parameters_open(parameters *p, size_t units, size_t tensors);
 void parameters_add(parameters *p, size_t unit_number, const char *name, size_t rows,
                     size_t columns, double mean, double deviation);
 
+/** A tensor's number by its name, tensor_count where there is none. */
+size_t parameters_find(const parameters *p, const char *name);
+
 /** Part of a tensor: what one rank owns of it. */
 typedef struct {
     size_t tensor; /**< which */

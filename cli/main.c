@@ -19,6 +19,8 @@ static const struct {
     {"generate", generate_main, "write text with a run's model"},
     {"merge", merge_main, "merge the weights and posteriors of runs"},
     {"curvature", curvature_main, "give a model a posterior, by squared gradients"},
+    {"import", import_main, "make a run of weights from elsewhere"},
+    {"export", export_main, "write a run's model as transformers loads it"},
     {"prepare", prepare_main, "make token files of text files"},
     {"plan", plan_main, "memory and bytes of a job on a number of ranks"},
     {"schema", schema_main, "print every key of a job file"},
@@ -56,7 +58,8 @@ int main(int argc, char **argv)
     if (first_of_launch())
         fprintf(stderr,
                 "vario: verb '%s' found, one of train, eval, ood, sensitivity, exact, generate, "
-                "merge, curvature, prepare, plan, schema, bench expected\n",
+                "merge, curvature, import, export, prepare, plan, schema, bench expected
+",
                 verb);
     return 2;
 }

@@ -4,11 +4,13 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/agree.h"
+#include "io/pretrained.h"
 #include "kernels/kernels.h"
 #include "runtime/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct {
     option_list overrides;
@@ -27,11 +29,25 @@ static status check_work(const session *s, const job *j)
                 s->c.size, items, items);
 }
 
+/* The weights that the first step would begin with. */
+static status check_init(const job *j)
+{
+    pretrained *w;
+    char path[2 * JOB_TEXT + 2];
+    const model_config config = job_model(j);
+    snprintf(path, sizeof path, "%s/%s", j->output, j->name);
+    if (strcmp(j->model.init, "scratch") == 0 || checkpoint_exists(path)) return STATUS_OK;
+    status result = pretrained_open(&w, MPI_COMM_SELF, j->model.init, &config);
+    pretrained_close(&w);
+    return result;
+}
+
 /* Validate, print the resolved job, the plan and every warning; train nothing. */
 static status dry_run(const session *s, const job *j, dtype precision)
 {
     dataset *data = NULL;
-    status result = dataset_open(&data, j, DATASET_TRAIN, NULL);
+    status result = check_init(j);
+    if (!result) result = dataset_open(&data, j, DATASET_TRAIN, NULL);
     if (result) return result;
     result = job_write(j, stdout);
     printf("\n");

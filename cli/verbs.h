@@ -11,6 +11,8 @@ int exact_main(int argc, char **argv);
 int generate_main(int argc, char **argv);
 int merge_main(int argc, char **argv);
 int curvature_main(int argc, char **argv);
+int import_main(int argc, char **argv);
+int export_main(int argc, char **argv);
 int prepare_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
 int schema_main(int argc, char **argv);

@@ -31,9 +31,10 @@ typedef struct {
     double loo_best;     /**< least estimate of the leave-one-out loss, while loo_made */
     uint64_t loo_made;   /**< estimates */
     uint64_t loo_waited; /**< of them since the least */
-    uint64_t threads;    /**< per rank */
+    uint64_t threads;    /**< per rank; 0: nothing was computed */
     uint64_t ranks;      /**< that wrote it; a fact for people, nothing depends on it */
     uint64_t snapshots;  /**< that SWAG has collected */
+    uint64_t init;       /**< checksum of the weights from elsewhere that it began with, 0: none */
     char instruction_set[64];
     char libraries[256]; /**< versions */
 } checkpoint_facts;
@@ -88,12 +89,5 @@ void checkpoint_sweep(const char *run);
 
 /** Bytes that one checkpoint takes on disk, headers included, json files estimated at 64 KiB. */
 uint64_t checkpoint_bytes(const parameters *p, const checkpoint_array *arrays, size_t array_count);
-
-/** Read initial weights from DIR/model.safetensors of the model's own names and shapes, F32;
- * collective; verified against shapes, not against checksums. A file with a tensor that the model
- * does not have is refused: it holds another model.
- * @param into  file and prefix are not used */
-status checkpoint_import(MPI_Comm comm, const char *directory, const parameters *p,
-                         const checkpoint_array *into, const slice *slices, size_t slice_count);
 
 #endif

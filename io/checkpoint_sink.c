@@ -6,6 +6,7 @@
 #include "io/agree.h"
 #include "io/checkpoint_list.h"
 #include "io/file.h"
+#include "io/mpi_file.h"
 #include "io/safetensors.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096, MESSAGE_BYTES = 1 << 30 };
+enum { PATH_SIZE = 4096 };
 
 struct checkpoint_sink {
     MPI_Comm comm;
@@ -54,19 +55,10 @@ static void note_error(checkpoint_sink *s, size_t file, int code)
 static bool write_at(checkpoint_sink *s, size_t file, uint64_t offset, const void *data,
                      size_t bytes)
 {
-    for (size_t at = 0; at < bytes;) {
-        int count = (int)(bytes - at < MESSAGE_BYTES ? bytes - at : MESSAGE_BYTES), written = 0;
-        MPI_Status report;
-        int code = MPI_File_write_at(s->handles[file], (MPI_Offset)(offset + at),
-                                     (const char *)data + at, count, MPI_BYTE, &report);
-        if (code == MPI_SUCCESS) MPI_Get_count(&report, MPI_BYTE, &written);
-        if (code != MPI_SUCCESS || written != count) {
-            note_error(s, file, code);
-            return false;
-        }
-        at += (size_t)count;
-    }
-    return true;
+    int code;
+    if (mpi_file_write(s->handles[file], offset, data, bytes, &code)) return true;
+    note_error(s, file, code);
+    return false;
 }
 
 /* Where it is not open yet; rank 0 then writes its header. */
@@ -83,6 +75,11 @@ static bool open_file(checkpoint_sink *s, size_t file)
     }
     s->opened[file] = true;
     return s->rank != 0 || write_at(s, file, 0, s->headers[file].bytes, s->headers[file].size);
+}
+
+void checkpoint_sink_set_init(checkpoint_sink *s, uint64_t checksum)
+{
+    s->facts.init = checksum;
 }
 
 /* Slices that follow each other in the file and in memory are written at once. */

@@ -19,6 +19,9 @@ status checkpoint_sink_open(checkpoint_sink **s, MPI_Comm comm, const char *run,
                             const parameters *p, const checkpoint_array *arrays,
                             size_t array_count);
 
+/** What the facts say of the weights from elsewhere, where that is known only when all are read. */
+void checkpoint_sink_set_init(checkpoint_sink *s, uint64_t checksum);
+
 /** Write slices of an array at their places; local, and may be called by a thread: what failed is
  * told by checkpoint_sink_settle. All ranks' slices together cover every array exactly once, each
  * beginning at a multiple of 256 elements of its unit, or at its tensor's first. Rank 0 writes some

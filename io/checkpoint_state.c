@@ -1,6 +1,7 @@
 /* state.json ends with a checksum of the text before it. */
 #include "io/checkpoint_state.h"
 
+#include "io/config_json.h"
 #include "io/file.h"
 #include "io/job_schema.h"
 #include "io/json_text.h"
@@ -79,6 +80,7 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
     if (job_collects(j)) print_count(out, "snapshots", f->snapshots);
+    if (f->init) fprintf(out, ",\n\"init_checksum\": \"%016" PRIx64 "\"", f->init);
     fprintf(out, ",\n\"instruction_set\": ");
     json_text_print(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
@@ -93,18 +95,6 @@ static status write_state(const char *directory, const job *j, const checkpoint_
                                               : fail(STATUS_NOMEM, "memory to write %s", path);
     free(text);
     return result;
-}
-
-static int print_gpt2(char *text, size_t size, const gpt2_config *c)
-{
-    return snprintf(text, size,
-                    "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], "
-                    "\"n_layer\": %zu, \"n_head\": %zu, \"n_embd\": %zu, \"n_positions\": %zu, "
-                    "\"n_ctx\": %zu, \"vocab_size\": %zu, \"activation_function\": \"gelu_new\", "
-                    "\"layer_norm_epsilon\": 1e-05, \"resid_pdrop\": %g, \"embd_pdrop\": %g, "
-                    "\"attn_pdrop\": %g, \"tie_word_embeddings\": true}\n",
-                    c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
-                    c->dropout, c->dropout, c->dropout);
 }
 
 /* The job's keys of the model, which are those of no library. */
@@ -131,7 +121,7 @@ static status write_config(const char *directory, const job *j, uint64_t *checks
 {
     char path[PATH_SIZE], text[2048];
     snprintf(path, sizeof path, "%s/config.json", directory);
-    int n = j->model.kind == MODEL_GPT2 ? print_gpt2(text, sizeof text, &j->model.gpt2)
+    int n = j->model.kind == MODEL_GPT2 ? config_json_print(text, sizeof text, &j->model.gpt2)
                                         : print_layers(text, sizeof text, j);
     *checksum = XXH3_64bits(text, (size_t)n);
     return file_write_atomic(path, text, (size_t)n);
@@ -244,6 +234,8 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
                                 .snapshots = count_of(root, "snapshots")};
     copy_text(facts->instruction_set, sizeof facts->instruction_set, root, "instruction_set");
     copy_text(facts->libraries, sizeof facts->libraries, root, "libraries");
+    const char *init = json_string_value(json_object_get(root, "init_checksum"));
+    if (init) facts->init = strtoull(init, NULL, 16);
     result = read_sums(path, root, p, arrays, array_count, sums);
     if (!result) result = verify_config(directory, root);
     json_decref(root);

@@ -146,15 +146,26 @@ model_config job_model(const job *j)
     return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
 }
 
-status job_read(job *j, const char *path, const char *const *overrides, size_t count)
+static status read_entries(job *j, const char *path, bool is_file, const char *const *overrides,
+                           size_t count)
 {
     job_source s = {path, calloc(1, sizeof(job_entries))};
     if (!s.entries) return fail(STATUS_NOMEM, "memory to read %.500s", path);
-    status result = job_yaml_read(s.entries, path);
+    status result = is_file ? job_yaml_read(s.entries, path) : STATUS_OK;
     if (!result) result = source_override(&s, overrides, count);
     if (!result) result = resolve(&s, j);
     free(s.entries);
     return result;
+}
+
+status job_read(job *j, const char *path, const char *const *overrides, size_t count)
+{
+    return read_entries(j, path, true, overrides, count);
+}
+
+status job_make(job *j, const char *path, const char *const *settings, size_t count)
+{
+    return read_entries(j, path, false, settings, count);
 }
 
 bool job_is_variational(const job *j)

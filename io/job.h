@@ -127,6 +127,10 @@ void job_become_ivon(job *j, double ess, double weight_decay, double hessian_ini
  */
 status job_read(job *j, const char *path, const char *const *overrides, size_t count);
 
+/** A job without a file: as job_read, of settings alone.
+ * @param path  stands for the file in messages */
+status job_make(job *j, const char *path, const char *const *settings, size_t count);
+
 /** Write the resolved job, every key with its value, in the schema's order: reading the result
  * gives an equal job. @return STATUS_OK or STATUS_IO */
 status job_write(const job *j, FILE *out);

@@ -59,7 +59,7 @@ const schema_row schema_rows[] = {
     {.key = "model.dropout", .type = KEY_NUMBER, .offset = AT(model.gpt2.dropout), .standard = "0",
      .most = 1, .ends = ENDS_OPEN_MOST, .help = "probability of dropping, in training"},
     {.key = "model.init", .type = KEY_TEXT, .offset = AT(model.init), .standard = "scratch",
-     .help = "scratch, or a directory with model.safetensors"},
+     .help = "scratch, or weights from elsewhere: a directory with model.safetensors, or a checkpoint of llm.c"},
     {.key = "data.train", .type = KEY_TEXT, .offset = AT(data.train),
      .help = "glob of training token files, or a set of examples"},
     {.key = "data.valid", .type = KEY_TEXT, .offset = AT(data.valid),

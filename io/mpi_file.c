@@ -1,4 +1,4 @@
-/* MPI counts are ints, so large reads go in parts. */
+/* MPI counts are ints, so what is large goes in parts. */
 #include "io/mpi_file.h"
 
 #include <inttypes.h>
@@ -36,4 +36,19 @@ status mpi_file_read(MPI_File handle, const char *path, const char *name, uint64
         at += (size_t)count;
     }
     return STATUS_OK;
+}
+
+bool mpi_file_write(MPI_File handle, uint64_t offset, const void *data, size_t bytes, int *code)
+{
+    *code = MPI_SUCCESS;
+    for (size_t at = 0; at < bytes;) {
+        int count = (int)(bytes - at < MESSAGE_BYTES ? bytes - at : MESSAGE_BYTES), written = 0;
+        MPI_Status report;
+        *code = MPI_File_write_at(handle, (MPI_Offset)(offset + at), (const char *)data + at, count,
+                                  MPI_BYTE, &report);
+        if (*code == MPI_SUCCESS) MPI_Get_count(&report, MPI_BYTE, &written);
+        if (*code != MPI_SUCCESS || written != count) return false;
+        at += (size_t)count;
+    }
+    return true;
 }

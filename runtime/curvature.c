@@ -4,6 +4,7 @@
 
 #include "io/agree.h"
 #include "io/json_text.h"
+#include "io/pretrained.h"
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
 #include "posterior/curvature.h"
@@ -87,8 +88,13 @@ static status import_mean(curvature *x, checkpoint_array *mean)
     snprintf(x->facts.instruction_set, sizeof x->facts.instruction_set, "%s",
              kernels_instruction_set());
     snprintf(x->facts.libraries, sizeof x->facts.libraries, "%s", kernels_library_version());
-    return checkpoint_import(x->c->world, x->source, &x->r.p, mean, owned->owned,
-                             owned->owned_count);
+    pretrained *w;
+    const model_config config = job_model(x->of);
+    status result = pretrained_open(&w, x->c->world, x->source, &config);
+    if (!result)
+        result = pretrained_load(w, mean, owned->owned, owned->owned_count, &x->facts.init);
+    pretrained_close(&w);
+    return result;
 }
 
 static status read_arrays(curvature *x, const char *from, const checkpoint_array *arrays,

@@ -36,6 +36,17 @@ static status open_run(training *g, bool *resume)
     return STATUS_OK;
 }
 
+/* What the first step begins with, where it is not initial weights of the run's own. */
+static void note_init(training *g)
+{
+    char details[64];
+    if (g->facts.steps > 0 || !g->facts.init) return;
+    snprintf(details, sizeof details, "\"checksum\": \"%016" PRIx64 "\"", g->facts.init);
+    train_note(g, "init", details);
+    progress_say(&g->progress, "begins with the weights of %s (checksum %016" PRIx64 ")",
+                 g->job->model.init, g->facts.init);
+}
+
 /* After the trainer is open: what rank 0 writes before the first step. */
 static status prepare_run(training *g)
 {
@@ -48,6 +59,7 @@ static status prepare_run(training *g)
              "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"product_gflops\": %.6g",
              g->facts.steps, g->c->size, g->options->placement->threads, g->ceiling);
     train_note(g, g->facts.steps ? "resumed" : "started", details);
+    note_init(g);
     if (*g->options->placement->warning) train_warn(g, g->options->placement->warning);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t warnings = job_warnings(g->job, dataset_rows(g->train), lines, 8);
@@ -156,11 +168,12 @@ static status run_open_run(training *g)
     bool resume = false;
     status result = open_run(g, &resume);
     if (!result) result = open_data(g);
+    if (!result && !resume) result = train_find_init(g);
     if (!result) result = trainer_open(&g->trainer, g->job, g->c, g->options->precision, true);
     if (!result && g->job->sensitivity.every > 0)
         result = sensitivity_open(&g->sensitivity, &g->trainer,
                                   g->job->model.kind == MODEL_GPT2 ? PER_SEQUENCE : PER_EXAMPLE);
-    if (!result) result = resume ? train_restore(g) : train_import(g);
+    if (!result) result = resume ? train_restore(g) : train_read_init(g);
     if (result) return result;
     if (g->facts.steps >= g->job->steps || train_over(g)) {
         progress_say(&g->progress, "%s: finished at step %" PRIu64 ", nothing to do", g->path,
@@ -203,6 +216,7 @@ status train_run(const job *j, comm *c, const train_options *options)
         status_clear();
         fail(result, "%s", message);
     }
+    pretrained_close(&g->init);
     sensitivity_close(&g->sensitivity);
     trainer_close(&g->trainer);
     dataset_close(&g->train);

@@ -3,6 +3,7 @@
 #define VARIO_RUNTIME_TRAIN_PARTS_H
 
 #include "io/checkpoint.h"
+#include "io/pretrained.h"
 #include "io/run.h"
 #include "runtime/progress.h"
 #include "runtime/sensitivity.h"
@@ -16,6 +17,7 @@ typedef struct {
     char path[JOB_TEXT * 2 + 2]; /**< of the run directory */
     run *run;                    /**< rank 0 only */
     dataset *train, *valid;
+    pretrained *init; /**< what the run begins with; NULL: initial weights of its own */
     trainer trainer;
     sensitivity *sensitivity; /**< NULL unless sensitivity.every is above 0 */
     checkpoint_writer *writer;
@@ -63,9 +65,13 @@ bool train_over(const training *g);
  */
 void train_log_end(training *g);
 
-/** Go on from the run's newest checkpoint, or begin with model.init; collective. */
+/** Go on from the run's newest checkpoint; collective. */
 status train_restore(training *g);
-status train_import(training *g);
+
+/** Find the weights of model.init, before memory is taken for them, and then begin with them;
+ * collective. Where the run begins with weights of its own these do nothing. */
+status train_find_init(training *g);
+status train_read_init(training *g);
 
 /** Room for two checkpoints; rank 0. */
 status train_check_space(const training *g);

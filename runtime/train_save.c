@@ -32,7 +32,7 @@ status train_restore(training *g)
     state_share(s, g->c);
     g->saved = g->facts.steps;
     progress_say(&g->progress, "resumed from step %" PRIu64 " (%s)", g->facts.steps, path);
-    if (g->facts.threads != (uint64_t)g->options->placement->threads) {
+    if (g->facts.threads && g->facts.threads != (uint64_t)g->options->placement->threads) {
         char line[200];
         snprintf(line, sizeof line,
                  "the checkpoint was written with %" PRIu64
@@ -44,13 +44,21 @@ status train_restore(training *g)
     return STATUS_OK;
 }
 
-status train_import(training *g)
+status train_find_init(training *g)
+{
+    const model_config config = job_model(g->job);
+    if (strcmp(g->job->model.init, "scratch") == 0) return STATUS_OK;
+    return pretrained_open(&g->init, g->c->world, g->job->model.init, &config);
+}
+
+status train_read_init(training *g)
 {
     state *s = &g->trainer.state;
-    if (strcmp(g->job->model.init, "scratch") == 0) return STATUS_OK;
+    if (!g->init) return STATUS_OK;
     checkpoint_array mean = {.values = s->mean.values, .whole = s->mean.whole};
-    status result = checkpoint_import(g->c->world, g->job->model.init, &g->trainer.p, &mean,
-                                      s->owned->owned, s->owned->owned_count);
+    status result =
+        pretrained_load(g->init, &mean, s->owned->owned, s->owned->owned_count, &g->facts.init);
+    pretrained_close(&g->init);
     if (result) return result;
     state_share(s, g->c);
     return STATUS_OK;

@@ -234,20 +234,18 @@ static inline void limit_files(rlim_t bytes)
     setrlimit(RLIMIT_FSIZE, &limit);
 }
 
-/* A safetensors file as one process writes it, element after element: the arrays [first, end), all
- * names behind a prefix, and in the header one more entry. */
-static inline content build_file(const setup *t, uint64_t steps, size_t first, size_t end,
-                                 const char *prefix, const char *more)
+/* A safetensors file as one process writes it, element after element: the arrays [first, end). */
+static inline content build_file(const setup *t, uint64_t steps, size_t first, size_t end)
 {
     content c = {0};
     FILE *out = open_memstream(&c.bytes, &c.size);
     uint64_t begin = 0;
-    fprintf(out, "12345678{\"__metadata__\":{\"format\":\"pt\"}%s", more);
+    fprintf(out, "12345678{\"__metadata__\":{\"format\":\"pt\"}");
     for (size_t a = first; a < end; a++)
         for (size_t i = 0; i < t->p.tensor_count; i++) {
             const tensor *x = &t->p.tensors[i];
-            fprintf(out, ",\"%s%s%s\":{\"dtype\":\"F32\",\"shape\":[%zu", prefix,
-                    t->arrays[a].prefix, x->name, x->shape[0]);
+            fprintf(out, ",\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%zu", t->arrays[a].prefix,
+                    x->name, x->shape[0]);
             if (x->dimensions == 2) fprintf(out, ",%zu", x->shape[1]);
             fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin,
                     begin + 4 * x->count);

@@ -69,7 +69,7 @@ static uint64_t check_file(const setup *t, size_t first, size_t end)
 {
     char path[2 * PATH_LENGTH];
     content found = load(in(path, "%s/step-00000010/%s", t->run, t->arrays[first].file));
-    content expected = build_file(t, 10, first, end, "", "");
+    content expected = build_file(t, 10, first, end);
     bool same = found.size == expected.size && found.bytes &&
                 memcmp(found.bytes, expected.bytes, found.size) == 0;
     uint64_t bytes = found.size;

@@ -1,0 +1,57 @@
+/* vario export: a run's model in files that transformers loads. */
+#include "cli/session.h"
+#include "cli/verbs.h"
+#include "io/agree.h"
+#include "runtime/exporting.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct {
+    const char *out;
+    bool force, json, quiet;
+} arguments;
+
+static status run(session *s, void *context, const char **rest)
+{
+    const arguments *a = context;
+    exporting_report report;
+    job j;
+    status result =
+        a->out ? STATUS_OK : fail(STATUS_INPUT, "vario export: --out DIR expected, none found");
+    result = agree(s->c.world, result);
+    if (!result) result = session_read_run(s, &j, rest[0]);
+    if (result) return result;
+    session_compute(s, 0, a->quiet);
+    const exporting_options options = {.run = rest[0], .out = a->out, .force = a->force};
+    result = exporting_run(&j, &s->c, &options, &report);
+    if (!result && s->c.rank == 0 && a->json) printf("{%s}\n", report.details);
+    if (!result && s->c.rank == 0 && !a->json && !a->quiet)
+        printf("%s: a model of %zu parameters exported, %s the deviations of a posterior\n", a->out,
+               report.parameters, report.posterior ? "with" : "without");
+    free(report.details);
+    return result;
+}
+
+int export_main(int argc, char **argv)
+{
+    arguments a = {0};
+    const option options[] = {
+        {"--out", OPTION_TEXT, &a.out, "DIR", "where the files go; others there are left alone"},
+        {"--force", OPTION_FLAG, &a.force, NULL, "replace files of a model that DIR holds"},
+        OPTION_JSON(a.json),
+        OPTION_QUIET(a.quiet),
+    };
+    const option_table table = {
+        "export",
+        "RUN --out DIR",
+        "Write a run's GPT-2 as transformers loads it: config.json, generation_config.json,\n"
+        "model.safetensors, the tokenizer's files; of ivon's runs the weights' standard\n"
+        "deviations too, in posterior.safetensors. A RUN is a run's directory or one of its\n"
+        "checkpoints.",
+        options,
+        sizeof options / sizeof options[0],
+        1,
+        1};
+    return session_main(&table, argc, argv, run, &a);
+}

@@ -58,8 +58,7 @@ int main(int argc, char **argv)
     if (first_of_launch())
         fprintf(stderr,
                 "vario: verb '%s' found, one of train, eval, ood, sensitivity, exact, generate, "
-                "merge, curvature, import, export, prepare, plan, schema, bench expected
-",
+                "merge, curvature, import, export, prepare, plan, schema, bench expected\n",
                 verb);
     return 2;
 }

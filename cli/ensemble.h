@@ -53,7 +53,7 @@ typedef struct {
     trainer *trainers;
     checkpoint_facts *facts;
     draw_kind *draws;
-    kfac_posterior *kfac; /**< NULL unless samples are drawn from these */
+    kfac_posterior *kfac; /**< NULL without --posterior kfac */
     kfac_options kfac_options;
     uint64_t samples;
     member *members; /**< draws in turn: the first of each run, the second of each run, ...; without

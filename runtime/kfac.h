@@ -30,9 +30,9 @@ typedef struct {
  *
  * Batches of the job's size in the order of the data, batch b on rank b mod P. Each factor has an
  * owner, who adds up the rows of all ranks in the order of batches and finds its eigenvectors; they
- * meet at the layer's home, which draws its weights. Beside S samples, kept as the mean is (12
- * bytes of scratch a weight come and go), a rank has its share of the factors' n^2 doubles, work
- * for one of them, and what layers take in and give back of one batch.
+ * meet at the layer's home, which draws its weights. A rank keeps S samples as it keeps the mean;
+ * on the way it has its share of the factors' n^2 doubles, work for one of them, what layers take
+ * in and give back of one batch, and a model for training.
  *
  * @param q  out; kfac_close frees it, after a failure too, but not before the trainer's last sample
  * @param r  opened for evaluation, its checkpoint read; its job's data.train is read

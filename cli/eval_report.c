@@ -188,6 +188,11 @@ void evaluation_print(const evaluation *v)
     ensemble_describe(e, words, sizeof words);
     printf("  averaged over %s", words);
     print_scores(v, evaluation_average(v), "");
+    const kfac_posterior *q = e->kfac;
+    if (q)
+        printf("    K-FAC of %zu layers, factors of %" PRIu64 " rows up to %zu wide; lambda %g, "
+               "prior's precision %g\n",
+               q->layers, q->rows, q->widest, q->lambda, q->tau);
 }
 
 static void write_classes(const evaluation *v, const predictions *p, size_t point, FILE *out)

@@ -21,9 +21,11 @@ parallel: {threads: 1}
 JOB
 launch 1 train digits.yaml
 check "digits, by AdamW" exits 0
-launch 1 train digits.yaml --set name=sgd --set optimizer='{kind: sgd, momentum: 0.9}' --set schedule.peak=0.02
+sed 's/^name: .*/name: sgd/; s/^optimizer: .*/optimizer: {kind: sgd, momentum: 0.9}/; s/peak: [^}]*/peak: 0.02/' digits.yaml >sgd.yaml
+launch 1 train sgd.yaml
 check "digits, by SGD without weight decay" exits 0
-launch 1 train digits.yaml --set name=ivon --set optimizer='{kind: ivon, ess: 2000, hessian_init: 0.1, weight_decay: 1.0e-3}' --set schedule.peak=0.5
+sed 's/^name: .*/name: ivon/; s/^optimizer: .*/optimizer: {kind: ivon, ess: 2000, hessian_init: 0.1, weight_decay: 1.0e-3}/; s/peak: [^}]*/peak: 0.5/' digits.yaml >ivon.yaml
+launch 1 train ivon.yaml
 check "digits, by IVON" exits 0
 member() { sed -n "s/.*\"$1\": *\([-+0-9.eE]*\).*/\1/p" "$work/last.out" | head -n 1; }
 

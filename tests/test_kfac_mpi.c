@@ -232,6 +232,7 @@ static void twin_close(twin *t)
     dataset_batch_close(&t->batch);
     model_close(&t->m);
     buffers_close(&t->w);
+    kernels_open(); /* as it was before the buffers */
 }
 
 static void check_factors(const running *x, twin *t)

@@ -3,11 +3,15 @@
 #ifndef VARIO_KERNELS_DENSE_H
 #define VARIO_KERNELS_DENSE_H
 
+#include "base/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Use this number of threads; otherwise OpenBLAS takes every processor. */
-void dense_threads(int threads);
+/** Load the libraries, once, before anything else here; later calls set the number of threads
+ * alone. They are not linked: OpenBLAS starts its threads when it is loaded, and few verbs want it.
+ * @return STATUS_OK or STATUS_IO: LAPACK or a function of it is missing */
+status dense_open(int threads);
 
 /** The lower triangle of sum(n, n) += x^T x, x (rows, n). */
 void dense_add_squares(double *sum, const double *x, size_t rows, size_t n);

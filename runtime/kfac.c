@@ -255,7 +255,8 @@ status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q,
     k->most = k->job.batch.sequences * k->job.batch.length;
     k->exact = model_outputs(&k->config) <= KFAC_EXACT;
     k->passes = k->exact ? model_outputs(&k->config) : 1;
-    status result = choose_prior(k, rows);
+    status result = dense_open(omp_get_max_threads());
+    if (!result) result = choose_prior(k, rows);
     if (!result) result = plan(k, &slot_bytes);
     result = agree(r->c->world, result);
     if (result) return result;
@@ -289,7 +290,6 @@ status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
     kfac k = {0};
     dataset *data = NULL;
     *q = (kfac_posterior){0};
-    dense_threads(omp_get_max_threads());
     status result = agree(r->c->world, dataset_open(&data, r->job, DATASET_TRAIN, NULL));
     if (result) return result;
     result = kfac_begin(&k, r, o, q, rows_there(r->job, data));

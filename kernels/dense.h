@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Load the libraries, once, before anything else here; later calls set the number of threads
- * alone. They are not linked: OpenBLAS starts its threads when it is loaded, and few verbs want it.
+/** Load the libraries, before anything else here; later calls do nothing. They are not linked:
+ * OpenBLAS starts its threads when it is loaded, and few verbs want it.
  * @return STATUS_OK or STATUS_IO: LAPACK or a function of it is missing */
 status dense_open(int threads);
 

@@ -4,6 +4,7 @@
 #include "io/agree.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +16,43 @@ static bool has_dropout(const job *j)
     return j->model.kind == MODEL_GPT2 ? j->model.gpt2.dropout > 0.0 : j->model.mlp.dropout > 0.0;
 }
 
+static bool wants_kfac(const ensemble_wishes *w)
+{
+    return w->posterior && strcmp(w->posterior, "kfac") == 0;
+}
+
+static status check_number(const ensemble_wishes *w, const char *name, double value)
+{
+    if (isnan(value) || (wants_kfac(w) && value >= 1e-30 && value <= 1e30)) return STATUS_OK;
+    if (!wants_kfac(w))
+        return fail(STATUS_INPUT, "vario %s: %s %g found, none expected without --posterior kfac",
+                    w->verb, name, value);
+    return fail(STATUS_INPUT, "vario %s: %s: %g found, a number in [1e-30, 1e30] expected", w->verb,
+                name, value);
+}
+
+static status check_kfac(const ensemble_wishes *w)
+{
+    status result = check_number(w, "--ess", w->ess);
+    if (!result) result = check_number(w, "--prior-precision", w->precision);
+    if (result || wants_kfac(w) || w->factor_batches == 0) return result;
+    return fail(STATUS_INPUT,
+                "vario %s: --factor-batches %" PRIu64
+                " found, none expected without --posterior kfac",
+                w->verb, w->factor_batches);
+}
+
 static status check_wishes(const ensemble_wishes *w)
 {
-    static const char *const names[] = {"auto", "mean", "samples", "dropout"};
+    static const char *const names[] = {"auto", "mean", "samples", "dropout", "kfac"};
     const char *name = w->posterior ? w->posterior : "auto";
     bool known = false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         known = known || strcmp(name, names[i]) == 0;
     if (!known)
         return fail(STATUS_INPUT,
-                    "vario %s: --posterior: '%s' found, auto, mean, samples or dropout expected",
+                    "vario %s: --posterior: '%s' found, auto, mean, samples, dropout or kfac "
+                    "expected",
                     w->verb, name);
     if (w->samples > MOST_SAMPLES)
         return fail(STATUS_INPUT, "vario %s: --samples: %" PRIu64 " found, at most %d expected",
@@ -34,10 +62,10 @@ static status check_wishes(const ensemble_wishes *w)
                     "vario %s: --samples %" PRIu64
                     " found, none expected with --posterior mean, which draws nothing",
                     w->verb, w->samples);
-    if (w->samples == 0 && (strcmp(name, "samples") == 0 || strcmp(name, "dropout") == 0))
+    if (w->samples == 0 && strcmp(name, "auto") != 0 && strcmp(name, "mean") != 0)
         return fail(STATUS_INPUT, "vario %s: --posterior %s: --samples S of at least 1 expected",
                     w->verb, name);
-    return STATUS_OK;
+    return check_kfac(w);
 }
 
 /* How a run's networks are drawn. */
@@ -47,7 +75,9 @@ static status choose_draw(draw_kind *draw, const job *j, const char *path, const
     bool automatic = strcmp(name, "auto") == 0;
     *draw = DRAW_MEAN;
     if (w->samples == 0) return STATUS_OK;
-    if (job_has_posterior(j) && (automatic || strcmp(name, "samples") == 0))
+    if (wants_kfac(w))
+        *draw = DRAW_SAMPLE;
+    else if (job_has_posterior(j) && (automatic || strcmp(name, "samples") == 0))
         *draw = DRAW_SAMPLE;
     else if (has_dropout(j) && (automatic || strcmp(name, "dropout") == 0))
         *draw = DRAW_DROPOUT;
@@ -116,7 +146,7 @@ static status check_sequences(const ensemble *e, const ensemble_wishes *w)
                 w->sequences, most);
 }
 
-static status allocate(ensemble *e)
+static status allocate(ensemble *e, bool kfac)
 {
     uint64_t draws = e->samples ? e->samples : 1;
     e->member_count = (size_t)draws * e->count;
@@ -125,19 +155,25 @@ static status allocate(ensemble *e)
     e->facts = calloc(e->count, sizeof *e->facts);
     e->draws = calloc(e->count, sizeof *e->draws);
     e->members = calloc(e->member_count, sizeof *e->members);
-    if (e->jobs && e->trainers && e->facts && e->draws && e->members) return STATUS_OK;
+    if (kfac) e->kfac = calloc(e->count, sizeof *e->kfac);
+    bool enough = e->jobs && e->trainers && e->facts && e->draws && e->members;
+    if (enough && (e->kfac || !kfac)) return STATUS_OK;
     return fail(STATUS_NOMEM, "memory for %zu members of an average", e->member_count);
 }
 
 status ensemble_read(ensemble *e, session *s, const char **paths, const ensemble_wishes *wishes)
 {
-    *e = (ensemble){.samples = wishes->samples};
+    *e = (ensemble){.samples = wishes->samples,
+                    .kfac_options = {.ess = wishes->ess,
+                                     .precision = wishes->precision,
+                                     .batches = wishes->factor_batches,
+                                     .samples = (size_t)wishes->samples}};
     while (e->count < ENSEMBLE_RUNS && paths[e->count]) {
         e->paths[e->count] = paths[e->count];
         e->count++;
     }
     status result = check_wishes(wishes);
-    if (!result) result = agree(s->c.world, allocate(e));
+    if (!result) result = agree(s->c.world, allocate(e, wants_kfac(wishes)));
     for (size_t i = 0; !result && i < e->count; i++)
         result = session_read_run(s, &e->jobs[i], e->paths[i]);
     if (!result) result = check_sequences(e, wishes);
@@ -160,6 +196,7 @@ status ensemble_open(ensemble *e, session *s)
         job *j = &e->jobs[i];
         result = trainer_open(&e->trainers[i], j, &s->c, session_precision(s, j), false);
         if (!result) result = trainer_read(&e->trainers[i], e->paths[i], &e->facts[i]);
+        if (!result && e->kfac) result = kfac_draw(&e->kfac[i], &e->trainers[i], &e->kfac_options);
     }
     set_members(e);
     return result;
@@ -168,10 +205,12 @@ status ensemble_open(ensemble *e, session *s)
 void ensemble_close(ensemble *e)
 {
     for (size_t i = 0; e->trainers && i < e->count; i++) trainer_close(&e->trainers[i]);
+    for (size_t i = 0; e->kfac && i < e->count; i++) kfac_close(&e->kfac[i]);
     free(e->jobs);
     free(e->trainers);
     free(e->facts);
     free(e->draws);
+    free(e->kfac);
     free(e->members);
     *e = (ensemble){0};
 }
@@ -189,7 +228,7 @@ bool ensemble_has_average(const ensemble *e)
 void ensemble_describe(const ensemble *e, char *text, size_t size)
 {
     static const char *const names[] = {"means", "posterior samples", "dropouts"};
-    const char *name = names[e->draws[0]];
+    const char *name = e->kfac ? "K-FAC samples" : names[e->draws[0]];
     for (size_t i = 1; i < e->count; i++)
         if (e->draws[i] != e->draws[0]) name = "samples and dropouts";
     if (e->samples == 0)

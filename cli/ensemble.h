@@ -4,26 +4,43 @@
 
 #include "cli/session.h"
 #include "io/checkpoint.h"
+#include "runtime/kfac.h"
 #include "runtime/predictive.h"
+
+#include <math.h>
 
 enum { ENSEMBLE_RUNS = 64 /**< at most */ };
 
 /** What the user asked for. */
 typedef struct {
     const char *verb;
-    uint64_t samples;      /**< draws of each run */
-    uint64_t sequences;    /**< of a batch; 0: the first run's */
-    const char *posterior; /**< auto, mean, samples, dropout; NULL: auto */
-    bool own_data;         /**< the runs' data.valid may differ */
+    uint64_t samples;        /**< draws of each run */
+    uint64_t sequences;      /**< of a batch; 0: the first run's */
+    const char *posterior;   /**< auto, mean, samples, dropout, kfac; NULL: auto */
+    double ess, precision;   /**< of kfac; NaN: not given */
+    uint64_t factor_batches; /**< of kfac; 0: all */
+    bool own_data;           /**< the runs' data.valid may differ */
     bool quiet;
 } ensemble_wishes;
+
+/** Of a verb, before its options are parsed. */
+#define ENSEMBLE_WISHES(of)                                                                        \
+    {                                                                                              \
+        .verb = (of), .ess = NAN, .precision = NAN                                                 \
+    }
 
 /** Rows of a verb's options. @param w  ensemble_wishes */
 #define ENSEMBLE_OPTIONS(w)                                                                        \
     {"--samples", OPTION_COUNT, &(w).samples, "S",                                                 \
      "average S posterior samples, or dropouts, of each run too"},                                 \
         {"--posterior", OPTION_TEXT, &(w).posterior, "KIND",                                       \
-         "auto (samples where there are, else dropout), mean, samples, dropout"},                  \
+         "auto (samples where there are, else dropout), mean, samples, dropout, kfac"},            \
+        {"--ess", OPTION_NUMBER, &(w).ess, "LAMBDA",                                               \
+         "kfac: times the factors (ivon's and bbb's ess, of others the training rows)"},           \
+        {"--prior-precision", OPTION_NUMBER, &(w).precision, "TAU",                                \
+         "kfac: added to that (LAMBDA times the job's weight_decay)"},                             \
+        {"--factor-batches", OPTION_COUNT, &(w).factor_batches, "N",                               \
+         "kfac: factors of the first N batches of training data (0: all)"},                        \
     {                                                                                              \
         "--sequences", OPTION_COUNT, &(w).sequences, "N",                                          \
             "sequences or examples of a batch (0: the job's)"                                      \
@@ -32,10 +49,12 @@ typedef struct {
 typedef struct {
     const char *paths[ENSEMBLE_RUNS];
     size_t count; /**< runs */
-    job *jobs;    /**< [count], as the next three */
+    job *jobs;    /**< [count], as the next four */
     trainer *trainers;
     checkpoint_facts *facts;
     draw_kind *draws;
+    kfac_posterior *kfac; /**< NULL without --posterior kfac */
+    kfac_options kfac_options;
     uint64_t samples;
     member *members; /**< draws in turn: the first of each run, the second of each run, ...; without
                           draws the mean of each run */

@@ -128,7 +128,7 @@ static status run(session *s, void *context, const char **rest)
 
 int eval_main(int argc, char **argv)
 {
-    arguments a = {.wishes.verb = "eval", .bins = METRICS_BINS};
+    arguments a = {.wishes = ENSEMBLE_WISHES("eval"), .bins = METRICS_BINS};
     const option options[] = {
         ENSEMBLE_OPTIONS(a.wishes),
         {"--data", OPTION_TEXT, &a.data, "TEXT", "token files or examples, instead of data.valid"},

@@ -120,10 +120,19 @@ static json_t *runs_json(const ensemble *e)
     return runs;
 }
 
+/* How the first run's samples were drawn. */
+static json_t *kfac_json(const kfac_posterior *q)
+{
+    return json_pack("{s:f,s:f,s:I,s:I,s:I}", "ess", q->lambda, "prior_precision", q->tau, "rows",
+                     (json_int_t)q->rows, "layers", (json_int_t)q->layers, "widest",
+                     (json_int_t)q->widest);
+}
+
 static void put_average(json_t *o, const evaluation *v)
 {
     const prediction_scores *s = evaluation_average(v);
     if (v->e->samples) json_object_set_new(o, "samples", json_integer((json_int_t)v->e->samples));
+    if (v->e->kfac) json_object_set_new(o, "kfac", kfac_json(&v->e->kfac[0]));
     json_object_set_new(o, "members", json_integer((json_int_t)s->members));
     put_scores(o, v, s, "_averaged");
     put(o, "expected_entropy", "", s->expected);
@@ -179,6 +188,11 @@ void evaluation_print(const evaluation *v)
     ensemble_describe(e, words, sizeof words);
     printf("  averaged over %s", words);
     print_scores(v, evaluation_average(v), "");
+    const kfac_posterior *q = e->kfac;
+    if (q)
+        printf("    K-FAC of %zu layers, factors of %" PRIu64 " rows up to %zu wide; lambda %g, "
+               "prior's precision %g\n",
+               q->layers, q->rows, q->widest, q->lambda, q->tau);
 }
 
 static void write_classes(const evaluation *v, const predictions *p, size_t point, FILE *out)

@@ -100,7 +100,7 @@ static status run(session *s, void *context, const char **rest)
 
 int ood_main(int argc, char **argv)
 {
-    arguments a = {.wishes.verb = "ood"};
+    arguments a = {.wishes = ENSEMBLE_WISHES("ood")};
     const option options[] = {
         {"--in", OPTION_TEXT, &a.in, "DATA", "data like the training set's (data.valid)"},
         {"--out", OPTION_TEXT, &a.out, "DATA", "data of another kind, whose labels are not read"},

@@ -20,6 +20,7 @@ typedef enum {
     STREAM_POSTERIOR = 4,
     STREAM_TEXT = 5,
     STREAM_EXAMPLES = 6,
+    STREAM_LABELS = 7,
 } noise_stream;
 
 typedef struct {

@@ -13,7 +13,7 @@ enum {
     CHUNK_LEAST = 32,        /* of this where the limit allows no more */
 };
 
-static size_t tensor_number(const gpt2 *g, size_t unit_number, size_t which, bool bias)
+size_t gpt2_tensor(const gpt2 *g, size_t unit_number, size_t which, bool bias)
 {
     size_t first = g->p.units[unit_number].first;
     return g->config.bias ? first + 2 * which + bias : first + which;
@@ -22,13 +22,13 @@ static size_t tensor_number(const gpt2 *g, size_t unit_number, size_t which, boo
 const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which)
 {
     return (const char *)buffer +
-           g->weights_layout.tensor_offset[tensor_number(g, unit_number, which, false)];
+           g->weights_layout.tensor_offset[gpt2_tensor(g, unit_number, which, false)];
 }
 
 const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which)
 {
     if (!g->config.bias) return NULL;
-    size_t i = tensor_number(g, unit_number, which, true);
+    size_t i = gpt2_tensor(g, unit_number, which, true);
     return (const float *)(const void *)((const char *)buffer + g->weights_layout.tensor_offset[i]);
 }
 
@@ -39,13 +39,12 @@ static float *gradient_at(const gpt2 *g, float *buffer, size_t tensor_at)
 
 float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which)
 {
-    return gradient_at(g, buffer, tensor_number(g, unit_number, which, false));
+    return gradient_at(g, buffer, gpt2_tensor(g, unit_number, which, false));
 }
 
 float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which)
 {
-    return g->config.bias ? gradient_at(g, buffer, tensor_number(g, unit_number, which, true))
-                          : NULL;
+    return g->config.bias ? gradient_at(g, buffer, gpt2_tensor(g, unit_number, which, true)) : NULL;
 }
 
 size_t gpt2_rows(const gpt2 *g)

@@ -26,6 +26,7 @@ static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype
     dtype type = g->shape.precision;
     size_t N = gpt2_rows(g);
     float *d_bias = gpt2_bias_grad(g, gradients, 1 + l, which);
+    hooks_layer(hooks, gpt2_tensor(g, 1 + l, which, false), N, in, d_out);
     weight_gradient(gpt2_weight_grad(g, gradients, 1 + l, which), in, d_out, type, g->work, N, I, O,
                     false);
     hooks_poll(hooks);

@@ -56,6 +56,9 @@ typedef struct {
 /** Tensors of a block, and of the final norm (0). */
 enum { LN_1, ATTN, ATTN_PROJ, LN_2, FC, FC_PROJ };
 
+/** Number of a unit's tensor. */
+size_t gpt2_tensor(const gpt2 *g, size_t unit_number, size_t which, bool bias);
+
 /** A weight or a bias (NULL without biases) in a unit's buffer. */
 const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
 const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);

@@ -30,11 +30,23 @@ typedef struct {
     float *(*gradients)(void *context, size_t unit); /**< contents undefined: written, not added */
     void (*gradients_done)(void *context, size_t unit);
     void (*poll)(void *context); /**< called where kernels end; may be NULL */
+    /** Called in a backward pass for every linear layer, in the reverse of the order of tensors;
+     * may be NULL.
+     * @param weight  the tensor (in, out) that is the layer's
+     * @param in      (rows, in) act: what the layer takes in
+     * @param d       (rows, out) act: gradient of the mean loss by what it puts out */
+    void (*layer)(void *context, size_t weight, size_t rows, const void *in, const void *d);
 } model_hooks;
 
 static inline void hooks_poll(const model_hooks *hooks)
 {
     if (hooks->poll) hooks->poll(hooks->context);
+}
+
+static inline void hooks_layer(const model_hooks *hooks, size_t weight, size_t rows, const void *in,
+                               const void *d)
+{
+    if (hooks->layer) hooks->layer(hooks->context, weight, rows, in, d);
 }
 
 typedef enum { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute_kind;

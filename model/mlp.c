@@ -221,6 +221,7 @@ static void layer_backward(const mlp_pass *p, size_t l, const void *weights, flo
     mlp *m = p->m;
     dtype type = m->shape.precision;
     size_t N = p->b->sequences, in = mlp_width(&m->config, l), out = mlp_width(&m->config, l + 1);
+    hooks_layer(p->hooks, tensor_number(m, l, false), N, mlp_layer_input(p, l), m->d);
     weight_gradient(gradients + mlp_gradient_offset(m, l, false), mlp_layer_input(p, l), m->d, type,
                     m->work, N, in, out, false);
     hooks_poll(p->hooks);

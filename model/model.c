@@ -21,6 +21,16 @@ status model_parameters(parameters *p, const model_config *config)
     return is_gpt2(config) ? gpt2_parameters(p, &config->gpt2) : mlp_parameters(p, &config->mlp);
 }
 
+bool model_is_layer(const model_config *config, const tensor *t)
+{
+    return t->dimensions == 2 && !(is_gpt2(config) && t->unit == 0);
+}
+
+bool model_has_bias(const model_config *config)
+{
+    return is_gpt2(config) ? config->gpt2.bias : config->mlp.bias;
+}
+
 size_t model_activation_bytes(const model_config *config, const model_shape *shape)
 {
     return is_gpt2(config) ? gpt2_activation_bytes(&config->gpt2, shape)

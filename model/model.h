@@ -18,6 +18,11 @@ typedef struct model model;
 /** Units: gpt2_parameters and mlp_parameters say which. */
 status model_parameters(parameters *p, const model_config *config);
 
+/** Whether a tensor is the weight (in, out) of a linear layer, of which the hook `layer` tells:
+ * matrices but for embeddings, whose transpose gives GPT-2's logits. The layer's bias, where it has
+ * one, is the next tensor. */
+bool model_is_layer(const model_config *config, const tensor *t);
+
 /** Bytes of activations that model_open will allocate, to the byte; SIZE_MAX when no size_t holds
  * them. */
 size_t model_activation_bytes(const model_config *config, const model_shape *shape);
@@ -57,6 +62,9 @@ void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *o
  * @param losses  out: [rows] */
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,
                   size_t rows, float *outputs);
+
+/** Whether linear layers have biases. */
+bool model_has_bias(const model_config *config);
 
 /** Outputs of a row: tokens of the vocabulary, classes, or values. */
 size_t model_outputs(const model_config *config);

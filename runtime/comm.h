@@ -23,7 +23,7 @@ typedef enum {
 extern const char *const bytes_names[BYTES_KINDS];
 
 /** Message tags of point-to-point traffic on `world`. */
-enum { TAG_WEIGHTS = 1, TAG_GRADIENTS = 2 };
+enum { TAG_WEIGHTS = 1, TAG_GRADIENTS = 2, TAG_FACTORS = 3 };
 
 typedef struct {
     MPI_Comm world;      /**< training */

@@ -289,13 +289,6 @@ static void compute_gradient(sensitivity *x, uint64_t index)
     };
 }
 
-void sensitivity_idle_pass(sensitivity *x)
-{
-    size_t units = x->r->p.unit_count;
-    for (size_t u = 0; u < units; u++) sensitivity_weights(x, u);
-    for (size_t u = units - 1; u-- > 1;) sensitivity_weights(x, u);
-}
-
 static void compute(const work *w, uint64_t first, size_t rows, size_t active)
 {
     sensitivity *x = w->x;
@@ -303,7 +296,7 @@ static void compute(const work *w, uint64_t first, size_t rows, size_t active)
     weights_begin(&r->weights,
                   &(weights_round){.active = active, .keys = r->keys, .backward = true});
     if (rows == 0)
-        sensitivity_idle_pass(x);
+        weights_idle(&r->weights, true);
     else if (x->per == PER_EXAMPLE)
         compute_examples(x);
     else

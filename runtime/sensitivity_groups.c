@@ -202,7 +202,7 @@ static void backward(leaving *w)
     if (works(w))
         model_backward(w->model, &w->hooks, &x->batch.view, (noise_key){0});
     else
-        sensitivity_idle_pass(x);
+        weights_idle(&x->r->weights, true);
     weights_end(&r->weights);
 }
 

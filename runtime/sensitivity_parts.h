@@ -30,7 +30,4 @@ struct sensitivity {
 /** The weights hook of a pass at the mean; context is a sensitivity. */
 const void *sensitivity_weights(void *context, size_t u);
 
-/** A pass of a rank without a batch asks for weights as the others do. */
-void sensitivity_idle_pass(sensitivity *x);
-
 #endif

@@ -99,7 +99,10 @@ void state_sample(const state *s, const slice *part, noise_key key, void *theta,
 {
     const float *mean = state_at(s, s->mean, part);
     uint64_t index = slice_index(s->p, part);
-    if (job_collects(s->job))
+    if (s->draws)
+        sample_weights(theta, type, state_at(s, s->draws[key.sample], part), NULL, key, index,
+                       part->count);
+    else if (job_collects(s->job))
         sample_snapshots(s, part, key, theta, type);
     else if (s->sigma.values)
         sample_weights(theta, type, mean, state_at(s, s->sigma, part), key, index, part->count);

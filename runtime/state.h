@@ -33,7 +33,9 @@ typedef struct {
     size_t *unit_blocks;         /**< [unit_count + 1] first entry of each unit in block_sums */
     double g_scale, f_scale, lr; /**< of the update in progress */
     uint64_t updates;
-    uint64_t snapshots; /**< that SWAG has collected */
+    uint64_t snapshots;       /**< that SWAG has collected */
+    const state_array *draws; /**< [samples] drawn from another posterior (runtime/kfac.h),
+                                 borrowed: what state_sample gives; NULL: there is none */
 } state;
 
 /** What a step's update did. */

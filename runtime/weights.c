@@ -226,6 +226,13 @@ const void *weights_get(weights *w, size_t unit_number)
     return w->fetched ? fetch(w, unit_number) : sample_unit(w, unit_number);
 }
 
+void weights_idle(weights *w, bool backward)
+{
+    size_t units = w->s->p->unit_count;
+    for (size_t u = 0; u < units; u++) weights_get(w, u);
+    for (size_t u = units - 1; backward && u-- > 1;) weights_get(w, u);
+}
+
 void weights_end(weights *w)
 {
     for (int i = 0; i < 2; i++) {

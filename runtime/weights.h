@@ -52,6 +52,9 @@ void weights_changed(weights *w);
  * model_hooks by every rank. */
 const void *weights_get(weights *w, size_t unit_number);
 
+/** A pass of a rank without work, which calls weights_get as the others do. */
+void weights_idle(weights *w, bool backward);
+
 /** End a round: waits for what was sent. */
 void weights_end(weights *w);
 

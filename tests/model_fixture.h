@@ -70,7 +70,7 @@ static void buffers_open(buffers *w, dtype precision)
         w->gradients[u] = aligned_alloc(64, w->gradients_layout.unit_bytes[u]);
         memset(w->gradients[u], 0xff, w->gradients_layout.unit_bytes[u]); /* NaN unless written */
     }
-    w->hooks = (model_hooks){w, give_weights, nothing, give_gradients, nothing, NULL};
+    w->hooks = (model_hooks){w, give_weights, nothing, give_gradients, nothing, NULL, NULL};
 }
 
 static void buffers_close(buffers *w)
@@ -159,7 +159,7 @@ static inline void recorder_open(recorder *r, buffers *w)
 {
     *r = (recorder){.w = w,
                     .hooks = {r, recorded_weights, recorded_release, recorded_gradients,
-                              recorded_done, recorded_poll},
+                              recorded_done, recorded_poll, NULL},
                     .held = calloc(w->p.unit_count, sizeof(char *))};
     for (size_t u = 0; u < w->p.unit_count; u++) {
         r->held[u] = aligned_alloc(64, w->weights_layout.unit_bytes[u]);

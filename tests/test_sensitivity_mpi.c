@@ -344,7 +344,7 @@ static void close_plain(plain *x)
 /* Sum of variance * (d loss / d weight)^2 of a window's summed loss, from its whole gradient. */
 static double form_of(plain *x, gpt2 *g, const dataset_batch *b, double *loss)
 {
-    model_hooks hooks = {x, give_weights, nothing, give_gradients, nothing, NULL};
+    model_hooks hooks = {x, give_weights, nothing, give_gradients, nothing, NULL, NULL};
     double form = 0.0;
     *loss = gpt2_backward(g, &hooks, &b->view, (noise_key){0});
     for (size_t i = 0; i < x->r->p.tensor_count; i++) {

@@ -1,0 +1,312 @@
+/* Factors are dealt out by the work of their eigenvectors, the widest first. */
+#include "io/agree.h"
+#include "kernels/dense.h"
+#include "runtime/kfac_parts.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool is_mine(const kfac *k, const kfac_factor *f)
+{
+    return f->owner == k->r->c->rank;
+}
+
+static status list_layers(kfac *k)
+{
+    const parameters *p = &k->r->p;
+    k->parts = calloc(p->tensor_count, sizeof *k->parts);
+    if (!k->parts) return fail(STATUS_NOMEM, "memory for %zu layers", p->tensor_count);
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        const tensor *t = &p->tensors[i];
+        if (!model_is_layer(&k->config, t)) continue;
+        kfac_part *part = &k->parts[k->layers++];
+        part->weight = i;
+        part->bias = model_has_bias(&k->config);
+        part->factors[KFAC_INPUTS].n = t->shape[0] + part->bias;
+        part->factors[KFAC_GRADIENTS].n = t->shape[1];
+        part->count = t->count + part->bias * t->shape[1];
+    }
+    return STATUS_OK;
+}
+
+static status check_widths(kfac *k)
+{
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            size_t n = k->parts[l].factors[side].n;
+            if (n > k->q->widest) k->q->widest = n;
+            if (n > DENSE_WIDEST)
+                return fail(STATUS_INPUT,
+                            "%s: tensor '%s': a K-FAC factor of %zu rows and columns found, %.3g "
+                            "GB; at most %d expected",
+                            k->job.name, k->r->p.tensors[k->parts[l].weight].name, n,
+                            8e-9 * (double)n * (double)n, DENSE_WIDEST);
+        }
+    return STATUS_OK;
+}
+
+/* The widest factor that has no owner yet. */
+static kfac_factor *next_factor(kfac *k)
+{
+    kfac_factor *next = NULL;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            kfac_factor *f = &k->parts[l].factors[side];
+            if (f->owner < 0 && (!next || f->n > next->n)) next = f;
+        }
+    return next;
+}
+
+static void deal_out(kfac *k)
+{
+    int ranks = k->r->c->size;
+    double load[ranks];
+    for (int rank = 0; rank < ranks; rank++) load[rank] = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) k->parts[l].factors[side].owner = -1;
+    for (kfac_factor *f = next_factor(k); f; f = next_factor(k)) {
+        f->owner = 0;
+        for (int rank = 1; rank < ranks; rank++)
+            if (load[rank] < load[f->owner]) f->owner = rank;
+        load[f->owner] += pow((double)f->n, 3.0);
+    }
+    for (size_t l = 0; l < k->layers; l++) {
+        kfac_part *part = &k->parts[l];
+        const kfac_factor *a = &part->factors[KFAC_INPUTS], *b = &part->factors[KFAC_GRADIENTS];
+        part->home = a->n >= b->n ? a->owner : b->owner;
+    }
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static void place_part(kfac *k, kfac_part *part, arena_rows *take)
+{
+    arena *a = &k->arena;
+    bool home = part->home == k->r->c->rank;
+    for (int side = 0; side < KFAC_SIDES; side++) {
+        kfac_factor *f = &part->factors[side];
+        size_t width = f->n - (side == KFAC_INPUTS ? part->bias : 0);
+        f->rows = take(a, k->most, width * sizeof(float));
+        if (!home && !is_mine(k, f)) continue;
+        f->matrix = take(a, f->n, f->n * sizeof(double));
+        f->values = take(a, f->n, sizeof(double));
+    }
+    if (home) part->drawn = take(a, part->count, sizeof(float));
+}
+
+/* Doubles of `work`, floats of `received`. */
+static void count_shared(const kfac *k, size_t *work, size_t *received)
+{
+    *work = *received = 0;
+    for (size_t l = 0; l < k->layers; l++) {
+        const kfac_part *part = &k->parts[l];
+        *received = larger(*received, part->count);
+        if (part->home == k->r->c->rank) *work = larger(*work, 2 * part->count);
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            const kfac_factor *f = &part->factors[side];
+            if (!is_mine(k, f)) continue;
+            *work = larger(*work, larger(dense_eigen_work(f->n), k->most * f->n));
+            *received = larger(*received, k->most * f->n);
+        }
+    }
+}
+
+/* Hand out all buffers; with arena_count_rows only adds up what they take. */
+static void place(kfac *k, arena_rows *take)
+{
+    size_t work, received;
+    count_shared(k, &work, &received);
+    for (size_t l = 0; l < k->layers; l++) place_part(k, &k->parts[l], take);
+    k->work = take(&k->arena, work, sizeof(double));
+    k->received = take(&k->arena, received, sizeof(float));
+    k->roots = take(&k->arena, (size_t)k->r->c->size, k->most * sizeof(double));
+    if (k->exact) k->outputs = take(&k->arena, k->most, model_outputs(&k->config) * sizeof(double));
+}
+
+static model_shape shape_for(const kfac *k)
+{
+    return (model_shape){.sequences = k->job.batch.sequences,
+                         .length = k->job.batch.length,
+                         .precision = k->r->precision,
+                         .recompute = k->job.recompute,
+                         .training = true};
+}
+
+/* All ranks of this node together; collective. */
+static double on_node(const kfac *k, double bytes, int *ranks)
+{
+    MPI_Comm node;
+    MPI_Comm_split_type(k->r->c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    MPI_Comm_size(node, ranks);
+    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_DOUBLE, MPI_SUM, node);
+    MPI_Comm_free(&node);
+    return bytes;
+}
+
+static double factor_bytes(const kfac *k)
+{
+    double bytes = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            const kfac_factor *f = &k->parts[l].factors[side];
+            if (is_mine(k, f)) bytes += 8.0 * (double)f->n * (double)f->n;
+        }
+    return bytes;
+}
+
+/* Memory that is not there would be found out by the kernel, who ends the job without a word. */
+static status check_memory(kfac *k, double bytes)
+{
+    int ranks;
+    double samples = (double)k->o->samples * 4.0 *
+                     (double)(k->r->state.mean.whole ? k->r->p.count : k->r->owned.elements);
+    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double wanted = on_node(k, bytes + samples, &ranks);
+    status result = STATUS_OK;
+    if (wanted > there)
+        result = fail(STATUS_NOMEM,
+                      "%s: K-FAC of %zu layers: rank %d wants %.3g GB for its factors, %.3g GB to "
+                      "decompose and draw them, and %.3g GB for %zu samples; the %d ranks of its "
+                      "node want %.3g GB and it has %.3g",
+                      k->job.name, k->layers, k->r->c->rank, 1e-9 * factor_bytes(k),
+                      1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples, ranks,
+                      1e-9 * wanted, 1e-9 * there);
+    return agree(k->r->c->world, result);
+}
+
+static status open_draws(kfac *k)
+{
+    kfac_posterior *q = k->q;
+    bool whole = k->r->state.mean.whole;
+    size_t bytes = memory_round((whole ? k->r->p.count : k->r->owned.elements) * sizeof(float)),
+           all;
+    q->draws = calloc(k->o->samples, sizeof *q->draws);
+    if (!q->draws || !memory_product(&all, bytes, k->o->samples))
+        return fail(STATUS_NOMEM, "memory for %zu samples", k->o->samples);
+    status result = arena_open(&q->arena, "samples", all);
+    for (size_t s = 0; !result && s < k->o->samples; s++)
+        q->draws[s] = (state_array){arena_take(&q->arena, bytes), whole};
+    return result;
+}
+
+static status open_here(kfac *k, size_t slot_bytes)
+{
+    model_shape shape = shape_for(k);
+    size_t bytes = k->arena.used + slot_bytes, ranks = (size_t)k->r->c->size;
+    k->arena = (arena){0};
+    status result = arena_open(&k->arena, "K-FAC", bytes);
+    if (result) return result;
+    place(k, arena_take_rows);
+    slots_take(&k->gradients, &k->r->p, k->layout.unit_bytes, &k->arena);
+    k->rows = calloc(ranks, sizeof *k->rows);
+    k->sends = calloc(KFAC_SIDES * k->layers, sizeof(MPI_Request));
+    if (!k->rows || !k->sends) return fail(STATUS_NOMEM, "memory for %zu layers", k->layers);
+    result = dataset_batch_open(&k->batch, &k->job);
+    if (!result) result = model_open(&k->model, &k->config, &shape);
+    return result ? result : open_draws(k);
+}
+
+static status plan(kfac *k, size_t *slot_bytes)
+{
+    const parameters *p = &k->r->p;
+    status result = list_layers(k);
+    if (!result) result = check_widths(k);
+    if (!result) result = layout_open(&k->layout, p, DTYPE_F32);
+    if (!result) result = slots_open(&k->gradients, p, false);
+    if (result) return result;
+    *slot_bytes = slots_bytes(&k->gradients, p, k->layout.unit_bytes);
+    if (k->most * k->q->widest > INT_MAX)
+        return fail(STATUS_INPUT,
+                    "%s: K-FAC: batches of %zu rows by %zu found, at most %d numbers expected "
+                    "(fewer --sequences)",
+                    k->job.name, k->most, k->q->widest, INT_MAX);
+    deal_out(k);
+    place(k, arena_count_rows);
+    return STATUS_OK;
+}
+
+static status choose_prior(kfac *k, uint64_t rows)
+{
+    const kfac_options *o = k->o;
+    double ess = job_is_variational(&k->job) ? k->job.optimizer.ess : (double)rows;
+    double decay = k->job.optimizer.weight_decay;
+    k->q->lambda = isnan(o->ess) ? ess : o->ess;
+    k->q->tau = isnan(o->precision) ? k->q->lambda * decay : o->precision;
+    if (k->q->tau > 0.0) return STATUS_OK;
+    return fail(
+        STATUS_INPUT,
+        "%s: optimizer.weight_decay is 0, which is no prior; --prior-precision TAU expected",
+        k->job.name);
+}
+
+status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q, uint64_t rows)
+{
+    size_t slot_bytes = 0;
+    *k = (kfac){.r = r, .o = o, .q = q, .job = *r->job};
+    k->job.model.gpt2.dropout = k->job.model.mlp.dropout = 0.0;
+    k->config = job_model(&k->job);
+    k->most = k->job.batch.sequences * k->job.batch.length;
+    k->exact = model_outputs(&k->config) <= KFAC_EXACT;
+    k->passes = k->exact ? model_outputs(&k->config) : 1;
+    status result = dense_open(omp_get_max_threads());
+    if (!result) result = choose_prior(k, rows);
+    if (!result) result = plan(k, &slot_bytes);
+    result = agree(r->c->world, result);
+    if (result) return result;
+    q->layers = k->layers;
+    model_shape shape = shape_for(k);
+    result = check_memory(k, (double)(k->arena.used + slot_bytes) +
+                                 (double)model_activation_bytes(&k->config, &shape));
+    return result ? result : agree(r->c->world, open_here(k, slot_bytes));
+}
+
+void kfac_end(kfac *k)
+{
+    model_close(&k->model);
+    dataset_batch_close(&k->batch);
+    slots_close(&k->gradients);
+    layout_close(&k->layout);
+    arena_close(&k->arena);
+    free(k->parts);
+    free(k->rows);
+    free(k->sends);
+}
+
+static uint64_t rows_there(const job *j, const dataset *data)
+{
+    uint64_t left_out = j->data.leave_out < dataset_count(data) ? 1 : 0;
+    return (dataset_count(data) - left_out) * j->batch.length;
+}
+
+status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
+{
+    kfac k = {0};
+    dataset *data = NULL;
+    *q = (kfac_posterior){0};
+    status result = agree(r->c->world, dataset_open(&data, r->job, DATASET_TRAIN, NULL));
+    if (result) return result;
+    result = kfac_begin(&k, r, o, q, rows_there(r->job, data));
+    if (!result) result = kfac_accumulate(&k, data);
+    if (!result) result = kfac_decompose(&k);
+    if (!result) kfac_sample(&k);
+    kfac_end(&k);
+    dataset_close(&data);
+    if (result) return result;
+    r->state.draws = q->draws;
+    weights_changed(&r->weights);
+    return STATUS_OK;
+}
+
+void kfac_close(kfac_posterior *q)
+{
+    arena_close(&q->arena);
+    free(q->draws);
+    *q = (kfac_posterior){0};
+}

@@ -1,0 +1,137 @@
+/* A sample's noise is that of the elements themselves, so it is the same wherever it is drawn. */
+#include "io/agree.h"
+#include "kernels/dense.h"
+#include "posterior/kfac.h"
+#include "runtime/kfac_parts.h"
+
+#include <string.h>
+
+enum { TOGETHER = 2048 /* rows that are worth a process grid */ };
+
+static status decompose_alone(kfac *k, size_t l, kfac_factor *f)
+{
+    if (f->owner != k->r->c->rank || dense_eigen(f->matrix, f->values, k->work, f->n))
+        return STATUS_OK;
+    return fail(STATUS_NUMERIC,
+                "%s: tensor '%s': the eigenvectors of a factor of %zu did not converge",
+                k->job.name, k->r->p.tensors[k->parts[l].weight].name, f->n);
+}
+
+/* Whether the others would be done long before this factor's owner: it takes more than an equal
+ * share of the work. The same on all ranks. */
+static bool is_for_all(const kfac *k, const kfac_factor *f)
+{
+    double n = (double)f->n, all = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            double of = (double)k->parts[l].factors[side].n;
+            all += of * of * of;
+        }
+    return f->n >= TOGETHER && n * n * n * (double)k->r->c->size > all;
+}
+
+/* A wide factor, by all ranks: where the process grid of exact/ belongs. Its eigenvectors then
+ * depend on the grid by rounding, and so do samples. Collective; until then its owner does it
+ * alone. */
+static status decompose_together(kfac *k, size_t l, kfac_factor *f)
+{
+    return agree(k->r->c->world, decompose_alone(k, l, f));
+}
+
+static void move(kfac *k, kfac_factor *f, int home)
+{
+    comm *c = k->r->c;
+    int n = (int)f->n;
+    if (f->owner == home) return;
+    if (c->rank == f->owner) {
+        MPI_Send(f->matrix, n * n, MPI_DOUBLE, home, TAG_FACTORS, c->world);
+        MPI_Send(f->values, n, MPI_DOUBLE, home, TAG_FACTORS, c->world);
+    } else if (c->rank == home) {
+        MPI_Recv(f->matrix, n * n, MPI_DOUBLE, f->owner, TAG_FACTORS, c->world, MPI_STATUS_IGNORE);
+        MPI_Recv(f->values, n, MPI_DOUBLE, f->owner, TAG_FACTORS, c->world, MPI_STATUS_IGNORE);
+    }
+}
+
+status kfac_decompose(kfac *k)
+{
+    status result = STATUS_OK, here = STATUS_OK;
+    for (int wide = 1; !result && wide >= 0; wide--)
+        for (size_t l = 0; !result && l < k->layers; l++)
+            for (int side = 0; !result && side < KFAC_SIDES; side++) {
+                kfac_factor *f = &k->parts[l].factors[side];
+                if (is_for_all(k, f) != wide) continue;
+                if (wide)
+                    result = decompose_together(k, l, f);
+                else if (!here)
+                    here = decompose_alone(k, l, f);
+            }
+    result = agree(k->r->c->world, result ? result : here);
+    for (size_t l = 0; !result && l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++)
+            move(k, &k->parts[l].factors[side], k->parts[l].home);
+    return result;
+}
+
+/* At home: a layer's deviations from its mean. */
+static void draw_part(kfac *k, kfac_part *part, noise_key key)
+{
+    const kfac_factor *in = &part->factors[KFAC_INPUTS], *out = &part->factors[KFAC_GRADIENTS];
+    const kfac_layer layer = {.u = in->matrix,
+                              .a = in->values,
+                              .v = out->matrix,
+                              .b = out->values,
+                              .in = in->n,
+                              .out = out->n,
+                              .lambda = k->q->lambda,
+                              .tau = k->q->tau};
+    double *z = k->work;
+    kfac_noise(z, key, k->r->p.tensors[part->weight].index, part->count);
+    kfac_spread(z, z + part->count, &layer);
+    for (size_t i = 0; i < part->count; i++) part->drawn[i] = (float)z[i];
+}
+
+/* The slices that this rank keeps of a sample. */
+static const sharding *kept(const kfac *k)
+{
+    return k->r->state.mean.whole ? &k->r->state.all : &k->r->owned;
+}
+
+static void put_mean(const kfac *k, state_array draw)
+{
+    const state *s = &k->r->state;
+    for (size_t i = 0; i < kept(k)->owned_count; i++) {
+        const slice *part = &kept(k)->owned[i];
+        memcpy(state_at(s, draw, part), state_center(s, part), part->count * sizeof(float));
+    }
+}
+
+/* Add a layer's deviations [count] to what this rank keeps of it. */
+static void put_part(const kfac *k, const kfac_part *layer, state_array draw, const float *drawn)
+{
+    const state *s = &k->r->state;
+    size_t first = k->r->p.tensors[layer->weight].index;
+    for (size_t i = 0; i < kept(k)->owned_count; i++) {
+        const slice *part = &kept(k)->owned[i];
+        size_t index = slice_index(&k->r->p, part);
+        if (index < first || index >= first + layer->count) continue;
+        float *to = state_at(s, draw, part);
+        for (size_t e = 0; e < part->count; e++) to[e] += drawn[index - first + e];
+    }
+}
+
+void kfac_sample(kfac *k)
+{
+    comm *c = k->r->c;
+    for (size_t s = 0; s < k->o->samples; s++) {
+        noise_key key = {.seed = k->job.seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s};
+        for (size_t l = 0; l < k->layers; l++)
+            if (k->parts[l].home == c->rank) draw_part(k, &k->parts[l], key);
+        put_mean(k, k->q->draws[s]);
+        for (size_t l = 0; l < k->layers; l++) {
+            const kfac_part *part = &k->parts[l];
+            float *drawn = part->home == c->rank ? part->drawn : k->received;
+            MPI_Bcast(drawn, (int)part->count, MPI_FLOAT, part->home, c->world);
+            put_part(k, part, k->q->draws[s], drawn);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Who may include what: mpi.h belongs to runtime/, io/, exact/ (and tests); includes run one way:
-# cli -> runtime -> {model, posterior -> optimizer, io} -> kernels -> base.
+# Who may include what: mpi.h belongs to runtime/, io/, exact/, the library's header (and tests);
+# includes run one way:
+# {cli, library} -> runtime -> {model, posterior -> optimizer, io} -> kernels -> base.
 set -eu
 cd "$(dirname "$0")/.."
 failed=0
@@ -24,6 +25,7 @@ forbid posterior '(model|io|runtime|bench|cli)/'
 forbid bench 'cli/'
 forbid model '(optimizer|posterior|io|runtime|cli)/'
 forbid io '(posterior|runtime|cli)/'
-forbid runtime '(bench|cli)/'
+forbid runtime '(bench|cli|library)/'
+forbid library '(kernels/kernels|posterior|bench|cli)'
 echo "${passed:-0} passed, $failed failed"
 [ "$failed" -eq 0 ]

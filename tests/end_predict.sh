@@ -199,7 +199,7 @@ refused "or model.dropout above 0 expected" eval runs/plain --samples 2
 refused "model.dropout above 0 expected" eval runs/a --samples 2 --posterior dropout
 refused "none expected with --posterior mean" eval runs/a --samples 2 --posterior mean
 refused "samples S of at least 1" ood runs/a --posterior samples --out letters:0-9
-refused "auto, mean, samples or dropout expected" eval runs/a --posterior best
+refused "auto, mean, samples, dropout or kfac expected" eval runs/a --posterior best
 refused "another model.kind" eval runs/a runs/tokens
 refused "from 1 to 1000" eval runs/a --bins 0
 refused "DATA expected" ood runs/a

@@ -1,6 +1,7 @@
 /* vario bench: what this machine can do, and how near to it training comes. */
 #include "bench/decode.h"
 #include "bench/dense.h"
+#include "bench/encode.h"
 #include "bench/loops.h"
 #include "bench/steps.h"
 #include "cli/session.h"
@@ -17,7 +18,7 @@
 
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
-    const char *reference, *rows, *pytorch, *llmc;
+    const char *reference, *rows, *pytorch, *llmc, *text, *tokenizer;
     bool json, fp32, busy, package;
 } arguments;
 
@@ -197,6 +198,11 @@ static status section_decode(bench *b)
     return bench_decode(b->r, &size.model, b->a->fp32 ? DTYPE_F32 : DTYPE_BF16);
 }
 
+static status section_tokenizer(bench *b)
+{
+    return bench_encode(b->r, b->a->text, b->a->tokenizer);
+}
+
 static status section_start(bench *b)
 {
     bench_size size = chosen_size(b->a);
@@ -230,7 +236,8 @@ static const section sections[] = {
     {"step", section_step, false},           {"steps", section_steps, false},
     {"small", section_small, false},         {"peers", section_peers, false},
     {"memory", section_memory, false},       {"decode", section_decode, false},
-    {"ranks", section_ranks, true},          {"exact", section_exact, true},
+    {"tokenizer", section_tokenizer, false}, {"ranks", section_ranks, true},
+    {"exact", section_exact, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof sections[0] };
@@ -287,10 +294,11 @@ static status check_arguments(const arguments *a, const char **names, size_t cou
             "1024 expected");
     for (size_t i = 0; i < count; i++)
         if (!find_section(names[i]))
-            return fail(STATUS_INPUT,
-                        "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
-                        "step, steps, small, peers, memory, decode, ranks or exact expected",
-                        names[i]);
+            return fail(
+                STATUS_INPUT,
+                "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
+                "step, steps, small, peers, memory, decode, tokenizer, ranks or exact expected",
+                names[i]);
     return STATUS_OK;
 }
 
@@ -363,14 +371,18 @@ int bench_main(int argc, char **argv)
         {"--package", OPTION_FLAG, &a.package, NULL,
          "peers: PyTorch finds the package ivon too (scripts/bench --ivon DIR)"},
         {"--llmc", OPTION_TEXT, &a.llmc, "COMMAND", "peers: runs llm.c (scripts/bench --llmc DIR)"},
+        {"--text", OPTION_TEXT, &a.text, "FILE", "tokenizer: encodes this text (drawn words)"},
+        {"--tokenizer", OPTION_TEXT, &a.tokenizer, "PATH",
+         "tokenizer: measures this one (one of 4096 tokens that it learns)"},
         {"--json", OPTION_FLAG, &a.json, NULL, "the rows as one JSON array"},
     };
     const option_table table = {
         "bench",
         "[SECTION...]",
         "Measure what this machine can do and how near to it training comes. Sections: start,\n"
-        "ceilings, optimizer, kernels, step, steps, small, peers, memory, decode, ranks (of 2 and\n"
-        "more), exact; ceilings and step unless given.",
+        "ceilings, optimizer, kernels, step, steps, small, peers, memory, decode, tokenizer, "
+        "ranks\n"
+        "(of 2 and more), exact; ceilings and step unless given.",
         options,
         sizeof options / sizeof options[0],
         0,

@@ -1,8 +1,9 @@
-/* vario generate: bytes that follow a prompt, from the mean or from posterior samples. */
+/* vario generate: text that follows a prompt, from the mean or from posterior samples. */
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/agree.h"
 #include "io/checkpoint.h"
+#include "io/tokenizer.h"
 #include "runtime/sampling.h"
 #include "runtime/trainer.h"
 
@@ -18,20 +19,28 @@ typedef struct {
     bool json, quiet;
 } arguments;
 
+/* What the run's tokens mean. */
+typedef struct {
+    tokenizer *tokenizer; /* rank 0 only; NULL: bytes */
+    size_t vocabulary;    /* tokens that mean something */
+    token_list prompt;
+} language;
+
 /* A text in the making: its last tokens are the trainer's inputs. */
 typedef struct {
     trainer *r;
     const arguments *a;
+    const language *l;
     size_t length;       /* tokens that the model sees */
     gpt2_cache **caches; /* one for each sample in use: other weights, other keys and values */
     size_t cache_count;
     float *logits;
 } text;
 
-static status open_text(text *t, trainer *r, const arguments *a)
+static status open_text(text *t, trainer *r, const arguments *a, const language *l)
 {
     size_t vocabulary = r->job->model.gpt2.vocab_size;
-    *t = (text){.r = r, .a = a, .cache_count = 1};
+    *t = (text){.r = r, .a = a, .l = l, .cache_count = 1};
     if (a->samples > 1 && a->count > 1)
         t->cache_count = a->samples < a->count ? a->samples : a->count;
     t->caches = calloc(t->cache_count, sizeof(gpt2_cache *));
@@ -95,24 +104,34 @@ static double uniform(uint64_t seed, uint64_t drawn)
 /* What does not fit into the window is not seen. */
 static void take_prompt(text *t)
 {
-    size_t length = strlen(t->a->prompt), window = t->r->job->batch.length;
-    const char *seen = t->a->prompt + (length > window ? length - window : 0);
-    for (; *seen; seen++) t->r->batch.tokens[t->length++] = (unsigned char)*seen;
+    const token_list *prompt = &t->l->prompt;
+    size_t window = t->r->job->batch.length;
+    t->length = prompt->count < window ? prompt->count : window;
+    memcpy(t->r->batch.tokens, prompt->values + prompt->count - t->length,
+           t->length * sizeof *prompt->values);
 }
 
-static status write_text(trainer *r, const arguments *a)
+static void print_token(const language *l, size_t token)
+{
+    size_t size = 1;
+    const char byte = (char)token;
+    fwrite(l->tokenizer ? tokenizer_bytes(l->tokenizer, (uint16_t)token, &size) : &byte, 1, size,
+           stdout);
+    fflush(stdout);
+}
+
+static status write_text(trainer *r, const arguments *a, const language *l)
 {
     text t;
-    status result = open_text(&t, r, a);
+    status result = open_text(&t, r, a, l);
     bool speaks = r->c->rank == 0;
     if (!result) take_prompt(&t);
     if (!result && speaks) fputs(a->prompt, stdout);
     for (uint64_t drawn = 0; !result && drawn < a->count; drawn++) {
         next_logits(&t, drawn);
-        size_t token = sample_token(t.logits, r->job->model.gpt2.vocab_size, a->temperature,
-                                    a->top_k, a->top_p, uniform(a->seed, drawn));
-        if (speaks) putchar((int)(token & 0xff));
-        if (speaks) fflush(stdout);
+        size_t token = sample_token(t.logits, l->vocabulary, a->temperature, a->top_k, a->top_p,
+                                    uniform(a->seed, drawn));
+        if (speaks) print_token(l, token);
         append(&t, (uint16_t)token);
     }
     if (!result && speaks) putchar('\n');
@@ -120,16 +139,79 @@ static status write_text(trainer *r, const arguments *a)
     return result;
 }
 
-static status check_arguments(const arguments *a, const job *j)
+static status encode_bytes(language *l, const arguments *a, const job *j, const char *path)
+{
+    size_t vocabulary = j->model.gpt2.vocab_size, size = strlen(a->prompt);
+    if (vocabulary > 256)
+        return fail(STATUS_INPUT,
+                    "%s: vocab.json and merges.txt, or a byte-level model (vocab_size at most 256) "
+                    "expected, none and vocab_size %zu found",
+                    path, vocabulary);
+    if (!token_list_reserve(&l->prompt, size)) return fail(STATUS_NOMEM, "memory for a prompt");
+    for (size_t i = 0; i < size; i++) {
+        unsigned char byte = (unsigned char)a->prompt[i];
+        if (byte >= vocabulary)
+            return fail(STATUS_INPUT,
+                        "vario generate: --prompt: byte %u found at position %zu, bytes below the "
+                        "run's vocab_size %zu expected",
+                        byte, i, vocabulary);
+        l->prompt.values[l->prompt.count++] = byte;
+    }
+    l->vocabulary = vocabulary;
+    return STATUS_OK;
+}
+
+static status encode_text(language *l, const arguments *a, const job *j, const char *directory)
+{
+    encoder *e = NULL;
+    status result = tokenizer_open(&l->tokenizer, directory);
+    if (result) return result;
+    l->vocabulary = tokenizer_count(l->tokenizer);
+    if (l->vocabulary > j->model.gpt2.vocab_size)
+        return fail(STATUS_INPUT, "%s: %zu tokens found, at most the run's vocab_size %zu expected",
+                    directory, l->vocabulary, j->model.gpt2.vocab_size);
+    result = encoder_open(&e, l->tokenizer);
+    if (!result && !encoder_append(e, a->prompt, strlen(a->prompt), &l->prompt))
+        result = fail(STATUS_NOMEM, "memory for a prompt");
+    encoder_close(&e);
+    return result;
+}
+
+static void close_language(language *l)
+{
+    tokenizer_close(&l->tokenizer);
+    free(l->prompt.values);
+}
+
+/* Rank 0 reads the run's tokenizer, all get the prompt; collective. */
+static status open_language(language *l, session *s, const arguments *a, const job *j,
+                            const char *path)
+{
+    char directory[4096];
+    status result = STATUS_OK;
+    *l = (language){0};
+    if (s->c.rank == 0)
+        result = tokenizer_of_run(directory, sizeof directory, path)
+                     ? encode_text(l, a, j, directory)
+                     : encode_bytes(l, a, j, path);
+    result = agree(s->c.world, result);
+    if (result) return result;
+    uint64_t sizes[] = {l->vocabulary, l->prompt.count};
+    MPI_Bcast(sizes, 2, MPI_UINT64_T, 0, s->c.world);
+    l->vocabulary = (size_t)sizes[0];
+    if (s->c.rank > 0 && !token_list_reserve(&l->prompt, (size_t)sizes[1]))
+        result = fail(STATUS_NOMEM, "memory for a prompt");
+    result = agree(s->c.world, result);
+    if (result) return result;
+    l->prompt.count = (size_t)sizes[1];
+    MPI_Bcast(l->prompt.values, (int)sizes[1], MPI_UINT16_T, 0, s->c.world);
+    return STATUS_OK;
+}
+
+static status check_arguments(const arguments *a)
 {
     if (!*a->prompt)
         return fail(STATUS_INPUT, "vario generate: --prompt: at least one character expected");
-    for (const char *c = a->prompt; *c; c++)
-        if ((unsigned char)*c >= j->model.gpt2.vocab_size)
-            return fail(STATUS_INPUT,
-                        "vario generate: --prompt: byte %u found at position %td, bytes below the "
-                        "run's vocab_size %zu expected",
-                        (unsigned char)*c, c - a->prompt, j->model.gpt2.vocab_size);
     if (a->top_p > 1.0)
         return fail(STATUS_INPUT, "vario generate: --top-p: %g found, a share from 0 to 1 expected",
                     a->top_p);
@@ -146,28 +228,26 @@ static status run(session *s, void *context, const char **rest)
     if (j.model.kind != MODEL_GPT2)
         return fail(STATUS_INPUT, "%s: a run of a gpt2 expected, whose model alone writes text",
                     path);
-    if (j.model.gpt2.vocab_size > 256)
-        return fail(
-            STATUS_INPUT,
-            "%s: a byte-level model (vocab_size at most 256) expected, vocab_size %zu found", path,
-            j.model.gpt2.vocab_size);
-    result = check_arguments(a, &j);
+    result = check_arguments(a);
     if (result) return result;
     if (a->samples > 0 && !job_has_posterior(&j))
         return fail(STATUS_INPUT,
                     "vario generate: --samples %" PRIu64
                     ": a posterior (ivon, bbb or swag) expected, %s was trained without one",
                     a->samples, path);
+    language l;
+    result = open_language(&l, s, a, &j, path);
     j.batch.sequences = 1;
     j.batch.length = j.model.gpt2.block_size;
     session_compute(s, j.parallel.threads, a->quiet);
     trainer r = {0};
     checkpoint_facts facts;
     dtype precision = session_precision(s, &j);
-    result = trainer_open(&r, &j, &s->c, precision, false);
+    if (!result) result = trainer_open(&r, &j, &s->c, precision, false);
     if (!result) result = trainer_read(&r, path, &facts);
-    if (!result) result = write_text(&r, a);
+    if (!result) result = write_text(&r, a, &l);
     trainer_close(&r);
+    close_language(&l);
     return result;
 }
 

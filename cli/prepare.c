@@ -1,7 +1,8 @@
 /* vario prepare: text files to token files. */
+#include "io/prepare.h"
+
 #include "cli/options.h"
 #include "cli/verbs.h"
-#include "io/tokens.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -24,39 +25,71 @@ static status print_json(const char *out)
     return code;
 }
 
+static void say(const char *sentence)
+{
+    fprintf(stderr, "vario: notice: prepare: %s\n", sentence);
+}
+
+static status check(const prepare_options *o, uint64_t threads)
+{
+    if (!o->directory) return fail(STATUS_INPUT, "vario prepare: --out DIR expected, none found");
+    if (o->valid <= 0.0 || o->valid >= 1.0)
+        return fail(STATUS_INPUT, "vario prepare: --valid %g found, between 0 and 1 expected",
+                    o->valid);
+    if (o->shard_tokens == 0)
+        return fail(STATUS_INPUT, "vario prepare: --shard-tokens 0 found, at least 1 expected");
+    if (o->learn > 0 && (o->learn < 257 || o->learn > 65536))
+        return fail(STATUS_INPUT, "vario prepare: --learn %llu found, 257 to 65536 tokens expected",
+                    (unsigned long long)o->learn);
+    if (o->learn > 0 && o->tokenizer)
+        return fail(STATUS_INPUT,
+                    "vario prepare: --learn and --tokenizer found, one of them expected");
+    if (threads > 4096)
+        return fail(STATUS_INPUT, "vario prepare: --threads %llu found, at most 4096 expected",
+                    (unsigned long long)threads);
+    return STATUS_OK;
+}
+
 int prepare_main(int argc, char **argv)
 {
-    const char *out = NULL;
-    double valid = 0.1;
-    uint64_t shard_tokens = 100000000;
+    prepare_options o = {.valid = 0.1, .shard_tokens = 100000000, .key = "text"};
+    uint64_t threads = 0;
     bool json = false, quiet = false, helped;
     const option options[] = {
-        {"--out", OPTION_TEXT, &out, "DIR", "where train.bin, val.bin and meta.json go"},
-        {"--valid", OPTION_NUMBER, &valid, "F", "the last part F is for validation (0.1)"},
-        {"--shard-tokens", OPTION_COUNT, &shard_tokens, "N",
+        {"--out", OPTION_TEXT, &o.directory, "DIR", "where train.bin, val.bin and meta.json go"},
+        {"--tokenizer", OPTION_TEXT, &o.tokenizer, "PATH",
+         "GPT-2's files: a directory with vocab.json and merges.txt, encoder.json and vocab.bpe, "
+         "or tokenizer.json (bytes are tokens)"},
+        {"--learn", OPTION_COUNT, &o.learn, "N", "learn a tokenizer of N tokens from the texts"},
+        {"--valid", OPTION_NUMBER, &o.valid, "F", "the last part F is for validation (0.1)"},
+        {"--shard-tokens", OPTION_COUNT, &o.shard_tokens, "N",
          "at most N tokens a training file (100000000)"},
+        {"--key", OPTION_TEXT, &o.key, "NAME", "of the text in lines of JSON (text)"},
+        {"--threads", OPTION_COUNT, &threads, "N", "how many work (all)"},
         OPTION_JSON(json),
         OPTION_QUIET(quiet),
     };
     const option_table table = {
-        "prepare", "TEXT... --out DIR [--valid 0.1]",  "Make byte-level token files of text files.",
-        options,   sizeof options / sizeof options[0], 1,
+        "prepare",
+        "TEXT... --out DIR [--tokenizer PATH]",
+        "Make token files of texts: plain or, with names in .jsonl or .ndjson, lines of JSON; as "
+        "they\n"
+        "are or packed by gzip, xz or zstd. What was killed goes on when it is called again.",
+        options,
+        sizeof options / sizeof options[0],
+        1,
         4096};
     const char *rest[4096];
-    size_t count;
-    status result = options_parse(&table, argc, argv, rest, &count, &helped);
+    status result = options_parse(&table, argc, argv, rest, &o.count, &helped);
     if (!result && helped) return 0;
-    if (!result && !out)
-        result = fail(STATUS_INPUT, "vario prepare: --out DIR expected, none found");
-    if (!result && (valid <= 0.0 || valid >= 1.0))
-        result =
-            fail(STATUS_INPUT, "vario prepare: --valid %g found, between 0 and 1 expected", valid);
-    if (!result && shard_tokens == 0)
-        result = fail(STATUS_INPUT, "vario prepare: --shard-tokens 0 found, at least 1 expected");
-    if (!result) result = tokens_prepare(rest, count, out, valid, shard_tokens);
+    o.texts = rest;
+    o.threads = (int)threads;
+    if (!quiet) o.say = say;
+    if (!result) result = check(&o, threads);
+    if (!result) result = prepare_tokens(&o);
     if (!result && json)
-        result = print_json(out);
+        result = print_json(o.directory);
     else if (!result && !quiet)
-        printf("%s: token files of %zu texts written\n", out, count);
+        printf("%s: token files of %zu texts written\n", o.directory, o.count);
     return options_exit(result, true);
 }

@@ -142,6 +142,30 @@ status file_read_text(char **text, size_t *size, const char *path, size_t limit)
     return result;
 }
 
+static status write_holder(int fd, const char *path)
+{
+    char host[256] = "", holder[300];
+    gethostname(host, sizeof host - 1);
+    int n = snprintf(holder, sizeof holder, "process %ld on %.200s\n", (long)getpid(), host);
+    if (ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n) return STATUS_OK;
+    return io_failed("write", path);
+}
+
+status file_lock(int *fd, const char *path, const char *what, const char *who)
+{
+    char holder[300] = "";
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (*fd < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(*fd, F_SETLK, &whole) == 0) return write_holder(*fd, path);
+    /* Some cluster file systems are mounted without locks: nobody else is to blame. */
+    if (errno != EACCES && errno != EAGAIN)
+        return fail(STATUS_IO, "%s: cannot be locked: %s", path, strerror(errno));
+    ssize_t n = read(*fd, holder, sizeof holder - 1);
+    holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
+    return fail(STATUS_INPUT, "%s: in use by %s (%s), expected to be free", what, who, holder);
+}
+
 static status remove_entries(const char *path, DIR *directory)
 {
     status result = STATUS_OK;

@@ -35,6 +35,12 @@ status file_write_atomic(const char *path, const char *text, size_t size);
  * @return STATUS_OK, STATUS_INPUT (absent, unreadable, too large) or STATUS_NOMEM */
 status file_read_text(char **text, size_t *size, const char *path, size_t limit);
 
+/** Lock a file, made where it is absent, until *fd is closed or the process ends; it names host and
+ * process.
+ * @param what  is in use when another process holds the lock, and `who` uses it
+ * @return STATUS_OK, STATUS_INPUT (held, or it cannot be opened) or STATUS_IO (*fd may be open) */
+status file_lock(int *fd, const char *path, const char *what, const char *who);
+
 /** fsync a directory. */
 status file_sync_directory(const char *path);
 

@@ -1,175 +1,323 @@
-/* Text to byte-level token files. Nothing appears under its name until it is whole. */
-#include "io/file.h"
-#include "io/tokens.h"
+/* Blocks of text are read by one thread while the others work on those read before, and what they
+ * make is taken in the order of the texts: the bytes do not depend on how many they are. */
+#include "io/prepare.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include "io/prepare_store.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <xxhash.h>
 
-enum { MOST_SHARDS = 999999 /* six digits: sorted names are the order */ };
+enum { PARTS_A_THREAD = 4, FEWEST_BYTES = 20 };
+
+/* A block and what was made of it. */
+typedef struct {
+    text_block block;
+    token_list out;
+    status result;
+    uint64_t line; /* that failed */
+    char sentence[STATUS_MESSAGE_SIZE];
+} part;
+
+/* Blocks that are worked on at once, and what is wrong behind them. */
+typedef struct {
+    part *parts;
+    size_t count;
+    status behind;
+    char sentence[STATUS_MESSAGE_SIZE];
+} batch_of_parts;
+
+/* What a thread works with. */
+typedef struct {
+    encoder *encoder;
+    piece_counts *counts; /* NULL: it makes tokens */
+} worker;
 
 typedef struct {
-    const char *const *texts;
-    size_t count;
-    size_t text; /* being read */
-    FILE *in;
-    uint64_t total; /* bytes of all texts */
-} source;
+    const prepare_options *o;
+    int threads;
+    size_t capacity; /* parts of a batch */
+    text_source *source;
+    tokenizer *tokenizer; /* NULL: bytes */
+    worker *workers;      /* [threads] */
+    batch_of_parts now, next;
+    store store;
+    bool refused;
+} preparation;
 
-static status measure(source *s)
+/* ---- one block, by any thread ---- */
+
+static bool append_bytes(token_list *out, const unsigned char *text, size_t size)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        struct stat info;
-        if (stat(s->texts[i], &info) != 0)
-            return fail(STATUS_INPUT, "%s: %s", s->texts[i], strerror(errno));
-        if (!S_ISREG(info.st_mode))
-            return fail(STATUS_INPUT, "%s: a text file expected, no regular file found",
-                        s->texts[i]);
-        s->total += (uint64_t)info.st_size;
-    }
-    if (s->total < 20)
-        return fail(STATUS_INPUT, "%s: %llu bytes of text found, at least 20 expected", s->texts[0],
-                    (unsigned long long)s->total);
-    return STATUS_OK;
+    if (!token_list_reserve(out, size)) return false;
+    for (size_t i = 0; i < size; i++) out->values[out->count++] = htole16(text[i]);
+    return true;
 }
 
-/* The next bytes over all texts; fewer than asked for only where a text was cut meanwhile. */
-static status read_bytes(source *s, unsigned char *bytes, size_t wanted)
+static bool append_text(const preparation *p, const worker *w, token_list *out, const char *text,
+                        size_t size, bool ends)
 {
-    for (size_t got = 0; got < wanted;) {
-        if (!s->in) {
-            if (s->text == s->count)
-                return fail(STATUS_IO, "%s: the texts became shorter while they were read",
-                            s->texts[0]);
-            s->in = fopen(s->texts[s->text], "rb");
-            if (!s->in) return fail(STATUS_INPUT, "%s: %s", s->texts[s->text], strerror(errno));
-        }
-        size_t n = fread(bytes + got, 1, wanted - got, s->in);
-        if (ferror(s->in))
-            return fail(STATUS_IO, "read %s: %s", s->texts[s->text], strerror(errno));
-        got += n;
-        if (n == 0) {
-            fclose(s->in);
-            s->in = NULL;
-            s->text++;
-        }
+    if (w->counts) return piece_counts_add(w->counts, w->encoder, text, size);
+    size_t first = out->count;
+    if (!encoder_append(w->encoder, text, size, out)) return false;
+    int end = tokenizer_end_of_text(p->tokenizer);
+    if (ends && size > 0 && end >= 0) {
+        if (!token_list_reserve(out, 1)) return false;
+        out->values[out->count++] = (uint16_t)end;
     }
-    return STATUS_OK;
+    for (size_t i = first; i < out->count; i++) out->values[i] = htole16(out->values[i]);
+    return true;
 }
 
-static status copy_tokens(source *s, FILE *out, const char *path, uint64_t count)
+static bool is_blank(const char *line, size_t size)
 {
-    enum { CHUNK = 1 << 16 };
-    unsigned char *bytes = malloc(3 * CHUNK);
-    if (!bytes) return fail(STATUS_NOMEM, "memory to read text");
-    unsigned char *pairs = bytes + CHUNK; /* little-endian uint16 */
+    for (size_t i = 0; i < size; i++)
+        if (!strchr(" \t\r", line[i])) return false;
+    return true;
+}
+
+static status append_line(const preparation *p, const worker *w, part *at, const char *line,
+                          size_t size)
+{
+    char *text;
+    size_t text_size;
+    if (is_blank(line, size)) return STATUS_OK;
+    status result = text_from_json(&text, &text_size, line, size, p->o->key, at->sentence);
+    if (!result && !(p->tokenizer ? append_text(p, w, &at->out, text, text_size, true)
+                                  : append_bytes(&at->out, (unsigned char *)text, text_size)))
+        result = STATUS_NOMEM;
+    free(text);
+    return result;
+}
+
+static void work_lines(const preparation *p, const worker *w, part *at)
+{
+    const char *line = at->block.bytes, *end = line + at->block.size;
+    for (at->line = at->block.place.line; !at->result && line < end; at->line++) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        if (!stop) stop = end;
+        at->result = append_line(p, w, at, line, (size_t)(stop - line));
+        if (at->result) break;
+        line = stop + 1;
+    }
+}
+
+static void work(const preparation *p, const worker *w, part *at)
+{
+    const text_block *b = &at->block;
+    at->result = STATUS_OK;
+    at->sentence[0] = '\0';
+    at->out.count = 0;
+    if (b->lines)
+        work_lines(p, w, at);
+    else if (!(p->tokenizer ? append_text(p, w, &at->out, b->bytes, b->size, b->ends)
+                            : append_bytes(&at->out, (unsigned char *)b->bytes, b->size)))
+        at->result = STATUS_NOMEM;
+}
+
+/* ---- batches ---- */
+
+static void read_batch(preparation *p, batch_of_parts *b)
+{
+    b->behind = STATUS_OK;
+    for (b->count = 0; b->count < p->capacity; b->count++) {
+        b->behind = text_source_next(p->source, &b->parts[b->count].block);
+        if (b->behind || b->parts[b->count].block.size == 0) break;
+    }
+    if (!b->behind) return;
+    snprintf(b->sentence, sizeof b->sentence, "%s", status_message());
+    status_clear(); /* what is wrong before it comes first */
+}
+
+/* The first failure in the order of the texts. */
+static status check_part(const preparation *p, const part *at)
+{
+    const char *name = text_source_name(p->source, at->block.place.text);
+    if (!at->result) return STATUS_OK;
+    if (!*at->sentence) return fail(STATUS_NOMEM, "memory for the tokens of %s", name);
+    return fail(at->result, "%s:%" PRIu64 ":%s", name, at->line, at->sentence);
+}
+
+static status take_batch(preparation *p)
+{
+    for (size_t i = 0; i < p->now.count; i++) {
+        const part *at = &p->now.parts[i];
+        status result = check_part(p, at);
+        if (!result) result = store_append(&p->store, at->out.values, at->out.count);
+        if (result) return result;
+    }
+    return p->now.behind ? fail(p->now.behind, "%s", p->now.sentence) : STATUS_OK;
+}
+
+/* Where the batch that is read next begins. */
+static text_place next_place(const preparation *p)
+{
+    return p->next.count > 0 ? p->next.parts[0].block.place
+                             : (text_place){.text = p->o->count, .line = 1};
+}
+
+/* Work on one batch while the next is read. */
+static status run_batch(preparation *p)
+{
+#pragma omp parallel num_threads(p->threads)
+#pragma omp single
+    {
+#pragma omp task
+        if (!p->now.behind) read_batch(p, &p->next);
+        for (size_t i = 0; i < p->now.count; i++) {
+#pragma omp task firstprivate(i)
+            work(p, &p->workers[omp_get_thread_num()], &p->now.parts[i]);
+        }
+    }
+    return take_batch(p);
+}
+
+static status run_texts(preparation *p, bool saves)
+{
     status result = STATUS_OK;
-    while (!result && count > 0) {
-        size_t n = count < CHUNK ? (size_t)count : CHUNK;
-        result = read_bytes(s, bytes, n);
-        for (size_t i = 0; i < n; i++) {
-            pairs[2 * i] = bytes[i];
-            pairs[2 * i + 1] = 0;
-        }
-        if (!result && fwrite(pairs, 2, n, out) != n)
-            result = fail(STATUS_IO, "write %s: %s", path, strerror(errno));
-        count -= n;
+    read_batch(p, &p->now);
+    while (!result && (p->now.count > 0 || p->now.behind)) {
+        result = run_batch(p);
+        text_place place = next_place(p);
+        if (!result && saves && store_is_due(&p->store)) result = store_save(&p->store, &place);
+        batch_of_parts done = p->now;
+        p->now = p->next;
+        p->next = done;
     }
-    free(bytes);
     return result;
 }
 
-static status write_tokens(source *s, const char *path, uint64_t count)
-{
-    char temporary[4096];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    FILE *out = fopen(temporary, "wb");
-    if (!out) return fail(STATUS_IO, "create %s: %s", temporary, strerror(errno));
-    status result = copy_tokens(s, out, path, count);
-    if (!result && (fflush(out) != 0 || fsync(fileno(out)) != 0))
-        result = fail(STATUS_IO, "write %s: %s", path, strerror(errno));
-    fclose(out);
-    if (!result && rename(temporary, path) != 0)
-        result = fail(STATUS_IO, "rename %s: %s", temporary, strerror(errno));
-    if (result) unlink(temporary);
-    return result;
-}
+/* ---- tokenizer ---- */
 
-/* A file that an earlier prepare left and this one does not replace: a pattern would name the new
- * shards and the old one. */
-static status refuse_leftover(const char *path)
+static status open_workers(preparation *p, bool counts)
 {
-    if (access(path, F_OK) != 0) return STATUS_OK;
-    return fail(STATUS_INPUT,
-                "%s: left by an earlier prepare, would be read with the new shards: expected to be "
-                "removed, or another directory",
-                path);
-}
-
-static status check_shards(const char *directory, uint64_t count, uint64_t shard_tokens)
-{
-    char path[4096];
-    uint64_t shards = count <= shard_tokens ? 0 : 1 + (count - 1) / shard_tokens;
-    if (shards > MOST_SHARDS)
-        return fail(STATUS_INPUT,
-                    "%s: %llu shards of %llu tokens found, at most %d shards expected", directory,
-                    (unsigned long long)shards, (unsigned long long)shard_tokens, MOST_SHARDS);
-    snprintf(path, sizeof path, "%s/train.bin", directory);
-    status result = shards > 0 ? refuse_leftover(path) : STATUS_OK;
-    snprintf(path, sizeof path, "%s/train_%06u.bin", directory, (unsigned)shards + 1);
-    return result ? result : refuse_leftover(path);
-}
-
-static status write_train(source *s, const char *directory, uint64_t count, uint64_t shard_tokens)
-{
-    char path[4096];
-    if (count <= shard_tokens) {
-        snprintf(path, sizeof path, "%s/train.bin", directory);
-        return write_tokens(s, path, count);
-    }
+    p->workers = calloc((size_t)p->threads, sizeof *p->workers);
+    if (!p->workers) return fail(STATUS_NOMEM, "memory for %d threads", p->threads);
     status result = STATUS_OK;
-    for (unsigned i = 1; !result && count > 0; i++) {
-        uint64_t n = count < shard_tokens ? count : shard_tokens;
-        snprintf(path, sizeof path, "%s/train_%06u.bin", directory, i);
-        result = write_tokens(s, path, n);
-        count -= n;
+    for (int i = 0; !result && i < p->threads && p->tokenizer; i++) {
+        result = encoder_open(&p->workers[i].encoder, p->tokenizer);
+        if (!result && counts && !(p->workers[i].counts = piece_counts_open()))
+            result = fail(STATUS_NOMEM, "memory to count words");
     }
     return result;
 }
 
-static status write_meta(const char *directory, uint64_t train, uint64_t valid)
+static void close_workers(preparation *p)
 {
-    char path[4096], text[256];
-    snprintf(path, sizeof path, "%s/meta.json", directory);
-    int n = snprintf(text, sizeof text,
-                     "{\"vocab_size\": 256, \"tokenizer\": \"bytes\", \"train_tokens\": %llu, "
-                     "\"valid_tokens\": %llu}\n",
-                     (unsigned long long)train, (unsigned long long)valid);
-    return file_write_atomic(path, text, (size_t)n);
+    for (int i = 0; p->workers && i < p->threads; i++) {
+        encoder_close(&p->workers[i].encoder);
+        piece_counts_close(&p->workers[i].counts);
+    }
+    free(p->workers);
+    p->workers = NULL;
 }
 
-status tokens_prepare(const char *const *texts, size_t count, const char *directory, double valid,
-                      uint64_t shard_tokens)
+static status learn(preparation *p, tokenizer **learned)
 {
-    source s = {.texts = texts, .count = count};
-    char path[4096];
-    status result = measure(&s);
-    uint64_t last = (uint64_t)((double)s.total * valid), train = s.total - last;
-    if (!result && (last < 2 || train < 2))
-        result = fail(STATUS_INPUT,
-                      "%s: %llu tokens for training and %llu for validation found, at least 2 of "
-                      "each expected",
-                      texts[0], (unsigned long long)train, (unsigned long long)last);
-    if (!result) result = check_shards(directory, train, shard_tokens);
-    if (!result) result = file_make_directories(directory);
-    if (!result) result = write_train(&s, directory, train, shard_tokens);
-    snprintf(path, sizeof path, "%s/val.bin", directory);
-    if (!result) result = write_tokens(&s, path, last);
-    if (!result) result = write_meta(directory, train, last);
-    if (!result) result = file_sync_directory(directory);
-    if (s.in) fclose(s.in);
+    status result = run_texts(p, false);
+    piece_counts *all = result ? NULL : p->workers[0].counts;
+    for (int i = 1; !result && i < p->threads; i++)
+        if (!piece_counts_merge(all, p->workers[i].counts))
+            result = fail(STATUS_NOMEM, "memory to count words");
+    return result ? result : tokenizer_learn(learned, all, (size_t)p->o->learn);
+}
+
+/* Learn a tokenizer, unless that was done before a kill, and keep it where that is found. */
+static status learn_or_find(preparation *p)
+{
+    tokenizer *learned = NULL;
+    if (p->store.saved) return tokenizer_open(&p->tokenizer, p->store.path);
+    text_place start = p->store.place;
+    status result = tokenizer_learn(&p->tokenizer, NULL, 257);
+    if (!result) result = open_workers(p, true);
+    if (!result) result = learn(p, &learned);
+    close_workers(p);
+    tokenizer_close(&p->tokenizer);
+    p->tokenizer = learned;
+    if (!result) result = tokenizer_write(learned, p->store.path);
+    return result ? result : store_save(&p->store, &start);
+}
+
+/* ---- from beginning to end ---- */
+
+static status open_batch(batch_of_parts *b, size_t capacity)
+{
+    b->parts = calloc(capacity, sizeof *b->parts);
+    return b->parts ? STATUS_OK : fail(STATUS_NOMEM, "memory for %zu blocks of text", capacity);
+}
+
+static void close_batch(batch_of_parts *b, size_t capacity)
+{
+    for (size_t i = 0; b->parts && i < capacity; i++) {
+        text_block_close(&b->parts[i].block);
+        free(b->parts[i].out.values);
+    }
+    free(b->parts);
+}
+
+/* All that the tokens depend on. */
+static uint64_t hash_command(const preparation *p)
+{
+    const prepare_options *o = p->o;
+    uint64_t facts[] = {1 /* of this format */, text_source_digest(p->source), o->shard_tokens,
+                        o->learn, p->tokenizer ? tokenizer_digest(p->tokenizer) : 0};
+    uint64_t hash = XXH3_64bits(facts, sizeof facts);
+    hash = XXH3_64bits_withSeed(&o->valid, sizeof o->valid, hash);
+    return XXH3_64bits_withSeed(o->key, strlen(o->key), hash);
+}
+
+static status open_preparation(preparation *p)
+{
+    const prepare_options *o = p->o;
+    p->threads = o->threads > 0 ? o->threads : omp_get_max_threads();
+    p->capacity = (size_t)p->threads * PARTS_A_THREAD;
+    status result = text_source_open(&p->source, o->texts, o->count, o->tokenizer || o->learn > 0);
+    if (!result && text_source_bytes(p->source) < FEWEST_BYTES)
+        result = fail(STATUS_INPUT, "%s: %" PRIu64 " bytes of text found, at least %d expected",
+                      o->texts[0], text_source_bytes(p->source), FEWEST_BYTES);
+    if (!result && o->tokenizer) result = tokenizer_open(&p->tokenizer, o->tokenizer);
+    if (!result) result = open_batch(&p->now, p->capacity);
+    if (!result) result = open_batch(&p->next, p->capacity);
+    return result;
+}
+
+static status encode(preparation *p)
+{
+    text_place end = {.text = p->o->count, .line = 1};
+    status result = open_workers(p, false);
+    if (!result) result = text_source_seek(p->source, &p->store.place);
+    if (!result) result = run_texts(p, true);
+    if (!result) result = store_save(&p->store, &end);
+    return result;
+}
+
+static status run(preparation *p)
+{
+    status result = store_open(&p->store, p->o, hash_command(p));
+    if (result) {
+        store_close(&p->store, false); /* it may be another's */
+        return result;
+    }
+    if (p->o->learn > 0) result = learn_or_find(p);
+    if (!result && !p->store.placing) result = encode(p);
+    if (!result) result = store_publish(&p->store, p->tokenizer, &p->refused);
+    bool goes_on = result && (result != STATUS_INPUT || p->refused);
+    store_close(&p->store, !goes_on);
+    return result;
+}
+
+status prepare_tokens(const prepare_options *o)
+{
+    preparation p = {.o = o};
+    status result = open_preparation(&p);
+    if (!result) result = run(&p);
+    close_workers(&p);
+    close_batch(&p.now, p.capacity);
+    close_batch(&p.next, p.capacity);
+    tokenizer_close(&p.tokenizer);
+    text_source_close(&p.source);
     return result;
 }

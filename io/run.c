@@ -39,26 +39,9 @@ static void join(char *out, size_t size, const run *r, const char *name)
 
 static status take_lock(run *r)
 {
-    char path[RUN_PATH + 16], holder[300] = "";
+    char path[RUN_PATH + 16];
     join(path, sizeof path, r, ".lock");
-    r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (r->lock < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(r->lock, F_SETLK, &whole) != 0) {
-        /* Some cluster file systems are mounted without locks: no other run is to blame. */
-        if (errno != EACCES && errno != EAGAIN)
-            return fail(STATUS_IO, "%s: cannot be locked: %s", path, strerror(errno));
-        ssize_t n = read(r->lock, holder, sizeof holder - 1);
-        holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
-        return fail(STATUS_INPUT, "%s: in use by another run (%s), expected to be free", r->path,
-                    holder);
-    }
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    int n = snprintf(holder, sizeof holder, "process %ld on %.200s\n", (long)getpid(), host);
-    if (ftruncate(r->lock, 0) != 0 || write(r->lock, holder, (size_t)n) != n)
-        return fail(STATUS_IO, "write %s: %s", path, strerror(errno));
-    return STATUS_OK;
+    return file_lock(&r->lock, path, r->path, "another run");
 }
 
 status run_open(run **out, const job *j)
@@ -138,7 +121,8 @@ status run_clear(run *r, bool force)
                       r->path, count);
     if (!result) result = remove_checkpoints(r, steps, count);
     free(steps);
-    static const char *const names[] = {"metrics.csv", "events.jsonl", "job.yaml"};
+    static const char *const names[] = {"metrics.csv", "events.jsonl", "job.yaml", "vocab.json",
+                                        "merges.txt"};
     for (size_t i = 0; !result && i < sizeof names / sizeof names[0]; i++) {
         char path[RUN_PATH + 16];
         join(path, sizeof path, r, names[i]);

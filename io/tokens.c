@@ -30,6 +30,7 @@ struct tokens {
     size_t shard_count;
     size_t length, vocab_size;
     uint64_t count, windows;
+    char *tokenizer; /* directory, NULL: none named */
 };
 
 static int32_t header_word(const shard *s, size_t index)
@@ -75,9 +76,9 @@ static status open_shard(shard *s)
 }
 
 /* meta.json beside the shards, where there is one. */
-static status check_meta(const tokens *t, const char *shard_path)
+static status check_meta(tokens *t, const char *shard_path)
 {
-    char path[4096];
+    char path[4096], directory[4096];
     snprintf(path, sizeof path - 16, "%s", shard_path);
     char *slash = strrchr(path, '/');
     strcpy(slash ? slash + 1 : path, "meta.json");
@@ -88,8 +89,13 @@ static status check_meta(const tokens *t, const char *shard_path)
         return fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line, error.column,
                     error.text);
     json_t *size = json_object_get(meta, "vocab_size");
+    const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
     json_int_t found = json_is_integer(size) ? json_integer_value(size) : -1;
+    snprintf(directory, sizeof directory, "%.*s", (int)(strlen(path) - strlen("meta.json")), path);
+    bool names = kind && strcmp(kind, "bpe") == 0 && !t->tokenizer;
     json_decref(meta);
+    if (names && !(t->tokenizer = strdup(*directory ? directory : ".")))
+        return fail(STATUS_NOMEM, "memory for a path");
     if (found < 1)
         return fail(STATUS_INPUT, "%s: vocab_size: a whole number from 1 expected", path);
     if ((size_t)found > t->vocab_size)
@@ -143,6 +149,7 @@ void tokens_close(tokens **out)
         free(t->shards[i].path);
     }
     free(t->shards);
+    free(t->tokenizer);
     free(t);
     *out = NULL;
 }
@@ -155,6 +162,11 @@ uint64_t tokens_count(const tokens *t)
 uint64_t tokens_windows(const tokens *t)
 {
     return t->windows;
+}
+
+const char *tokens_tokenizer(const tokens *t)
+{
+    return t->tokenizer;
 }
 
 static uint32_t data_word(uint64_t seed, uint32_t c0, uint32_t round, uint64_t epoch)

@@ -26,6 +26,10 @@ void tokens_close(tokens **t);
 uint64_t tokens_count(const tokens *t);   /**< of all shards */
 uint64_t tokens_windows(const tokens *t); /**< W of all shards */
 
+/** The directory whose meta.json says that vocab.json and merges.txt beside it made the tokens;
+ * NULL when none does. */
+const char *tokens_tokenizer(const tokens *t);
+
 /** The window that position p of epoch e holds: the keyed Feistel permutation of 0..W-1. */
 uint64_t tokens_permute(uint64_t seed, uint64_t epoch, uint64_t position, uint64_t windows);
 
@@ -43,17 +47,5 @@ status tokens_item(const tokens *t, uint64_t seed, uint64_t q, bool shift, uint1
 
 /** Window v in file order, unshifted, for validation. v < tokens_windows. */
 status tokens_window(const tokens *t, uint64_t v, uint16_t *inputs, uint16_t *targets);
-
-/** Make byte-level train.bin, val.bin (the last part) and meta.json of text files.
- *
- * Each file is written under another name, fsynced and renamed. More than shard_tokens tokens
- * make train_000001.bin and on.
- *
- * @param texts     [count] paths
- * @param directory made when absent
- * @param valid     fraction in (0, 1) that goes to val.bin
- */
-status tokens_prepare(const char *const *texts, size_t count, const char *directory, double valid,
-                      uint64_t shard_tokens);
 
 #endif

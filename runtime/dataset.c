@@ -147,6 +147,11 @@ uint64_t dataset_rows(const dataset *d)
     return d->tokens ? tokens_count(d->tokens) : examples_count(d->examples);
 }
 
+const char *dataset_tokenizer(const dataset *d)
+{
+    return d->tokens ? tokens_tokenizer(d->tokens) : NULL;
+}
+
 uint64_t dataset_batches(const dataset *d)
 {
     uint64_t count = dataset_count(d), whole = count / d->sequences;

@@ -39,6 +39,9 @@ void dataset_close(dataset **d);
 uint64_t dataset_count(const dataset *d); /**< W: windows or examples */
 uint64_t dataset_rows(const dataset *d);  /**< tokens or examples */
 
+/** tokens_tokenizer's directory; NULL of examples. */
+const char *dataset_tokenizer(const dataset *d);
+
 /** Batches of the job's size: whole ones of windows; of examples the last may be short. */
 uint64_t dataset_batches(const dataset *d);
 

@@ -2,6 +2,7 @@
 #include "runtime/new_run.h"
 
 #include "io/agree.h"
+#include "io/tokenizer.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -36,6 +37,7 @@ status new_run_open(new_run *n, const job *j, comm *c, bool force, const char *c
     status result = STATUS_OK;
     *n = (new_run){.job = j, .c = c, .force = force};
     snprintf(n->path, sizeof n->path, "%s/%s", j->output, j->name);
+    for (size_t i = 0; i < count && !n->source; i++) n->source = inputs[i];
     if (c->rank == 0) {
         for (size_t i = 0; !result && i < count; i++)
             if (inputs[i]) result = refuse_input(n, inputs[i]);
@@ -75,11 +77,20 @@ status new_run_settle(new_run *n)
     return checkpoint_sink_settle(n->sink);
 }
 
+static status keep_tokenizer(const new_run *n)
+{
+    char directory[4096];
+    return n->source && tokenizer_of_run(directory, sizeof directory, n->source)
+               ? tokenizer_copy(directory, n->path)
+               : STATUS_OK;
+}
+
 /* Rank 0: the run that the checkpoint belongs to. */
 static status prepare(const new_run *n, const char *event, const char *details)
 {
     status result = run_clear(n->run, n->force);
     if (!result) result = run_write_job(n->run, n->job);
+    if (!result) result = keep_tokenizer(n);
     return result ? result : run_event(n->run, event, details);
 }
 

@@ -11,7 +11,8 @@
 typedef struct {
     const job *job; /**< the new run's; its directory is output/name */
     comm *c;
-    bool force; /**< replace the checkpoints that the directory holds */
+    const char *source; /**< the first input: the new run's tokenizer is that run's */
+    bool force;         /**< replace the checkpoints that the directory holds */
     char path[2 * JOB_TEXT + 2];
     run *run; /**< rank 0 only */
     checkpoint_sink *sink;

@@ -1,5 +1,6 @@
 /* The life of a run: open or resume, then step, log, evaluate and save until the end or a stop. */
 #include "io/agree.h"
+#include "io/tokenizer.h"
 #include "kernels/kernels.h"
 #include "runtime/guard.h"
 #include "runtime/train_parts.h"
@@ -47,11 +48,20 @@ static void note_init(training *g)
                  g->job->model.init, g->facts.init);
 }
 
+/* The run keeps the tokenizer that it began with: text is written with it. */
+static status keep_tokenizer(const training *g)
+{
+    const char *from = dataset_tokenizer(g->train);
+    if (g->facts.steps > 0 && tokenizer_exists(g->path)) return STATUS_OK;
+    return from ? tokenizer_copy(from, g->path) : tokenizer_remove(g->path);
+}
+
 /* After the trainer is open: what rank 0 writes before the first step. */
 static status prepare_run(training *g)
 {
     status result = train_check_space(g);
     if (!result) result = run_write_job(g->run, g->job);
+    if (!result) result = keep_tokenizer(g);
     if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds);
     if (result) return result;
     char details[160];

@@ -1,5 +1,6 @@
 /* Token files: formats, windows, order, and everything that can be wrong with them. */
 #include "folder_fixture.h"
+#include "io/prepare.h"
 #include "io/tokens.h"
 
 #include <Random123/philox.h>
@@ -212,6 +213,17 @@ Test(tokens, token_beyond_the_vocabulary_is_named)
     tokens_close(&t);
 }
 
+static status prepare(const char *const *texts, size_t count, const char *directory, double valid,
+                      uint64_t shard_tokens)
+{
+    return prepare_tokens(&(prepare_options){.texts = texts,
+                                             .count = count,
+                                             .directory = directory,
+                                             .valid = valid,
+                                             .shard_tokens = shard_tokens,
+                                             .key = "text"});
+}
+
 Test(tokens, prepare_makes_bytes)
 {
     tokens *t = NULL;
@@ -225,7 +237,7 @@ Test(tokens, prepare_makes_bytes)
     const char *texts[] = {first, second};
     char data[128];
     snprintf(data, sizeof data, "%s", path_of("data/deep"));
-    cr_assert_eq(tokens_prepare(texts, 2, data, 0.1, 1000), STATUS_OK, "%s", status_message());
+    cr_assert_eq(prepare(texts, 2, data, 0.1, 1000), STATUS_OK, "%s", status_message());
     cr_assert_eq(tokens_open(&t, path_of("data/deep/train.bin"), 10, 256), STATUS_OK);
     cr_expect_eq(tokens_count(t), 180);
     cr_assert_eq(tokens_window(t, 15, in, out), STATUS_OK);
@@ -245,7 +257,7 @@ Test(tokens, prepare_cuts_shards)
     snprintf(one, sizeof one, "%s", path_of("one.txt"));
     snprintf(data, sizeof data, "%s", path_of("data"));
     const char *texts[] = {one};
-    cr_assert_eq(tokens_prepare(texts, 1, data, 0.1, 40), STATUS_OK);
+    cr_assert_eq(prepare(texts, 1, data, 0.1, 40), STATUS_OK);
     cr_assert_eq(tokens_open(&t, path_of("data/train_*.bin"), 9, 256), STATUS_OK);
     cr_expect_eq(tokens_count(t), 90);
     cr_expect_eq(tokens_windows(t), 4 + 4 + 1);
@@ -263,17 +275,17 @@ Test(tokens, prepare_refuses_to_mix_with_earlier_shards)
     snprintf(one, sizeof one, "%s", path_of("one.txt"));
     snprintf(data, sizeof data, "%s", path_of("data"));
     const char *texts[] = {one};
-    cr_assert_eq(tokens_prepare(texts, 1, data, 0.1, 40), STATUS_OK);
-    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 30), STATUS_OK, "as many shards");
-    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 50), STATUS_INPUT, "fewer shards");
+    cr_assert_eq(prepare(texts, 1, data, 0.1, 40), STATUS_OK);
+    cr_expect_eq(prepare(texts, 1, data, 0.1, 30), STATUS_OK, "as many shards");
+    cr_expect_eq(prepare(texts, 1, data, 0.1, 50), STATUS_INPUT, "fewer shards");
     cr_expect(strstr(status_message(), "train_000003.bin"), "%s", status_message());
     status_clear();
-    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 1000), STATUS_INPUT, "one file");
+    cr_expect_eq(prepare(texts, 1, data, 0.1, 1000), STATUS_INPUT, "one file");
     cr_expect(strstr(status_message(), "train_000001.bin"), "%s", status_message());
     status_clear();
     snprintf(data, sizeof data, "%s", path_of("other"));
-    cr_assert_eq(tokens_prepare(texts, 1, data, 0.1, 1000), STATUS_OK);
-    cr_expect_eq(tokens_prepare(texts, 1, data, 0.1, 40), STATUS_INPUT, "shards beside one file");
+    cr_assert_eq(prepare(texts, 1, data, 0.1, 1000), STATUS_OK);
+    cr_expect_eq(prepare(texts, 1, data, 0.1, 40), STATUS_INPUT, "shards beside one file");
     cr_expect(strstr(status_message(), "train.bin"), "%s", status_message());
     status_clear();
 }

@@ -75,6 +75,9 @@ bool tokenizer_add_merge(tokenizer *t, uint16_t left, uint16_t right, uint16_t m
     size_t i = (key * 0x9e3779b1U) >> t->slot_shift;
     while (t->slots[i & mask] != UINT64_MAX) i++;
     t->slots[i & mask] = (uint64_t)key << 32 | t->merges;
+    size_t size, unused;
+    const unsigned char *end = token_at(t, left, &size), *begin = token_at(t, right, &unused);
+    t->joins[end[size - 1]][*begin] = true;
     t->pairs[t->merges] = key;
     t->merged[t->merges++] = merged;
     return true;

@@ -1,6 +1,7 @@
 /* Merging: again and again the pair of the lowest rank, everywhere in the piece from left to right.
- * Short pieces find it by looking at all ranks, long ones keep a heap of (rank, place), so that n
- * bytes take O(n log n). The tokens of pieces of up to 15 bytes are remembered. */
+ * Short pieces find it by looking at all ranks. Long ones keep a list of places for each rank and a
+ * bit for each list that is not empty: every merge takes a bounded time, whatever the length. The
+ * tokens of pieces of up to 15 bytes are remembered. */
 #include "io/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -20,6 +21,11 @@ typedef struct {
     bool gone; /* merged into the one before */
 } node;
 
+/* A place where a pair began, in the list of its rank. */
+typedef struct {
+    uint32_t place, next; /* NOWHERE: the last */
+} waiting;
+
 enum { NOWHERE = UINT32_MAX };
 
 struct encoder {
@@ -27,9 +33,11 @@ struct encoder {
     pcre2_match_data *match;
     kept_piece *cache;
     node *nodes;
-    uint64_t *heap;   /* rank << 32 | place, smallest first */
-    uint32_t *places; /* of the rank being merged */
-    size_t capacity, heap_count;
+    waiting *list; /* [list_count] of all ranks */
+    size_t capacity, list_count;
+    uint32_t *first;         /* [merges] in list, NOWHERE: none waits */
+    uint64_t *bits, *groups; /* a bit a rank, and one for each word of these */
+    size_t group_count;
 };
 
 status encoder_open(encoder **out, const tokenizer *t)
@@ -39,8 +47,13 @@ status encoder_open(encoder **out, const tokenizer *t)
     e->t = t;
     e->match = pcre2_match_data_create(1, NULL);
     e->cache = aligned_alloc(64, sizeof *e->cache << CACHE_BITS);
-    if (e->match && e->cache) {
+    e->group_count = t->merges / (64 * 64) + 1;
+    e->groups = calloc(e->group_count, sizeof *e->groups);
+    e->bits = calloc(64 * e->group_count, sizeof *e->bits);
+    e->first = malloc((t->merges + 1) * sizeof *e->first);
+    if (e->match && e->cache && e->groups && e->bits && e->first) {
         memset(e->cache, 0, sizeof *e->cache << CACHE_BITS);
+        memset(e->first, 0xff, (t->merges + 1) * sizeof *e->first);
         return STATUS_OK;
     }
     encoder_close(out);
@@ -54,8 +67,10 @@ void encoder_close(encoder **out)
     pcre2_match_data_free(e->match);
     free(e->cache);
     free(e->nodes);
-    free(e->heap);
-    free(e->places);
+    free(e->list);
+    free(e->first);
+    free(e->bits);
+    free(e->groups);
     free(e);
     *out = NULL;
 }
@@ -107,97 +122,93 @@ static size_t merge_short(const tokenizer *t, const unsigned char *piece, size_t
 static bool long_room(encoder *e, size_t size)
 {
     if (size <= e->capacity) return true;
-    if (size >= NOWHERE / 2) return false;
+    if (size >= NOWHERE / 3) return false;
     free(e->nodes);
-    free(e->heap);
-    free(e->places);
+    free(e->list);
     e->nodes = malloc(size * sizeof *e->nodes);
-    /* A merge takes an entry away and brings two at most, and there are fewer than `size`. */
-    e->heap = malloc(2 * size * sizeof *e->heap);
-    e->places = malloc(size * sizeof *e->places);
-    e->capacity = e->nodes && e->heap && e->places ? size : 0;
+    e->list = malloc(3 * size * sizeof *e->list); /* a merge brings two pairs at most */
+    e->capacity = e->nodes && e->list ? size : 0;
     return e->capacity > 0;
 }
 
-static void sift_down(uint64_t *heap, size_t count, size_t i)
-{
-    uint64_t moved = heap[i];
-    for (size_t child = 2 * i + 1; child < count; child = 2 * i + 1) {
-        if (child + 1 < count && heap[child + 1] < heap[child]) child++;
-        if (heap[child] >= moved) break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = moved;
-}
-
-static void push(encoder *e, uint32_t place)
+/* A pair begins at a place. */
+static void await(encoder *e, uint32_t place)
 {
     const node *left = &e->nodes[place];
     uint32_t rank = pair_rank(e->t, left->token, e->nodes[left->after].token);
     if (rank == RANK_NONE) return;
-    uint64_t entry = (uint64_t)rank << 32 | place;
-    size_t i = e->heap_count++;
-    for (; i > 0 && e->heap[(i - 1) / 2] > entry; i = (i - 1) / 2)
-        e->heap[i] = e->heap[(i - 1) / 2];
-    e->heap[i] = entry;
+    e->list[e->list_count] = (waiting){place, e->first[rank]};
+    e->first[rank] = (uint32_t)e->list_count++;
+    e->bits[rank / 64] |= 1ULL << rank % 64;
+    e->groups[rank / 64 / 64] |= 1ULL << rank / 64 % 64;
 }
 
-static uint64_t pop(encoder *e)
+/* Empty the list of the lowest rank that has one; its first entry, NOWHERE when there is none. */
+static uint32_t take_lowest(encoder *e, uint32_t *rank)
 {
-    uint64_t first = e->heap[0];
-    e->heap[0] = e->heap[--e->heap_count];
-    if (e->heap_count > 0) sift_down(e->heap, e->heap_count, 0);
+    size_t group = 0;
+    while (group < e->group_count && e->groups[group] == 0) group++;
+    if (group == e->group_count) return NOWHERE;
+    size_t word = 64 * group + (size_t)__builtin_ctzll(e->groups[group]);
+    *rank = (uint32_t)(64 * word) + (uint32_t)__builtin_ctzll(e->bits[word]);
+    e->bits[word] &= e->bits[word] - 1;
+    if (e->bits[word] == 0) e->groups[group] &= e->groups[group] - 1;
+    uint32_t first = e->first[*rank];
+    e->first[*rank] = NOWHERE;
     return first;
 }
 
 static void fill_long(encoder *e, const unsigned char *piece, size_t size)
 {
-    const tokenizer *t = e->t;
     for (size_t i = 0; i < size; i++)
         e->nodes[i] = (node){.before = i > 0 ? (uint32_t)i - 1 : NOWHERE,
                              .after = i + 1 < size ? (uint32_t)i + 1 : NOWHERE,
-                             .token = t->of_byte[piece[i]]};
-    e->heap_count = 0;
-    for (size_t i = 0; i + 1 < size; i++) {
-        uint32_t rank = pair_rank(t, e->nodes[i].token, e->nodes[i + 1].token);
-        if (rank != RANK_NONE) e->heap[e->heap_count++] = (uint64_t)rank << 32 | i;
-    }
-    for (size_t i = e->heap_count / 2; i-- > 0;) sift_down(e->heap, e->heap_count, i);
+                             .token = e->t->of_byte[piece[i]]};
+    e->list_count = 0;
+    for (size_t i = size - 1; i-- > 0;) await(e, (uint32_t)i); /* so that lists begin on the left */
 }
 
-/* Make one token of a place and the next. */
-static void merge_place(encoder *e, uint32_t place, uint32_t rank)
+/* Make one token of a place and the next, if they still are a pair of this rank. */
+static bool merge_place(encoder *e, uint32_t place, uint32_t rank)
 {
     node *left = &e->nodes[place], *right;
-    if (left->gone || left->after == NOWHERE) return;
+    if (left->gone || left->after == NOWHERE) return false;
     right = &e->nodes[left->after];
-    if (pair_rank(e->t, left->token, right->token) != rank) return; /* merged otherwise since */
+    if (pair_key(left->token, right->token) != e->t->pairs[rank]) return false;
     left->token = e->t->merged[rank];
     left->after = right->after;
     right->gone = true;
     if (left->after != NOWHERE) {
         e->nodes[left->after].before = place;
-        push(e, place);
+        await(e, place);
     }
-    if (left->before != NOWHERE) push(e, left->before);
+    if (left->before != NOWHERE) await(e, left->before);
+    return true;
 }
 
-/* All places of a rank are taken out before the first is merged: a file may have merges that come
- * before what they are made of. */
+/* Places of different tokens do not overlap, and their order does not matter. A row of the same
+ * token is merged from where it begins. */
+static void merge_place_or_row(encoder *e, uint32_t place, uint32_t rank)
+{
+    uint32_t token = e->t->pairs[rank] >> 16;
+    const node *nodes = e->nodes;
+    if (e->t->pairs[rank] != pair_key(token, token)) {
+        merge_place(e, place, rank);
+        return;
+    }
+    if (nodes[place].gone || nodes[place].token != token) return;
+    while (nodes[place].before != NOWHERE && nodes[nodes[place].before].token == token)
+        place = nodes[place].before;
+    while (place != NOWHERE && merge_place(e, place, rank)) place = nodes[place].after;
+}
+
 static bool append_long(encoder *e, const unsigned char *piece, size_t size, token_list *out)
 {
+    uint32_t rank = 0;
     if (!long_room(e, size)) return false;
     fill_long(e, piece, size);
-    while (e->heap_count > 0) {
-        uint32_t rank = (uint32_t)(e->heap[0] >> 32);
-        size_t count = 0;
-        while (e->heap_count > 0 && e->heap[0] >> 32 == rank) {
-            uint32_t place = (uint32_t)pop(e);
-            if (count == 0 || e->places[count - 1] != place) e->places[count++] = place;
-        }
-        for (size_t i = 0; i < count; i++) merge_place(e, e->places[i], rank);
-    }
+    for (uint32_t at; (at = take_lowest(e, &rank)) != NOWHERE;)
+        for (; at != NOWHERE; at = e->list[at].next) merge_place_or_row(e, e->list[at].place, rank);
     for (uint32_t i = 0; i != NOWHERE; i = e->nodes[i].after)
         out->values[out->count++] = e->nodes[i].token;
     return true;
@@ -207,7 +218,7 @@ static kept_piece *find_kept(encoder *e, const unsigned char *piece, size_t size
 {
     key[0] = key[1] = 0;
     memcpy(key, piece, size);
-    key[1] |= (uint64_t)size << 56;
+    ((unsigned char *)key)[KEPT_BYTES] = (unsigned char)size;
     uint64_t hash = (key[0] ^ key[1] * 0x9e3779b97f4a7c15U) * 0xd6e8feb86659fd93U;
     return &e->cache[hash >> (64 - CACHE_BITS)];
 }
@@ -234,12 +245,25 @@ static void append_short(encoder *e, const unsigned char *piece, size_t size, to
     kept->count = (uint16_t)count;
 }
 
+static bool append_part(encoder *e, const unsigned char *part, size_t size, token_list *out)
+{
+    if (size > SHORT_BYTES) return append_long(e, part, size, out);
+    append_short(e, part, size, out);
+    return true;
+}
+
+/* Nothing is merged over two bytes that no merge joins: what lies between such places is a piece of
+ * its own, mostly a short one. */
 bool encoder_append_piece(encoder *e, const unsigned char *piece, size_t size, token_list *out)
 {
     if (!token_list_reserve(out, size + KEPT_TOKENS)) return false;
-    if (size > SHORT_BYTES) return append_long(e, piece, size, out);
-    append_short(e, piece, size, out);
-    return true;
+    size_t begin = 0;
+    for (size_t i = 1; i < size && size > KEPT_BYTES; i++) {
+        if (e->t->joins[piece[i - 1]][piece[i]]) continue;
+        if (!append_part(e, piece + begin, i - begin, out)) return false;
+        begin = i;
+    }
+    return append_part(e, piece + begin, size - begin, out);
 }
 
 splitter encoder_split(encoder *e, const void *text, size_t size)

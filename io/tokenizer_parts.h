@@ -33,6 +33,7 @@ struct tokenizer {
     size_t merges;
     uint64_t *slots; /**< hash table of key << 32 | rank, all ones where it is empty */
     unsigned slot_shift;
+    bool joins[BYTES][BYTES]; /**< some merge has its left end in this byte, its right begin so */
     pcre2_code *pattern;
 };
 

@@ -4,8 +4,8 @@
 
 #include "bench/report.h"
 
-/** MB/s of encoding beside that of the splitting pattern alone, the same of long pieces beside
- * shorter ones, decoding, and the time to learn a tokenizer.
+/** MB/s, by the thread's processor time, of encoding beside that of the splitting pattern alone,
+ * the same of long pieces beside shorter ones, decoding, and the time to learn a tokenizer.
  *
  * @param text       a file of at most 64 MB are encoded; NULL: words drawn for the purpose
  * @param tokenizer  of tokenizer_open; NULL: the one that is learned

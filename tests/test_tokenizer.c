@@ -45,7 +45,7 @@ static uint64_t hash_of(const token_list *l)
     uint64_t hash = 0xcbf29ce484222325U;
     for (size_t i = 0; i < l->count; i++)
         for (int shift = 0; shift <= 8; shift += 8)
-            hash = (hash ^ (l->values[i] >> shift & 255U)) * 0x100000001b3U;
+            hash = (hash ^ ((uint32_t)l->values[i] >> shift & 255U)) * 0x100000001b3U;
     return hash;
 }
 

@@ -7,6 +7,7 @@
 #include "io/export.h"
 #include "io/json_text.h"
 #include "io/safetensors.h"
+#include "io/tokenizer.h"
 #include "optimizer/optimizer.h"
 #include "runtime/sharding.h"
 
@@ -123,10 +124,11 @@ static void directory_of(char out[JOB_TEXT], const char *path)
 
 static status finish(exporting *x)
 {
-    char data[JOB_TEXT];
+    char data[JOB_TEXT], run[2 * JOB_TEXT];
     directory_of(data, x->job->data.train);
-    const char *tokenizers[] = {x->job->model.init, data};
-    return export_finish(&x->sink, tokenizers, 2);
+    bool kept = tokenizer_of_run(run, sizeof run, x->o->run);
+    const char *tokenizers[] = {x->job->model.init, kept ? run : data, data};
+    return export_finish(&x->sink, tokenizers, 3);
 }
 
 static status describe(const exporting *x, char **details)

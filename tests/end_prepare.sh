@@ -121,6 +121,9 @@ one generate runs/bpe --prompt "$(head -c 3000 text.txt)" --tokens 3
 check "a prompt beyond the window" exits 0
 one generate runs/bpe --prompt "$(printf 'caf\303 \377')" --tokens 3
 check "a prompt that is not UTF-8" exits 0
+one export runs/bpe --out exported
+check "export" exits 0
+check "with the run's tokenizer" cmp elsewhere/vocab.json exported/vocab.json
 mv elsewhere learned
 one merge runs/bpe --base runs/bpe --out runs/merged
 check "merge" exits 0

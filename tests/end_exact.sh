@@ -96,6 +96,16 @@ check "predicts alike on 3 ranks" near "$(value exact.nll)" "$nll" 1e-6
 launch 2 exact runs/moons --tensors layers.0,layers.1.weight --bias-prior 1 --json
 check "a sub-network" same "$(value unknowns)" 40
 
+# A softmax regression ends as near as the regression did.
+sed -e 's/name: moons/name: soft/; s/kind: mlp/kind: linear/; s/outputs: 2, hidden: .8., activation: tanh/outputs: 3, bias: false/' \
+    -e 's/steps: 300/steps: 3000/; s/ess: 200/ess: 3000/; s/beta2: 0.99,/beta2: 0.998,/' moons.yaml >soft.yaml
+launch 2 train soft.yaml --quiet
+launch 2 exact runs/soft --json
+check "a softmax regression" exits 0
+check "whose mean is within 2%" awk -v e="$(value mean_error)" 'BEGIN { exit !(e < 0.02) }'
+check "whose variances are the optimum's" near "$(value 'variance_ratio[2]')" 1 0.05
+check "whose h is not biased" awk -v b="$(column soft hessian_bias | grep . | tail -n 1)" 'BEGIN { exit !(b < 0.02) }'
+
 # Tensors of a GPT-2: one gradient a window, for targets that the model draws.
 make_data
 write_job gpt.yaml gpt

@@ -9,7 +9,7 @@
 
 size_t layout_element_bytes(const layout *l, const tensor *t)
 {
-    return t->dimensions == 2 && l->matrix_type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+    return tensor_is_matrix(t) && l->matrix_type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
 }
 
 status layout_open(layout *l, const parameters *p, dtype matrix_type)
@@ -57,19 +57,14 @@ status parameters_open(parameters *p, size_t units, size_t tensors)
     return fail(STATUS_NOMEM, "memory for %zu tensors", tensors);
 }
 
-void parameters_add(parameters *p, size_t unit_number, const char *name, size_t rows,
-                    size_t columns, double mean, double deviation)
+void parameters_append(parameters *p, const tensor *like)
 {
     tensor *t = &p->tensors[p->tensor_count];
-    unit *u = &p->units[unit_number];
-    *t = (tensor){.unit = unit_number,
-                  .index = p->count,
-                  .count = columns ? rows * columns : rows,
-                  .dimensions = columns ? 2 : 1,
-                  .shape = {rows, columns ? columns : 1},
-                  .init_mean = mean,
-                  .init_deviation = deviation};
-    snprintf(t->name, sizeof t->name, "%s", name);
+    unit *u = &p->units[like->unit];
+    *t = *like;
+    t->index = p->count;
+    t->count = 1;
+    for (int d = 0; d < t->dimensions; d++) t->count *= t->shape[d];
     if (u->tensors == 0) {
         u->first = p->tensor_count;
         u->index = p->count;
@@ -78,6 +73,19 @@ void parameters_add(parameters *p, size_t unit_number, const char *name, size_t 
     u->count += t->count;
     p->count += t->count;
     p->tensor_count++;
+}
+
+void parameters_add(parameters *p, size_t unit_number, const char *name, size_t rows,
+                    size_t columns, double mean, double deviation)
+{
+    tensor t = {.unit = unit_number,
+                .dimensions = columns ? 2 : 1,
+                .shape = {rows, columns ? columns : 1},
+                .decayed = columns > 0,
+                .init_mean = mean,
+                .init_deviation = deviation};
+    snprintf(t.name, sizeof t.name, "%s", name);
+    parameters_append(p, &t);
 }
 
 size_t parameters_find(const parameters *p, const char *name)

@@ -14,15 +14,19 @@ typedef enum { DTYPE_F32, DTYPE_BF16 } dtype;
 /** bfloat16: the upper half of a float's bits. */
 typedef unsigned short bf16;
 
-enum { PARAMETER_BLOCK = 256 /**< chunks begin at multiples of this, counted from the unit */ };
+enum {
+    PARAMETER_BLOCK = 256, /**< chunks begin at multiples of this, counted from the unit */
+    PARAMETER_DIMENSIONS = 8,
+};
 
 typedef struct {
-    char name[64];         /**< Hugging Face's name, without "transformer." */
-    size_t unit;           /**< the unit it travels with */
-    size_t index;          /**< of its first element in the logical parameter vector */
-    size_t count;          /**< elements */
-    int dimensions;        /**< 1 or 2 */
-    size_t shape[2];       /**< row-major; shape[1] is 1 for vectors */
+    char name[64];                      /**< Hugging Face's name, without "transformer." */
+    size_t unit;                        /**< the unit it travels with */
+    size_t index;                       /**< of its first element in the logical parameter vector */
+    size_t count;                       /**< elements */
+    int dimensions;                     /**< 1 or 2; of a program's own tensors more */
+    size_t shape[PARAMETER_DIMENSIONS]; /**< row-major */
+    bool decayed;                       /**< weight decay applies: to matrices */
     double init_mean;      /**< initial weights are normal(init_mean, init_deviation) ... */
     double init_deviation; /**< ... or constant init_mean when this is 0 */
 } tensor;
@@ -46,7 +50,11 @@ typedef struct {
  * then empty) */
 status parameters_open(parameters *p, size_t units, size_t tensors);
 
-/** Append a tensor to a unit; units are filled one after the other.
+/** Append a tensor to its unit; units are filled one after the other. Its index and count are made
+ * here. */
+void parameters_append(parameters *p, const tensor *like);
+
+/** The same of a model's tensor, whose matrices are decayed.
  * @param columns  0: a vector of `rows` elements
  * @param mean, deviation  of the initial weights */
 void parameters_add(parameters *p, size_t unit_number, const char *name, size_t rows,
@@ -54,6 +62,12 @@ void parameters_add(parameters *p, size_t unit_number, const char *name, size_t 
 
 /** A tensor's number by its name, tensor_count where there is none. */
 size_t parameters_find(const parameters *p, const char *name);
+
+/** Whether a tensor travels and is computed with as matrices are, in bf16 where they are. */
+static inline bool tensor_is_matrix(const tensor *t)
+{
+    return t->dimensions > 1;
+}
 
 /** Part of a tensor: what one rank owns of it. */
 typedef struct {

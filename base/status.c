@@ -1,11 +1,11 @@
-/* One pending message per process: failures are made where the facts are and printed once, at the
+/* One pending message a thread: failures are made where the facts are and printed once, at the
  * top. */
 #include "base/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-static char message[STATUS_MESSAGE_SIZE];
+static _Thread_local char message[STATUS_MESSAGE_SIZE];
 
 status fail(status code, const char *format, ...)
 {
@@ -20,6 +20,28 @@ status fail(status code, const char *format, ...)
 const char *status_message(void)
 {
     return message;
+}
+
+static void print_warning(const char *sentence)
+{
+    fprintf(stderr, "vario: warning: %s\n", sentence);
+}
+
+static status_listener *listener = print_warning;
+
+void status_warn(const char *format, ...)
+{
+    char sentence[STATUS_MESSAGE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    listener(sentence);
+}
+
+void status_listen(status_listener *heard)
+{
+    listener = heard;
 }
 
 void status_clear(void)

@@ -14,7 +14,7 @@ typedef enum {
 
 enum { STATUS_MESSAGE_SIZE = 1024 };
 
-/** Record a failure; not collective.
+/** Record a failure of this thread; not collective.
  *
  * The first failure wins: while a message is pending, later ones are dropped, so the
  * message is the cause and not a consequence.
@@ -28,6 +28,15 @@ status fail(status code, const char *format, ...) __attribute__((format(printf, 
 
 /** The pending message, "" when there is none; valid until the next call of this module. */
 const char *status_message(void);
+
+/** Say what does not end the work: "vario: warning: SENTENCE" on stderr; where all ranks know of it
+ * rank 0 alone calls this. */
+void status_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** Give warnings to someone else, as a library must who never prints. Once, before there are any.
+ */
+typedef void status_listener(const char *sentence);
+void status_listen(status_listener *heard);
 
 /** Forget the pending message (after it was printed, or when the failure was expected). */
 void status_clear(void);

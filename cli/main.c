@@ -1,4 +1,5 @@
 /* vario VERB ...: find the verb and run it. */
+#include "cli/manual.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 
@@ -6,11 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *help;
-} verbs[] = {
+static const verb verbs[] = {
     {"train", train_main, "train a job file, or go on with its run"},
     {"eval", eval_main, "how good a run's predictions are, at the mean and averaged"},
     {"ood", ood_main, "how well a run tells data of another kind from its own"},
@@ -44,14 +41,16 @@ static void print_usage(FILE *out)
 
 int main(int argc, char **argv)
 {
-    const char *verb = argc > 1 ? argv[1] : "";
+    const char *word = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < VERBS; i++)
-        if (strcmp(verb, verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
+        if (strcmp(word, verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
+    if (strcmp(word, "--manuals") == 0 && argc == 3)
+        return options_exit(manual_write(argv[2], verbs, VERBS), true);
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         if (first_of_launch()) print_usage(stdout);
         return 0;
     }
-    if (strcmp(verb, "--version") == 0) {
+    if (strcmp(word, "--version") == 0) {
         if (first_of_launch()) printf("vario %s\n", VARIO_VERSION);
         return 0;
     }
@@ -59,6 +58,6 @@ int main(int argc, char **argv)
         fprintf(stderr,
                 "vario: verb '%s' found, one of train, eval, ood, sensitivity, exact, generate, "
                 "merge, curvature, import, export, prepare, plan, schema, bench expected\n",
-                verb);
+                word);
     return 2;
 }

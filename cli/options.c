@@ -1,6 +1,8 @@
 /* Every verb takes --help, and every option is a row of its table. */
 #include "cli/options.h"
 
+#include "cli/manual.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,11 +89,24 @@ static status parse_option(const option_table *table, int argc, char **argv, int
     return set_option(table, o, text);
 }
 
+bool options_describe(const option_table *table, int argc, char **argv)
+{
+    if (argc != 2) return false;
+    if (strcmp(argv[1], "--help=manual") == 0)
+        manual_print_table(table);
+    else if (strcmp(argv[1], "--help=words") == 0)
+        manual_print_words(table);
+    else
+        return false;
+    return true;
+}
+
 status options_parse(const option_table *table, int argc, char **argv, const char **rest,
                      size_t *rest_count, bool *helped)
 {
     *rest_count = 0;
-    *helped = false;
+    *helped = options_describe(table, argc, argv);
+    if (*helped) return STATUS_OK;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             const char *rank = getenv("OMPI_COMM_WORLD_RANK");

@@ -47,6 +47,10 @@ typedef struct {
 status options_parse(const option_table *table, int argc, char **argv, const char **rest,
                      size_t *rest_count, bool *helped);
 
+/** Print the table for who makes man pages and completion, where --help=manual or --help=words is
+ * the only argument; before MPI starts. @return whether it was */
+bool options_describe(const option_table *table, int argc, char **argv);
+
 /** Print a pending failure as "vario: sentence" when `speaks`, and give the exit code. */
 int options_exit(status result, bool speaks);
 

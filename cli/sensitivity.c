@@ -83,10 +83,9 @@ static void warn_of_ess(const arguments *a, sensitivity_report *r)
     if (j->data.leave_out < rows && !tokens) rows--;
     r->weight = a->data ? NAN : j->optimizer.ess / (double)rows;
     if (a->quiet || !(fabs(r->weight - 1.0) > 0.1)) return;
-    fprintf(stderr,
-            "vario: warning: optimizer.ess is %g and there are %" PRIu64
-            " training %s: what leaving one out changes is %.3g times what is estimated\n",
-            j->optimizer.ess, rows, tokens ? "tokens" : "examples", r->weight);
+    status_warn("optimizer.ess is %g and there are %" PRIu64
+                " training %s: what leaving one out changes is %.3g times what is estimated",
+                j->optimizer.ess, rows, tokens ? "tokens" : "examples", r->weight);
 }
 
 static status speak(const arguments *a, sensitivity_report *r)

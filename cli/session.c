@@ -14,8 +14,7 @@ void session_compute(session *s, uint64_t threads, bool quiet)
 {
     s->placement = placement_choose(&s->c, threads);
     s->threads = s->placement.threads;
-    if (s->placement.crowded && !quiet && s->c.rank == 0)
-        fprintf(stderr, "vario: warning: %s\n", s->placement.warning);
+    if (s->placement.crowded && !quiet && s->c.rank == 0) status_warn("%s", s->placement.warning);
     omp_set_dynamic(0);
     omp_set_num_threads(s->threads);
     int native = kernels_open();
@@ -99,6 +98,7 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
 {
     session s;
     bool helped = false;
+    if (options_describe(table, argc, argv)) return 0;
     const char *rest[table->most + 1];
     for (size_t i = 0; i <= table->most; i++) rest[i] = NULL;
     status result = open_session(&s, table, argc, argv, rest, &helped);

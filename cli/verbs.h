@@ -3,6 +3,12 @@
 #ifndef VARIO_CLI_VERBS_H
 #define VARIO_CLI_VERBS_H
 
+typedef struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help; /**< one line */
+} verb;
+
 int train_main(int argc, char **argv);
 int eval_main(int argc, char **argv);
 int ood_main(int argc, char **argv);

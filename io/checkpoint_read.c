@@ -218,8 +218,7 @@ static status read_newest(reading *r, const char *run, checkpoint_facts *facts, 
         result = read_directory(r, path, facts);
         if (!result || result == STATUS_NOMEM || i + 1 == count) break;
         if (r->rank == 0)
-            fprintf(stderr, "vario: warning: %s; step-%08" PRIu64 " is tried\n", status_message(),
-                    steps[i + 1]);
+            status_warn("%s; step-%08" PRIu64 " is tried", status_message(), steps[i + 1]);
         status_clear();
         result = STATUS_OK;
     }

@@ -222,7 +222,7 @@ static status put_in_place(const checkpoint_sink *s)
     if (rename(s->temporary, s->final) != 0) {
         result = fail(STATUS_IO, "rename %s: %s", s->temporary, strerror(errno));
         if (replaces && rename(old, s->final) != 0)
-            fprintf(stderr, "vario: warning: rename %s: %s\n", old, strerror(errno));
+            status_warn("rename %s: %s", old, strerror(errno));
         return result;
     }
     result = file_sync_directory(s->run);

@@ -121,8 +121,13 @@ static status write_config(const char *directory, const job *j, uint64_t *checks
 {
     char path[PATH_SIZE], text[2048];
     snprintf(path, sizeof path, "%s/config.json", directory);
-    int n = j->model.kind == MODEL_GPT2 ? config_json_print(text, sizeof text, &j->model.gpt2)
-                                        : print_layers(text, sizeof text, j);
+    int n;
+    if (j->model.kind == MODEL_OWN)
+        n = snprintf(text, sizeof text, "{\"model_type\": \"own\"}\n");
+    else if (j->model.kind == MODEL_GPT2)
+        n = config_json_print(text, sizeof text, &j->model.gpt2);
+    else
+        n = print_layers(text, sizeof text, j);
     *checksum = XXH3_64bits(text, (size_t)n);
     return file_write_atomic(path, text, (size_t)n);
 }

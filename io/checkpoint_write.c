@@ -138,7 +138,7 @@ void checkpoint_sweep(const char *run)
             if (access(final, F_OK) == 0)
                 file_remove_tree(path);
             else if (rename(path, final) != 0)
-                fprintf(stderr, "vario: warning: rename %s: %s\n", path, strerror(errno));
+                status_warn("rename %s: %s", path, strerror(errno));
         }
         free(entries[i]);
     }

@@ -92,17 +92,6 @@ static status set_key(const job_source *s, job *j, const char *key)
     return e ? set_entry(s, j, e) : STATUS_OK;
 }
 
-static void set_defaults(job *j)
-{
-    for (size_t i = 0; i < schema_count; i++) {
-        const schema_row *row = &schema_rows[i];
-        const char *text = schema_standard(row, j);
-        bool is_set =
-            strcmp(row->key, "model.kind") == 0 || strcmp(row->key, "optimizer.kind") == 0;
-        if (text && !is_set) schema_parse(row, j, text);
-    }
-}
-
 static void set_preset(job *j)
 {
     static const size_t sizes[][3] = {
@@ -131,7 +120,7 @@ static status resolve(const job_source *s, job *j)
     if (!result) result = set_key(s, j, "model.kind");
     if (!result) result = set_key(s, j, "optimizer.kind");
     if (result) return result;
-    set_defaults(j);
+    job_set_defaults(j);
     result = set_key(s, j, "model.preset");
     if (result) return result;
     set_preset(j);
@@ -139,11 +128,6 @@ static status resolve(const job_source *s, job *j)
         result = set_entry(s, j, &s->entries->entries[i]);
     finish_model(j);
     return result ? result : job_check(s, j);
-}
-
-model_config job_model(const job *j)
-{
-    return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
 }
 
 static status read_entries(job *j, const char *path, bool is_file, const char *const *overrides,
@@ -166,49 +150,6 @@ status job_read(job *j, const char *path, const char *const *overrides, size_t c
 status job_make(job *j, const char *path, const char *const *settings, size_t count)
 {
     return read_entries(j, path, false, settings, count);
-}
-
-bool job_is_variational(const job *j)
-{
-    return j->optimizer.kind == OPTIMIZER_IVON || j->optimizer.kind == OPTIMIZER_BBB;
-}
-
-bool job_collects(const job *j)
-{
-    return j->swag.start > 0;
-}
-
-bool job_has_posterior(const job *j)
-{
-    return job_is_variational(j) || job_collects(j);
-}
-
-double job_decay(const job *j, const tensor *t)
-{
-    bool decays = t->dimensions == 2 || j->optimizer.kind == OPTIMIZER_BBB;
-    return decays ? j->optimizer.weight_decay : 0.0;
-}
-
-static void set_ivon_defaults(job *j)
-{
-    for (size_t i = 0; i < schema_count; i++) {
-        const schema_row *row = &schema_rows[i];
-        bool given = strncmp(row->key, "optimizer.", 10) == 0 && schema_applies(row, j);
-        if (given && strcmp(row->key, "optimizer.kind") != 0)
-            schema_parse(row, j, schema_standard(row, j));
-    }
-}
-
-void job_become_ivon(job *j, double ess, double weight_decay, double hessian_init)
-{
-    if (j->optimizer.kind != OPTIMIZER_IVON) {
-        j->optimizer.kind = OPTIMIZER_IVON;
-        set_ivon_defaults(j);
-        j->optimizer.hessian_init = hessian_init;
-        j->swag.start = 0;
-    }
-    j->optimizer.ess = ess;
-    j->optimizer.weight_decay = weight_decay;
 }
 
 status job_resume_check(const job *before, const job *now, const char *run)

@@ -110,6 +110,9 @@ bool job_has_posterior(const job *j);
 /** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
 double job_decay(const job *j, const tensor *t);
 
+/** Set every key to the default that it has for the job's kinds of model and optimizer. */
+void job_set_defaults(job *j);
+
 /** Make a job one of ivon with these settings. Where another optimizer's was, hessian_init is that
  * given, the optimizer's other keys get ivon's defaults and SWAG's snapshots end; a job of ivon
  * keeps them. */

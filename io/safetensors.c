@@ -17,7 +17,7 @@ size_t safetensors_group(const checkpoint_array *arrays, size_t count, size_t fi
 static void print_tensor(FILE *out, const tensor *t, const char *prefix, uint64_t begin)
 {
     fprintf(out, ",\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%zu", prefix, t->name, t->shape[0]);
-    if (t->dimensions == 2) fprintf(out, ",%zu", t->shape[1]);
+    for (int d = 1; d < t->dimensions; d++) fprintf(out, ",%zu", t->shape[d]);
     fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin,
             begin + (uint64_t)t->count * sizeof(float));
 }

@@ -1,4 +1,4 @@
-/* Which level's loops run here. */
+/* Which level's loops run here: those of models. */
 #include "kernels/choose.h"
 #include "kernels/kernels.h"
 #include "kernels/tile.h"
@@ -8,11 +8,8 @@ CHOOSE(attention_cached)
 CHOOSE(attention_forward)
 CHOOSE(attention_store)
 CHOOSE(attention_work_floats)
-CHOOSE(bf16_from_float)
-CHOOSE(bf16_to_float)
 CHOOSE(bias_backward)
 CHOOSE(bias_work_floats)
-CHOOSE(convert)
 CHOOSE(cross_entropy)
 CHOOSE(dropout_apply)
 CHOOSE(gelu_backward)
@@ -21,10 +18,6 @@ CHOOSE(gemv)
 CHOOSE(layernorm_backward)
 CHOOSE(layernorm_forward)
 CHOOSE(layernorm_work_floats)
-CHOOSE(noise_normals)
-CHOOSE(noise_normals_reference)
-CHOOSE(noise_uniform_words)
-CHOOSE(noise_words)
 CHOOSE(relu_backward)
 CHOOSE(relu_forward)
 CHOOSE(residual_add)

@@ -5,7 +5,12 @@
 #include "model/gpt2.h"
 #include "model/mlp.h"
 
-typedef enum { MODEL_GPT2, MODEL_LINEAR, MODEL_MLP } model_kind;
+typedef enum {
+    MODEL_GPT2,
+    MODEL_LINEAR,
+    MODEL_MLP,
+    MODEL_OWN, /**< no job's: a program's that uses the C library */
+} model_kind;
 
 typedef struct {
     model_kind kind;

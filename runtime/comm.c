@@ -52,6 +52,20 @@ void comm_close(comm *c)
     MPI_Finalize();
 }
 
+void comm_join(comm *c, MPI_Comm over)
+{
+    *c = (comm){.size = 1};
+    MPI_Comm_dup(over, &c->world);
+    c->checkpoint = c->world;
+    MPI_Comm_rank(c->world, &c->rank);
+    MPI_Comm_size(c->world, &c->size);
+}
+
+void comm_leave(comm *c)
+{
+    MPI_Comm_free(&c->world);
+}
+
 comm comm_alone(void)
 {
     return (comm){.world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1};
@@ -71,8 +85,7 @@ void comm_meet(comm *c)
 void comm_sum_ordered(comm *c, double *values, size_t count)
 {
     if (c->size == 1 || count == 0) return;
-    double *all = malloc((size_t)c->size * count * sizeof *all);
-    if (!all) MPI_Abort(c->world, status_exit_code(STATUS_NOMEM));
+    double all[(size_t)c->size * count];
     time_kind before = timing_switch(&c->timing, TIME_WAIT);
     MPI_Allgather(values, (int)count, MPI_DOUBLE, all, (int)count, MPI_DOUBLE, c->world);
     timing_switch(&c->timing, before);
@@ -81,7 +94,6 @@ void comm_sum_ordered(comm *c, double *values, size_t count)
         values[i] = 0.0;
         for (size_t r = 0; r < (size_t)c->size; r++) values[i] += all[r * count + i];
     }
-    free(all);
 }
 
 void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,
@@ -109,9 +121,7 @@ void comm_wait(comm *c, MPI_Request *requests, size_t count)
 void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind)
 {
     if (c->size == 1) return;
-    int *counts = malloc(2 * (size_t)c->size * sizeof *counts);
-    if (!counts) MPI_Abort(c->world, status_exit_code(STATUS_NOMEM));
-    int *displacements = counts + c->size;
+    int counts[c->size], displacements[c->size];
     MPI_Datatype element;
     MPI_Type_contiguous((int)element_bytes, MPI_BYTE, &element);
     MPI_Type_commit(&element);
@@ -126,5 +136,4 @@ void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes,
     timing_switch(&c->timing, before);
     c->sent[kind] += (uint64_t)(c->size - 1) * (uint64_t)counts[c->rank] * element_bytes;
     MPI_Type_free(&element);
-    free(counts);
 }

@@ -40,6 +40,14 @@ status comm_open(comm *c);
 /** Free the communicators and finalize MPI; collective. */
 void comm_close(comm *c);
 
+/** The ranks of a program's own communicator, which is duplicated; MPI runs, in any of its thread
+ * modes, and whoever calls may use it. There is no checkpoint writer in the background. Collective.
+ */
+void comm_join(comm *c, MPI_Comm over);
+
+/** Free what comm_join duplicated; collective. */
+void comm_leave(comm *c);
+
 /** This rank by itself, as a launch of one rank would have it; comm_open's comes first and closes
  * it. */
 comm comm_alone(void);
@@ -48,7 +56,7 @@ comm comm_alone(void);
 void comm_meet(comm *c);
 
 /** Sum doubles over the ranks in rank order, the same bits on every rank; collective.
- * @param values [count] in and out */
+ * @param values [count] in and out; few: all ranks' go on the stack */
 void comm_sum_ordered(comm *c, double *values, size_t count);
 
 /** Send bytes to a rank; the request completes it. Counted under kind. */

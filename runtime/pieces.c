@@ -160,7 +160,7 @@ static const char *wire_form(pieces *x, size_t u, const float *source)
     const unit *whole = &x->owned->p->units[u];
     for (size_t i = whole->first; i < whole->first + whole->tensors; i++) {
         const tensor *t = &x->owned->p->tensors[i];
-        convert(out + x->wire.tensor_offset[i], t->dimensions == 2 ? DTYPE_BF16 : DTYPE_F32,
+        convert(out + x->wire.tensor_offset[i], tensor_is_matrix(t) ? DTYPE_BF16 : DTYPE_F32,
                 (const char *)source + x->gradient->tensor_offset[i], DTYPE_F32, t->count);
     }
     return out;

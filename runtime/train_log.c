@@ -12,7 +12,7 @@
 void train_note(training *g, const char *event, const char *details)
 {
     if (train_first_rank(g) && run_event(g->run, event, details)) {
-        fprintf(stderr, "vario: warning: %s\n", status_message());
+        status_warn("%s", status_message());
         status_clear();
     }
 }

@@ -39,7 +39,8 @@ typedef struct {
     float *losses;       /**< [sequences * length], for evaluation */
     bool training;
     /* The step and round in progress. */
-    uint64_t t, first_item; /**< step, work item of rank 0 in this round */
+    uint64_t t, items;   /**< step, and its work items */
+    uint64_t first_item; /**< of rank 0 in this round */
     size_t senders;
     bool exchanging_hessian; /**< pieces carry f (none, optimizer) */
     double norm_squared, bad_unit;

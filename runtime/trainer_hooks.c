@@ -62,7 +62,7 @@ float trainer_clip_factor(const trainer *r, size_t from)
 
 static gradient_piece item_piece(const trainer *r, const slice *part, size_t from)
 {
-    bool matrix = r->p.tensors[part->tensor].dimensions == 2;
+    bool matrix = tensor_is_matrix(&r->p.tensors[part->tensor]);
     return (gradient_piece){.values = pieces_slice(&r->pieces, part, from),
                             .type = matrix ? r->job->parallel.wire : DTYPE_F32,
                             .scale = trainer_clip_factor(r, from),
@@ -184,22 +184,6 @@ void trainer_idle_pass(trainer *r, bool backward)
         if (u > 0 && u < last) h->weights(r, u);
         h->gradients_done(r, u);
     }
-}
-
-void trainer_predict(trainer *r, const batch *b, size_t active, const noise_key *sample,
-                     const noise_key *dropout, model_visit *visit, void *context)
-{
-    noise_key none = {0};
-    for (size_t from = 0; from < (size_t)r->c->size; from++)
-        r->keys[from] = sample ? *sample : none;
-    weights_begin(&r->weights,
-                  &(weights_round){.active = active, .keys = r->keys, .sampled = sample != NULL});
-    if (b)
-        model_predict(r->model, &r->hooks, b, dropout != NULL, dropout ? *dropout : none, visit,
-                      context);
-    else
-        trainer_idle_pass(r, false);
-    weights_end(&r->weights);
 }
 
 model_hooks trainer_hooks(trainer *r)

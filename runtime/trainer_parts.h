@@ -20,6 +20,34 @@ noise_key trainer_item_key(const trainer *r, size_t from);
 /** Factor of that item's gradient: 1 where norms are not clipped by item. */
 float trainer_clip_factor(const trainer *r, size_t from);
 
+/** Open and close all that needs no model; p, c, job and training are set, and p is closed with it.
+ * Not collective. */
+status trainer_open_exchange(trainer *r);
+void trainer_close_exchange(trainer *r);
+
+/** Bytes of the buffers that gradients are written to. */
+status trainer_gradient_bytes(const job *j, const sharding *owned, size_t *bytes);
+
+/** Begin step t of so many work items, and a round of them, one a rank from rank 0 on; local. */
+void trainer_begin_step(trainer *r, uint64_t t, uint64_t items, step_result *result);
+void trainer_begin_round(trainer *r, uint64_t first);
+
+/** After the hooks had every unit's gradient of this rank's item: what the round's facts mean for
+ * the step is in the result; collective.
+ * @param mine  loss and flags of this rank */
+void trainer_share_round(trainer *r, round_facts mine, step_result *result);
+
+/** Whether a rank could not read its item: it goes through the round with the others, so that none
+ * waits in vain. */
+bool trainer_any_failed(const trainer *r);
+
+/** Use all pieces of a round: before the next, and of a step's last one where it is given up. */
+void trainer_end_round(trainer *r);
+
+/** After the last round, whose pieces are still to be used: update, unless the result says that the
+ * step is skipped or becomes so. Collective. */
+void trainer_finish_step(trainer *r, step_result *result, state_statistics *statistics);
+
 /** Set the model's hooks, and what adds up pieces. */
 model_hooks trainer_hooks(trainer *r);
 void trainer_consume(void *context, size_t unit_number);

@@ -118,7 +118,7 @@ static void sample_slice(const weights *w, const slice *part, noise_key key, voi
 {
     const state *s = w->s;
     const tensor *t = &s->p->tensors[part->tensor];
-    dtype type = t->dimensions == 2 ? w->compute.matrix_type : DTYPE_F32;
+    dtype type = tensor_is_matrix(t) ? w->compute.matrix_type : DTYPE_F32;
     if (w->round.sampled)
         state_sample(s, part, key, theta, type);
     else

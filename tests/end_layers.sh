@@ -1,7 +1,8 @@
 #!/bin/sh
-# Who may include what: mpi.h belongs to runtime/, io/, exact/ (and tests); includes run one way:
-# cli -> runtime -> {model, posterior -> optimizer, exact -> io} -> kernels -> base. BLACS and ScaLAPACK
-# are named in exact/ alone.
+# Who may include what: mpi.h belongs to runtime/, io/, exact/, the library's header (and tests);
+# includes run one way:
+# {cli, library} -> runtime -> {model, posterior -> optimizer, exact -> io} -> kernels -> base. BLACS and
+# ScaLAPACK are named in exact/ alone.
 set -eu
 cd "$(dirname "$0")/.."
 failed=0
@@ -26,7 +27,8 @@ forbid bench 'cli/'
 forbid model '(exact|optimizer|posterior|io|runtime|cli)/'
 forbid io '(exact|posterior|runtime|cli)/'
 forbid exact '(optimizer|posterior|model|runtime|bench|cli)/'
-forbid runtime '(bench|cli)/'
+forbid runtime '(bench|cli|library)/'
+forbid library '(kernels/kernels|posterior/|exact/|bench/|cli/)'
 for folder in base kernels optimizer posterior model io runtime bench cli; do
     forbid "$folder" 'exact/(matrix_internal|scalapack)\.h'
     if grep -rniE '(Cblacs|pdgemr2d|pd(potr|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' "$folder" --include='*.[ch]'; then

@@ -1,0 +1,199 @@
+/* Creating and freeing; what all calls share. */
+#include "io/agree.h"
+#include "library/optimizer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static _Thread_local char warning[STATUS_MESSAGE_SIZE];
+
+static void keep_warning(const char *sentence)
+{
+    snprintf(warning, sizeof warning, "%s", sentence);
+}
+
+/* A library never prints. */
+__attribute__((constructor)) static void listen(void)
+{
+    status_listen(keep_warning);
+}
+
+void library_begin(void)
+{
+    status_clear();
+    warning[0] = '\0';
+}
+
+vario_status library_end(status result)
+{
+    _Static_assert((int)VARIO_INPUT == (int)STATUS_INPUT && (int)VARIO_IO == (int)STATUS_IO &&
+                       (int)VARIO_NOMEM == (int)STATUS_NOMEM && (int)VARIO_PEER == (int)STATUS_PEER,
+                   "statuses are those of base");
+    if (!result) status_clear();
+    return (vario_status)result;
+}
+
+const char *vario_error(void)
+{
+    return *status_message() ? status_message() : warning;
+}
+
+const char *vario_version(void)
+{
+    return VARIO_VERSION;
+}
+
+status library_usable(const vario_optimizer *v, const char *call)
+{
+    if (!v) return fail(STATUS_INPUT, "%s: an optimizer expected, NULL found", call);
+    if (!v->broken) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: vario_load has failed, a load that works or vario_free expected",
+                call);
+}
+
+static status check_mpi(void)
+{
+    int begun = 0, ended = 0;
+    MPI_Initialized(&begun);
+    if (begun) MPI_Finalized(&ended);
+    if (begun && !ended) return STATUS_OK;
+    return fail(STATUS_PEER,
+                "vario_create: MPI %s, MPI_Init before and MPI_Finalize after expected",
+                ended ? "has ended" : "has not begun");
+}
+
+/* What must be the same on all ranks, lest they wait for each other. The struct's padding is of the
+ * memset in library_job, so equal jobs are equal bytes. */
+static uint64_t fingerprint(const vario_optimizer *v)
+{
+    uint64_t sum = XXH3_64bits(&v->job, sizeof v->job);
+    for (size_t i = 0; i < v->r.p.tensor_count; i++) {
+        const tensor *t = &v->r.p.tensors[i];
+        sum = XXH3_64bits_withSeed(t->name, strlen(t->name), sum);
+        sum = XXH3_64bits_withSeed(t->shape, (size_t)t->dimensions * sizeof *t->shape, sum);
+        sum += t->unit * 2 + t->decayed;
+    }
+    return sum;
+}
+
+static status check_same(vario_optimizer *v)
+{
+    uint64_t here = fingerprint(v), first = here;
+    MPI_Bcast(&first, 1, MPI_UINT64_T, 0, v->c.world);
+    return agree(v->c.world, here == first
+                                 ? STATUS_OK
+                                 : fail(STATUS_INPUT,
+                                        "vario_create: rank %d has other tensors or settings than "
+                                        "rank 0, the same expected",
+                                        v->c.rank));
+}
+
+static status open_here(vario_optimizer *v, const vario_tensor *tensors, size_t count,
+                        float *const *theta, const vario_settings *settings)
+{
+    status result = library_job(&v->job, settings, (size_t)v->c.size);
+    if (!result) result = library_parameters(&v->r.p, tensors, count);
+    if (!result && theta) result = library_values(&v->r.p, theta, "vario_create");
+    return result;
+}
+
+/* Each rank sets what it owns; the others get it from there. */
+static void set_mean(vario_optimizer *v, float *const *theta)
+{
+    const state *s = &v->r.state;
+    for (size_t i = 0; theta && i < s->owned->owned_count; i++) {
+        const slice *part = &s->owned->owned[i];
+        memcpy(state_at(s, s->mean, part), theta[part->tensor] + part->first,
+               part->count * sizeof(float));
+    }
+    state_share(&v->r.state, &v->c);
+}
+
+static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t count,
+                       float *const *theta, const vario_settings *settings)
+{
+    status result = agree(v->c.world, open_here(v, tensors, count, theta, settings));
+    if (!result) result = check_same(v);
+    if (!result) result = agree(v->c.world, trainer_open_exchange(&v->r));
+    if (!result) set_mean(v, theta);
+    return result;
+}
+
+static status create(vario_optimizer **out, MPI_Comm comm_given, const vario_tensor *tensors,
+                     size_t count, float *const *theta, const vario_settings *settings)
+{
+    comm c;
+    comm_join(&c, comm_given);
+    vario_optimizer *v = calloc(1, sizeof *v);
+    status result =
+        agree(c.world, v ? STATUS_OK : fail(STATUS_NOMEM, "vario_create: memory for an optimizer"));
+    if (result) {
+        free(v);
+        comm_leave(&c);
+        return result;
+    }
+    v->c = c;
+    v->r = (trainer){.job = &v->job, .c = &v->c, .training = true};
+    v->hooks = trainer_hooks(&v->r);
+    result = open_all(v, tensors, count, theta, settings);
+    *out = v;
+    if (result) vario_free(out);
+    return result;
+}
+
+vario_status vario_create(vario_optimizer **out, MPI_Comm comm_given, const vario_tensor *tensors,
+                          size_t count, float *const *theta, const vario_settings *settings)
+{
+    library_begin();
+    *out = NULL;
+    status result = check_mpi();
+    if (!result && comm_given == MPI_COMM_NULL)
+        result = fail(STATUS_INPUT, "vario_create: a communicator expected, MPI_COMM_NULL found");
+    if (!result) result = create(out, comm_given, tensors, count, theta, settings);
+    return library_end(result);
+}
+
+vario_status vario_create_fortran(vario_optimizer **out, int comm_given,
+                                  const vario_tensor *tensors, size_t count, float *const *theta,
+                                  const vario_settings *settings)
+{
+    library_begin();
+    *out = NULL;
+    status result = check_mpi();
+    return result ? library_end(result)
+                  : vario_create(out, MPI_Comm_f2c((MPI_Fint)comm_given), tensors, count, theta,
+                                 settings);
+}
+
+static void end_mpi(void)
+{
+    int ended = 1;
+    MPI_Finalized(&ended);
+    if (!ended) MPI_Finalize();
+}
+
+vario_status vario_create_alone(vario_optimizer **out, const vario_tensor *tensors, size_t count,
+                                float *const *theta, const vario_settings *settings)
+{
+    int begun = 0, granted;
+    MPI_Initialized(&begun);
+    if (!begun && MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &granted) == MPI_SUCCESS)
+        atexit(end_mpi);
+    return vario_create(out, MPI_COMM_SELF, tensors, count, theta, settings);
+}
+
+void vario_free(vario_optimizer **optimizer)
+{
+    vario_optimizer *v = *optimizer;
+    int ended = 0;
+    if (!v) return;
+    MPI_Finalized(&ended);
+    if (v->round > 0) trainer_end_round(&v->r); /* given up in mid-step */
+    trainer_close_exchange(&v->r);
+    if (!ended) comm_leave(&v->c);
+    free(v);
+    *optimizer = NULL;
+}

@@ -1,0 +1,39 @@
+/** What the files of the library share. The optimizer is a trainer whose gradients come from
+ * outside: its half that knows no model does the work. */
+#ifndef VARIO_LIBRARY_OPTIMIZER_H
+#define VARIO_LIBRARY_OPTIMIZER_H
+
+#include "include/vario.h"
+#include "runtime/trainer_parts.h"
+
+struct vario_optimizer {
+    job job; /* of a program's own model; its schedule is the step's learning rate */
+    comm c;
+    trainer r;
+    model_hooks hooks;  /* what a model would call with its gradients */
+    step_result result; /* of the step in progress */
+    size_t round;       /* accumulated in this step */
+    bool sampled;       /* the round's item was drawn */
+    bool broken;        /* a load failed half-way */
+    uint64_t steps, skipped_in_row;
+};
+
+/** Every public function that can fail begins and ends with these: the pending message is of this
+ * call. */
+void library_begin(void);
+vario_status library_end(status result);
+
+/** Whether the optimizer may be used. */
+status library_usable(const vario_optimizer *v, const char *call);
+
+/** Make a job of settings, which are in the ranges of a job's keys; local. */
+status library_job(job *j, const vario_settings *settings, size_t ranks);
+
+/** Make parameters of tensors; local. @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM (p is then
+ * empty) */
+status library_parameters(parameters *p, const vario_tensor *tensors, size_t count);
+
+/** Whether [p->tensor_count] pointers are there. */
+status library_values(const parameters *p, float *const *values, const char *call);
+
+#endif

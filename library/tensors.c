@@ -1,0 +1,110 @@
+/* The program's tensors as the logical parameter vector. */
+#include "base/memory.h"
+#include "library/optimizer.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert((int)VARIO_DIMENSIONS == (int)PARAMETER_DIMENSIONS &&
+                   (int)VARIO_NAME == (int)sizeof((tensor *)0)->name,
+               "tensors are those of base");
+
+/* Names stand in JSON as they are. */
+static status check_name(const vario_tensor *tensors, size_t i)
+{
+    const char *name = tensors[i].name;
+    if (!name || !*name || strlen(name) >= VARIO_NAME)
+        return fail(STATUS_INPUT,
+                    "vario_create: tensor %zu: a name of 1 to %d bytes expected, '%.100s' found", i,
+                    VARIO_NAME - 1, name ? name : "");
+    for (const char *c = name; *c; c++)
+        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+            return fail(STATUS_INPUT,
+                        "vario_create: tensor %zu: byte %u found in its name, printable ASCII "
+                        "without \" and \\ expected",
+                        i, (unsigned char)*c);
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(tensors[k].name, name) == 0)
+            return fail(STATUS_INPUT,
+                        "vario_create: tensors %zu and %zu are both called '%s', names of their "
+                        "own expected",
+                        k, i, name);
+    return STATUS_OK;
+}
+
+static status check_shape(const vario_tensor *x, size_t i)
+{
+    size_t count = 1;
+    if (x->dimensions < 1 || x->dimensions > VARIO_DIMENSIONS)
+        return fail(STATUS_INPUT,
+                    "vario_create: tensor %zu ('%s'): %d dimensions found, 1 to %d expected", i,
+                    x->name, x->dimensions, VARIO_DIMENSIONS);
+    for (int d = 0; d < x->dimensions; d++)
+        if (x->shape[d] == 0 || !memory_product(&count, count, x->shape[d]) || count > INT_MAX)
+            return fail(STATUS_INPUT,
+                        "vario_create: tensor %zu ('%s'): from 1 to 2^31 - 1 elements expected, "
+                        "shape[%d] is %zu",
+                        i, x->name, d, x->shape[d]);
+    return STATUS_OK;
+}
+
+/* A message holds 2^31 - 1 bytes, and at worst the whole unit. */
+static status check_unit(const parameters *p, size_t u)
+{
+    if (p->units[u].count <= INT_MAX / sizeof(float) - PARAMETER_BLOCK * p->units[u].tensors)
+        return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "vario_create: unit %zu: %zu elements found, less than 2^29 expected: tensors in "
+                "more units, one a layer",
+                u, p->units[u].count);
+}
+
+static status add_tensor(parameters *p, const vario_tensor *tensors, size_t i)
+{
+    const vario_tensor *x = &tensors[i];
+    size_t before = i ? tensors[i - 1].unit : 0;
+    status result = check_name(tensors, i);
+    if (!result) result = check_shape(x, i);
+    if (!result && x->unit != before && (i == 0 || x->unit != before + 1))
+        result =
+            fail(STATUS_INPUT, "vario_create: tensor %zu ('%s'): unit %zu found, %zu%s expected", i,
+                 x->name, x->unit, before, i ? " or the next" : "");
+    if (result) return result;
+    tensor t = {.unit = x->unit, .dimensions = x->dimensions, .decayed = x->decayed != 0};
+    snprintf(t.name, sizeof t.name, "%s", x->name);
+    memcpy(t.shape, x->shape, sizeof t.shape);
+    parameters_append(p, &t);
+    return STATUS_OK;
+}
+
+status library_parameters(parameters *p, const vario_tensor *tensors, size_t count)
+{
+    if (!tensors || count == 0)
+        return fail(STATUS_INPUT, "vario_create: at least one tensor expected, none found");
+    size_t units = tensors[count - 1].unit < count ? tensors[count - 1].unit + 1 : count;
+    status result = parameters_open(p, units, count);
+    if (result) return result;
+    for (size_t i = 0; !result && i < count; i++)
+        result = tensors[i].unit < units
+                     ? add_tensor(p, tensors, i)
+                     : fail(STATUS_INPUT,
+                            "vario_create: tensor %zu: unit %zu found, at most %zu "
+                            "expected",
+                            i, tensors[i].unit, units - 1);
+    for (size_t u = 0; !result && u < units; u++) result = check_unit(p, u);
+    if (result) parameters_close(p);
+    return result;
+}
+
+status library_values(const parameters *p, float *const *values, const char *call)
+{
+    if (!values)
+        return fail(STATUS_INPUT, "%s: pointers to %zu tensors expected, NULL found", call,
+                    p->tensor_count);
+    for (size_t i = 0; i < p->tensor_count; i++)
+        if (!values[i])
+            return fail(STATUS_INPUT, "%s: tensor %zu ('%s'): a pointer expected, NULL found", call,
+                        i, p->tensors[i].name);
+    return STATUS_OK;
+}

@@ -1,0 +1,142 @@
+/* Rounds of work items whose gradients come from anywhere, and the update that ends a step. */
+#include "runtime/trainer_parts.h"
+
+#include <math.h>
+
+void trainer_begin_step(trainer *r, uint64_t t, uint64_t items, step_result *result)
+{
+    *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
+    r->t = t;
+    r->items = items;
+    r->gradient_clipped = 0;
+    r->norm_most = 0.0;
+    if ((uint64_t)r->c->rank >= items) state_clear_local_sums(&r->state);
+}
+
+void trainer_begin_round(trainer *r, uint64_t first)
+{
+    size_t ranks = (size_t)r->c->size;
+    r->first_item = first;
+    r->senders = r->items - first < ranks ? (size_t)(r->items - first) : ranks;
+    r->norm_squared = 0.0;
+    r->bad_unit = (double)r->p.unit_count;
+    for (size_t from = 0; from < r->senders; from++) r->keys[from] = trainer_item_key(r, from);
+}
+
+static void share_facts(trainer *r, round_facts mine)
+{
+    time_kind before = timing_switch(&r->c->timing, TIME_WAIT);
+    MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, r->facts, (int)sizeof mine, MPI_BYTE,
+                  r->c->world);
+    timing_switch(&r->c->timing, before);
+    r->c->sent[BYTES_CONTROL] += (uint64_t)(r->c->size - 1) * sizeof mine;
+}
+
+/* What the round's facts mean for the step; in the order of work items. */
+static void note_round(trainer *r, step_result *result)
+{
+    for (size_t from = 0; from < (size_t)r->c->size; from++) {
+        const round_facts *facts = &r->facts[from];
+        if (facts->stop != 0.0) result->stopped = true;
+        if (facts->written == 0.0) result->written = false;
+        if (from >= r->senders) continue;
+        result->loss += facts->loss;
+        r->norm_most = fmax(r->norm_most, facts->norm_squared);
+        if (trainer_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
+        result->norm_squared += facts->norm_squared;
+        if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
+        if (!result->skipped) result->bad_item = r->first_item + from;
+        result->skipped = true;
+        size_t bad = (size_t)facts->bad_unit;
+        if (bad < result->bad_unit) result->bad_unit = bad;
+    }
+}
+
+void trainer_share_round(trainer *r, round_facts mine, step_result *result)
+{
+    mine.norm_squared = r->norm_squared;
+    mine.bad_unit = r->bad_unit;
+    share_facts(r, mine);
+    note_round(r, result);
+    if (r->first_item + r->senders < r->items) return;
+    result->loss /= (double)r->items;
+    result->gradient_clip_fraction = (double)r->gradient_clipped / (double)r->items;
+}
+
+bool trainer_any_failed(const trainer *r)
+{
+    for (size_t from = 0; from < (size_t)r->c->size; from++)
+        if (r->facts[from].failed != 0.0) return true;
+    return false;
+}
+
+void trainer_end_round(trainer *r)
+{
+    weights_end(&r->weights);
+    bool works = (size_t)r->c->rank < r->senders;
+    for (size_t u = r->p.unit_count; u-- > 0;) {
+        if (!trainer_sums_locally(r->job))
+            pieces_finish(&r->pieces, u);
+        else if (works && trainer_holds_round(r->job))
+            trainer_sum_locally(r, u);
+    }
+}
+
+static void exchange_sums(trainer *r)
+{
+    state *s = &r->state;
+    r->senders = (size_t)r->c->size;
+    for (int f = 0; f <= (s->local_f ? 1 : 0); f++) {
+        const float *local = f ? s->local_f : s->local_g;
+        r->exchanging_hessian = f;
+        for (size_t u = 0; u < r->p.unit_count; u++)
+            pieces_start(&r->pieces, u, local + s->gradient_start[u], r->senders);
+        for (size_t u = 0; u < r->p.unit_count; u++) pieces_finish(&r->pieces, u);
+    }
+}
+
+/* Whether no sum of the items leaves fp32's range, whatever they are rounded to on their way: what
+ * the norm of the sums would have told. */
+static bool sums_are_finite(const trainer *r)
+{
+    return (double)r->items * sqrt(r->norm_most) < 1e38;
+}
+
+static void update_from_sums(trainer *r, step_result *result, state_statistics *statistics)
+{
+    state_report *report = &result->report;
+    if (trainer_sums_locally(r->job)) exchange_sums(r);
+    state_norm(&r->state, r->c, r->items, report);
+    if (!isfinite(report->grad_norm)) {
+        result->skipped = true;
+        result->bad_unit = report->bad_unit;
+        return;
+    }
+    if (report->clip_factor < 1.0) result->gradient_clip_fraction = 1.0;
+    state_begin_update(&r->state, r->items, r->t, report);
+    state_update(&r->state, r->c, report, statistics);
+}
+
+/* The sums of the last round are neither written nor read again. */
+static void update_from_pieces(trainer *r, step_result *result)
+{
+    result->report = (state_report){.grad_norm = NAN, .clip_factor = 1.0};
+    state_begin_update(&r->state, r->items, r->t, &result->report);
+    r->updating = &result->report;
+    trainer_end_round(r);
+    r->updating = NULL;
+}
+
+void trainer_finish_step(trainer *r, step_result *result, state_statistics *statistics)
+{
+    if (trainer_takes_pieces(r->job) && !statistics && !result->skipped && sums_are_finite(r)) {
+        update_from_pieces(r, result);
+    } else {
+        trainer_end_round(r);
+        if (!result->skipped) update_from_sums(r, result, statistics);
+    }
+    if (result->skipped) return;
+    state_end_update(&r->state, r->c);
+    state_collect(&r->state, r->t + 1);
+    weights_changed(&r->weights);
+}

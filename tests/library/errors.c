@@ -1,0 +1,182 @@
+/* What goes wrong comes back as a status with a sentence, the same on all ranks where a call is
+ * collective, and the optimizer goes on; stages agree. Prints only what is not as expected. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vario.h>
+
+static int rank, ranks, wrong;
+
+static void expect(vario_status found, vario_status expected, const char *sentence)
+{
+    if (found == expected && strstr(vario_error(), sentence)) return;
+    printf("rank %d: status %d, '%s' expected, %d, '%s' found\n", rank, expected, sentence, found,
+           vario_error());
+    wrong = 1;
+}
+
+static const vario_tensor tensors[] = {
+    {.name = "filters", .dimensions = 4, .shape = {8, 3, 5, 5}, .decayed = 1},
+    {.name = "bias", .dimensions = 1, .shape = {8}},
+};
+static float filters[600], bias[8], g_filters[600], g_bias[8];
+static float *const weights[] = {filters, bias}, *const gradients[] = {g_filters, g_bias};
+
+/* Create with one thing wrong. */
+static void refuse(const vario_tensor *with, const vario_settings *settings, const char *sentence)
+{
+    vario_optimizer *opt;
+    expect(vario_create(&opt, MPI_COMM_WORLD, with, 2, weights, settings), VARIO_INPUT, sentence);
+    if (opt) wrong = 1;
+}
+
+static void refuse_tensors(void)
+{
+    vario_tensor bad[2];
+    memcpy(bad, tensors, sizeof bad);
+    bad[1].name = "filters";
+    refuse(bad, NULL, "tensors 0 and 1 are both called 'filters'");
+    bad[1].name = "a \"b\"";
+    refuse(bad, NULL, "tensor 1: byte 34 found in its name");
+    bad[1].name = "bias";
+    bad[1].shape[0] = 0;
+    refuse(bad, NULL, "tensor 1 ('bias'): from 1 to 2^31 - 1 elements expected, shape[0] is 0");
+    bad[1].shape[0] = 8;
+    bad[1].dimensions = 9;
+    refuse(bad, NULL, "tensor 1 ('bias'): 9 dimensions found, 1 to 8 expected");
+    bad[1].dimensions = 1;
+    bad[1].unit = 2;
+    refuse(bad, NULL, "unit");
+    bad[1].unit = 0;
+    bad[1].shape[0] = rank == ranks - 1 && ranks > 1 ? 9 : 8;
+    if (ranks > 1) refuse(bad, NULL, "has other tensors or settings than rank 0");
+}
+
+static void refuse_settings(void)
+{
+    vario_settings s;
+    vario_defaults(&s);
+    s.beta2 = 1.0;
+    refuse(tensors, &s, "vario_settings.beta2: 1 found, a number above 0 and below 1 expected");
+    vario_defaults(&s);
+    s.ess = NAN;
+    refuse(tensors, &s, "vario_settings.ess: nan found");
+    vario_defaults(&s);
+    s.clip_norm = rank == 0 ? -1.0 : 1.0; /* one rank's failure is all ranks' */
+    refuse(tensors, &s, "vario_settings.clip_norm: -1 found");
+    vario_defaults(&s);
+    s.shard = 3;
+    refuse(tensors, &s, "vario_settings.shard: 3 found, one of 0 to 2 expected");
+}
+
+static void step(vario_optimizer *opt, float gradient, vario_report *report)
+{
+    for (size_t round = 0; round < vario_rounds(opt); round++) {
+        expect(vario_sample(opt, weights), VARIO_OK, "");
+        for (int i = 0; i < 600; i++) g_filters[i] = gradient;
+        expect(vario_accumulate(opt, gradients), VARIO_OK, "");
+    }
+    expect(vario_step(opt, 1.0, report), VARIO_OK, "");
+}
+
+static void go_through_calls(vario_optimizer *opt)
+{
+    vario_report report;
+    float before[600];
+    float *const missing[] = {filters, rank == ranks - 1 ? NULL : bias};
+    expect(vario_accumulate(opt, gradients), VARIO_INPUT, "vario_sample expected before it");
+    expect(vario_step(opt, 1.0, NULL), VARIO_INPUT, "vario_step: 0 rounds of");
+    expect(vario_sample(opt, NULL), vario_item(opt) < 0 ? VARIO_OK : VARIO_INPUT, "");
+    expect(vario_sample(opt, weights), VARIO_OK, "");
+    expect(vario_accumulate(opt, missing), VARIO_INPUT,
+           "vario_accumulate: tensor 1 ('bias'): a pointer expected, NULL found");
+    step(opt, 1.0F, &report);
+    if (report.skipped || report.updates != 1 || !(report.gradient_norm > 0)) wrong = 1;
+    expect(vario_mean(opt, weights), VARIO_OK, "");
+    memcpy(before, filters, sizeof before);
+    step(opt, NAN, &report);
+    if (!report.skipped || report.updates != 1 || vario_steps(opt) != 2) wrong = 1;
+    expect(vario_mean(opt, weights), VARIO_OK, "");
+    if (memcmp(before, filters, sizeof before) != 0) wrong = 1;
+    expect(vario_sample(opt, weights), VARIO_OK, "");
+    expect(vario_step(opt, -1.0, NULL), VARIO_INPUT, "");
+}
+
+static void save_and_load(vario_optimizer *opt)
+{
+    vario_settings s;
+    vario_optimizer *other;
+    const char *directory = "errors-run";
+    expect(vario_save(opt, "/proc/none", 1), VARIO_INPUT, "/proc/none");
+    expect(vario_save(opt, directory, 1), VARIO_OK, "");
+    expect(vario_load(opt, "errors-none"), VARIO_INPUT, "errors-none");
+    expect(vario_mean(opt, weights), VARIO_INPUT, "vario_load has failed");
+    expect(vario_load(opt, directory), VARIO_OK, "");
+    if (vario_steps(opt) != 2) wrong = 1;
+    vario_defaults(&s);
+    s.ess = 7;
+    s.items = 3;
+    expect(vario_create(&other, MPI_COMM_WORLD, tensors, 2, NULL, &s), VARIO_OK, "");
+    expect(vario_load(other, directory), VARIO_INPUT, "ess 7 expected, 10000000000 found");
+    vario_free(&other);
+}
+
+/* Stages differ in the order of sums alone. */
+static void compare_stages(void)
+{
+    static float means[3][600];
+    for (int shard = 0; shard < 3; shard++) {
+        vario_settings s;
+        vario_optimizer *opt;
+        vario_defaults(&s);
+        s.items = 5;
+        s.shard = shard;
+        s.clip_norm = 1.0;
+        s.hessian_init = 1.0;
+        memset(filters, 0, sizeof filters);
+        expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+        for (int t = 0; t < 3; t++) {
+            for (size_t round = 0; round < vario_rounds(opt); round++) {
+                expect(vario_sample(opt, weights), VARIO_OK, "");
+                for (int i = 0; i < 600; i++)
+                    g_filters[i] = (float)((i + vario_item(opt)) % 7) + filters[i];
+                expect(vario_accumulate(opt, gradients), VARIO_OK, "");
+            }
+            expect(vario_step(opt, 0.1, NULL), VARIO_OK, "");
+        }
+        expect(vario_mean(opt, weights), VARIO_OK, "");
+        memcpy(means[shard], filters, sizeof filters);
+        vario_free(&opt);
+    }
+    for (int i = 0; i < 600; i++)
+        for (int shard = 0; shard < 2; shard++)
+            if (!(fabsf(means[shard][i] - means[2][i]) <= 1e-5F * fabsf(means[2][i]))) wrong = 1;
+}
+
+int main(int argc, char **argv)
+{
+    vario_optimizer *opt;
+    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, NULL), VARIO_PEER,
+           "MPI has not begun");
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    refuse_tensors();
+    refuse_settings();
+    vario_settings s;
+    vario_defaults(&s);
+    s.items = 4; /* uneven on three ranks */
+    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    go_through_calls(opt);
+    vario_free(&opt);
+    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    step(opt, 1.0F, NULL);
+    step(opt, 2.0F, NULL);
+    save_and_load(opt);
+    vario_free(&opt);
+    vario_free(&opt);
+    compare_stages();
+    MPI_Finalize();
+    return wrong;
+}

@@ -82,18 +82,28 @@ void comm_meet(comm *c)
     }
 }
 
-void comm_sum_ordered(comm *c, double *values, size_t count)
+/* Values of all ranks that are on the stack at once. */
+enum { GATHERED_MOST = 1 << 15 };
+
+static void sum_part(comm *c, double *values, size_t count)
 {
-    if (c->size == 1 || count == 0) return;
     double all[(size_t)c->size * count];
-    time_kind before = timing_switch(&c->timing, TIME_WAIT);
     MPI_Allgather(values, (int)count, MPI_DOUBLE, all, (int)count, MPI_DOUBLE, c->world);
-    timing_switch(&c->timing, before);
-    c->sent[BYTES_CONTROL] += (uint64_t)(c->size - 1) * count * sizeof *values;
     for (size_t i = 0; i < count; i++) {
         values[i] = 0.0;
         for (size_t r = 0; r < (size_t)c->size; r++) values[i] += all[r * count + i];
     }
+}
+
+void comm_sum_ordered(comm *c, double *values, size_t count)
+{
+    if (c->size == 1 || count == 0) return;
+    size_t most = c->size < GATHERED_MOST ? GATHERED_MOST / (size_t)c->size : 1;
+    time_kind before = timing_switch(&c->timing, TIME_WAIT);
+    for (size_t i = 0; i < count; i += most)
+        sum_part(c, values + i, count - i < most ? count - i : most);
+    timing_switch(&c->timing, before);
+    c->sent[BYTES_CONTROL] += (uint64_t)(c->size - 1) * count * sizeof *values;
 }
 
 void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,

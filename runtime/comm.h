@@ -56,7 +56,7 @@ comm comm_alone(void);
 void comm_meet(comm *c);
 
 /** Sum doubles over the ranks in rank order, the same bits on every rank; collective.
- * @param values [count] in and out; few: all ranks' go on the stack */
+ * @param values [count] in and out */
 void comm_sum_ordered(comm *c, double *values, size_t count);
 
 /** Send bytes to a rank; the request completes it. Counted under kind. */

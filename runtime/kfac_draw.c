@@ -6,36 +6,14 @@
 
 #include <string.h>
 
-enum { TOGETHER = 2048 /* rows that are worth a process grid */ };
-
-static status decompose_alone(kfac *k, size_t l, kfac_factor *f)
+/* Its owner's work; nobody else's. */
+static status decompose(kfac *k, size_t l, kfac_factor *f)
 {
     if (f->owner != k->r->c->rank || dense_eigen(f->matrix, f->values, k->work, f->n))
         return STATUS_OK;
     return fail(STATUS_NUMERIC,
                 "%s: tensor '%s': the eigenvectors of a factor of %zu did not converge",
                 k->job.name, k->r->p.tensors[k->parts[l].weight].name, f->n);
-}
-
-/* Whether the others would be done long before this factor's owner: it takes more than an equal
- * share of the work. The same on all ranks. */
-static bool is_for_all(const kfac *k, const kfac_factor *f)
-{
-    double n = (double)f->n, all = 0.0;
-    for (size_t l = 0; l < k->layers; l++)
-        for (int side = 0; side < KFAC_SIDES; side++) {
-            double of = (double)k->parts[l].factors[side].n;
-            all += of * of * of;
-        }
-    return f->n >= TOGETHER && n * n * n * (double)k->r->c->size > all;
-}
-
-/* A wide factor, by all ranks: where the process grid of exact/ belongs. Its eigenvectors then
- * depend on the grid by rounding, and so do samples. Collective; until then its owner does it
- * alone. */
-static status decompose_together(kfac *k, size_t l, kfac_factor *f)
-{
-    return agree(k->r->c->world, decompose_alone(k, l, f));
 }
 
 static void move(kfac *k, kfac_factor *f, int home)
@@ -54,18 +32,11 @@ static void move(kfac *k, kfac_factor *f, int home)
 
 status kfac_decompose(kfac *k)
 {
-    status result = STATUS_OK, here = STATUS_OK;
-    for (int wide = 1; !result && wide >= 0; wide--)
-        for (size_t l = 0; !result && l < k->layers; l++)
-            for (int side = 0; !result && side < KFAC_SIDES; side++) {
-                kfac_factor *f = &k->parts[l].factors[side];
-                if (is_for_all(k, f) != wide) continue;
-                if (wide)
-                    result = decompose_together(k, l, f);
-                else if (!here)
-                    here = decompose_alone(k, l, f);
-            }
-    result = agree(k->r->c->world, result ? result : here);
+    status result = STATUS_OK;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; !result && side < KFAC_SIDES; side++)
+            result = decompose(k, l, &k->parts[l].factors[side]);
+    result = agree(k->r->c->world, result);
     for (size_t l = 0; !result && l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++)
             move(k, &k->parts[l].factors[side], k->parts[l].home);

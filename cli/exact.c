@@ -184,7 +184,7 @@ static status find_spectrum(oracle *o, exact_report *r)
     return STATUS_OK;
 }
 
-/* The factor is lost to the variances, the precision to the spectrum: they come last. */
+/* The factor is lost to the variances and to the spectrum: they come last. */
 static status compute(oracle *o, const arguments *a, leave_kind leave, exact_report *r)
 {
     status result = oracle_find(o);
@@ -221,6 +221,7 @@ static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
     oracle o;
     r->o = &o;
     status result = oracle_open(&o, t, data, &options);
+    if (!result) result = agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize));
     if (!result) result = agree(s->c.world, open_report(r, a->spectrum));
     if (!result) jacobian_gather(o.x, r->mean, r->sigma);
     if (!result) result = compute(&o, a, leave, r);

@@ -68,27 +68,3 @@ status exact_eigen(exact_matrix *a, double *values, exact_matrix *vectors)
     close_workspace(&w);
     return result;
 }
-
-static int run_here(double *a, double *values, size_t n, double *numbers, int number_count,
-                    int *integers, int integer_count)
-{
-    const int order = (int)n;
-    int info = 0;
-    scalapack.dsyevd_("V", "L", &order, a, &order, values, numbers, &number_count, integers,
-                      &integer_count, &info, 1, 1);
-    return info;
-}
-
-status exact_eigen_here(double *a, double *values, size_t n)
-{
-    workspace w = {0};
-    double numbers = 0.0;
-    int integers = 0;
-    run_here(a, values, n, &numbers, -1, &integers, -1);
-    status result = open_workspace(&w, numbers, integers, n);
-    if (!result)
-        result = check(
-            run_here(a, values, n, w.numbers, w.number_count, w.integers, w.integer_count), n);
-    close_workspace(&w);
-    return result;
-}

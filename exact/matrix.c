@@ -45,8 +45,9 @@ static void describe(int descriptor[DESCRIPTOR], int context, size_t rows, size_
     memcpy(descriptor, values, sizeof values);
 }
 
-void exact_line_descriptor(const exact_grid *g, int descriptor[DESCRIPTOR], size_t rows,
-                           size_t columns, size_t block)
+/* A matrix of whole columns on the line of all ranks, whose blocks have `block` columns. */
+static void describe_line(const exact_grid *g, int descriptor[DESCRIPTOR], size_t rows,
+                          size_t columns, size_t block)
 {
     describe(descriptor, g->line, rows, columns, larger(rows, 1), larger(block, 1), rows);
 }
@@ -101,16 +102,6 @@ void exact_matrix_close(exact_matrix **m)
     arena_close(&(*m)->memory);
     free(*m);
     *m = NULL;
-}
-
-size_t exact_rows(const exact_matrix *m)
-{
-    return m->rows;
-}
-
-size_t exact_columns(const exact_matrix *m)
-{
-    return m->columns;
 }
 
 void exact_set(exact_matrix *m, const double *whole)
@@ -173,7 +164,7 @@ static status put(exact_matrix *m, size_t first, size_t columns, const double *x
     double *padded;
     status result = agree(g->world, pad(&padded, x, count, most, m->rows));
     if (!result) {
-        exact_line_descriptor(g, line, m->rows, most * (size_t)g->size, most);
+        describe_line(g, line, m->rows, most * (size_t)g->size, most);
         scalapack.Cpdgemr2d((int)m->rows, (int)columns, padded ? padded : x, 1, 1, line, m->values,
                             1, (int)first + 1, m->descriptor, g->line);
     }
@@ -216,7 +207,7 @@ status exact_take_panel(const exact_matrix *panel, size_t most, double **columns
         *columns = NULL;
         return result;
     }
-    exact_line_descriptor(g, line, panel->rows, panel->columns, most);
+    describe_line(g, line, panel->rows, panel->columns, most);
     scalapack.Cpdgemr2d((int)panel->rows, (int)panel->columns, panel->values, 1, 1,
                         panel->descriptor, *columns, 1, 1, line, g->line);
     return STATUS_OK;

@@ -47,9 +47,6 @@ status exact_check_room(exact_grid *g, const char *what, size_t order, int matri
 status exact_matrix_open(exact_matrix **m, exact_grid *g, size_t rows, size_t columns);
 void exact_matrix_close(exact_matrix **m);
 
-size_t exact_rows(const exact_matrix *m);    /**< not collective */
-size_t exact_columns(const exact_matrix *m); /**< not collective */
-
 /** Take elements of a matrix that every rank has whole; not collective.
  * @param whole  (columns, rows): column after column */
 void exact_set(exact_matrix *m, const double *whole);
@@ -140,14 +137,6 @@ status exact_covariances(const exact_matrix *l, const double *x, size_t count, s
  * @param vectors  out: vector i is column i; as large as A
  * @return STATUS_OK, STATUS_NOMEM, or STATUS_NUMERIC: it did not converge */
 status exact_eigen(exact_matrix *a, double *values, exact_matrix *vectors);
-
-/** The same of a matrix of this rank's own, once a grid was opened; not collective.
- *
- * @param a       (n, n) in: symmetric, its lower triangle (column after column); out: vector i is
- *                a[i * n ...]
- * @param values  [n] out
- * @return STATUS_OK, STATUS_NOMEM, STATUS_INPUT (too large) or STATUS_NUMERIC */
-status exact_eigen_here(double *a, double *values, size_t n);
 
 /** GFLOP/s of the library's products in double precision, of all ranks at once and added up: the
  * median of several of `order` on each, which is what everything here is measured by.

@@ -39,10 +39,6 @@ static inline size_t exact_whole_column(const exact_matrix *m, size_t local)
     return exact_whole(local, m->block, m->g->column, m->g->columns);
 }
 
-/** A matrix of whole columns on the line of all ranks, whose blocks have `block` columns. */
-void exact_line_descriptor(const exact_grid *g, int descriptor[DESCRIPTOR], size_t rows,
-                           size_t columns, size_t block);
-
 /** exact_matrix_open with blocks of a size; at least 1. */
 status exact_matrix_open_blocks(exact_matrix **m, exact_grid *g, size_t rows, size_t columns,
                                 size_t block);

@@ -45,9 +45,6 @@ enum { DESCRIPTOR = 9 };
       (const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja,  \
        const int *desca, double *w, double *z, const int *iz, const int *jz, const int *descz,     \
        double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t))  \
-    X(void, dsyevd_,                                                                               \
-      (const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,     \
-       double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t))  \
     X(void, dgemm_,                                                                                \
       (const char *transa, const char *transb, const int *m, const int *n, const int *k,           \
        const double *alpha, const double *a, const int *lda, const double *b, const int *ldb,      \

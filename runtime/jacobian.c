@@ -313,6 +313,7 @@ static void draw_targets(void *context, size_t first, size_t rows, float *output
     size_t V = x->job.model.gpt2.vocab_size;
     noise_key key = {
         .seed = x->job.seed, .stream = STREAM_TEXT, .sample = (uint32_t)x->window, .step = 0};
+#pragma omp parallel for schedule(static)
     for (size_t row = 0; row < rows; row++) {
         const float *z = outputs + row * V;
         uint32_t word;
@@ -327,20 +328,12 @@ static void draw_targets(void *context, size_t first, size_t rows, float *output
     }
 }
 
-/* A pass of a rank without a batch asks for weights as the others do. */
-static void idle_pass(jacobian *x, bool backward)
-{
-    size_t units = x->r->p.unit_count;
-    for (size_t u = 0; u < units; u++) get_weights(x, u);
-    for (size_t u = units - 1; backward && u-- > 1;) get_weights(x, u);
-}
-
 /* Every rank takes part in a pass; those without rows have nothing to compute. */
 static void begin_pass(jacobian *x, size_t active, bool backward, bool works)
 {
     weights_begin(&x->r->weights,
                   &(weights_round){.active = active, .keys = x->r->keys, .backward = backward});
-    if (!works) idle_pass(x, backward);
+    if (!works) weights_idle(&x->r->weights, backward);
 }
 
 static void compute(jacobian *x, size_t active, size_t examples)

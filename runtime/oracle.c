@@ -28,11 +28,6 @@ status oracle_take(double **values, size_t rows, size_t columns)
     return fail(STATUS_NOMEM, "memory for %zu x %zu numbers", rows, columns);
 }
 
-static bool has_prior(const job *j)
-{
-    return job_is_variational(j);
-}
-
 static status settle_prior(oracle *o)
 {
     const job *j = o->r->job;
@@ -41,9 +36,9 @@ static status settle_prior(oracle *o)
     o->count = tokens ? dataset_count(o->data) * j->batch.length : dataset_count(o->data);
     if (!tokens && j->data.leave_out < o->count) o->count--;
     o->ess = want->ess;
-    if (isnan(o->ess)) o->ess = has_prior(j) ? j->optimizer.ess : (double)o->count;
+    if (isnan(o->ess)) o->ess = job_is_variational(j) ? j->optimizer.ess : (double)o->count;
     o->weight = o->ess / (double)o->count;
-    if (isnan(want->prior) && !has_prior(j))
+    if (isnan(want->prior) && !job_is_variational(j))
         return fail(STATUS_INPUT,
                     "%s: --prior P expected, the prior's precision: only jobs of ivon and bbb have "
                     "one",
@@ -52,8 +47,7 @@ static status settle_prior(oracle *o)
     for (size_t i = 0; i < o->unknowns; i++) {
         size_t element;
         const tensor *t = jacobian_tensor(o->x, i, &element);
-        o->prior[i] =
-            t->dimensions == 2 || j->optimizer.kind == OPTIMIZER_BBB ? prior : want->bias_prior;
+        o->prior[i] = t->decayed || j->optimizer.kind == OPTIMIZER_BBB ? prior : want->bias_prior;
     }
     return STATUS_OK;
 }
@@ -95,6 +89,16 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
         result = exact_matrix_open(&o->spare, o->grid, o->unknowns, o->unknowns);
     if (!result) jacobian_gather(o->x, o->start, NULL);
     return result;
+}
+
+status oracle_check(const oracle *o, bool leave_out, bool maximize)
+{
+    if (leave_out && o->fixed)
+        return fail(STATUS_INPUT, "--leave-out: examples expected, gpt2's sequences found");
+    if (maximize && (o->classes || !jacobian_is_linear(o->x)))
+        return fail(STATUS_INPUT, "--maximize: a regression whose last layer alone is unknown "
+                                  "expected, another problem found");
+    return STATUS_OK;
 }
 
 void oracle_close(oracle *o)
@@ -165,20 +169,15 @@ void oracle_weigh(const oracle *o, const double *p, double *rows, double *scratc
 /* One look at all of the data. */
 typedef struct {
     double *f, *errors; /* (examples, outputs) of a round */
-    double *scratch;    /* (threads, unknowns) */
-    size_t cells;
-    double loss; /* sum */
+    double *scratch;    /* [unknowns] */
+    double loss;        /* sum */
 } pass;
 
-static status grow(pass *w, size_t cells)
+static status open_pass(pass *w, const oracle *o)
 {
-    if (cells <= w->cells) return STATUS_OK;
-    free(w->f);
-    free(w->errors);
-    w->cells = cells;
-    status result = oracle_take(&w->f, cells, 1);
-    w->errors = NULL;
-    return result ? result : oracle_take(&w->errors, cells, 1);
+    status result = oracle_take(&w->scratch, o->unknowns, 1);
+    if (!result) result = oracle_take(&w->f, jacobian_batch(o->x), o->outputs);
+    return result ? result : oracle_take(&w->errors, jacobian_batch(o->x), o->outputs);
 }
 
 /* gradient += J' errors, by pieces of the unknowns. */
@@ -226,8 +225,6 @@ static status run_round(oracle *o, pass *w, uint64_t round, const double *step, 
     jacobian_rows b;
     status result = jacobian_round(o->x, o->data, round, &b);
     if (result) return result;
-    result = agree(o->r->c->world, grow(w, oracle_cells(o, &b)));
-    if (result) return result;
     if (o->fixed)
         weigh_windows(o, &b);
     else
@@ -240,7 +237,7 @@ static status evaluate(oracle *o, const double *step, bool assemble, double *obj
 {
     pass w = {0};
     uint64_t rounds = jacobian_rounds(o->x, dataset_count(o->data));
-    status result = agree(o->r->c->world, oracle_take(&w.scratch, o->unknowns, 1));
+    status result = agree(o->r->c->world, open_pass(&w, o));
     memset(o->gradient, 0, o->unknowns * sizeof *o->gradient);
     if (assemble) exact_scale(o->precision, 0.0);
     for (uint64_t round = 0; !result && round < rounds; round++)
@@ -270,7 +267,7 @@ static status refuse(const oracle *o, size_t bad)
     return fail(STATUS_INPUT,
                 "the posterior's precision is singular: data and prior leave element %zu of '%s' "
                 "free (prior precision %g); --%s P gives it a prior",
-                element, t->name, o->prior[bad], t->dimensions == 2 ? "prior" : "bias-prior");
+                element, t->name, o->prior[bad], t->decayed ? "prior" : "bias-prior");
 }
 
 static status factor(oracle *o)
@@ -290,7 +287,7 @@ static status search(oracle *o, double *step, const double *way, double slope, d
     for (int i = 0; !result && i < HALVINGS; i++, length *= 0.5) {
         for (size_t k = 0; k < o->unknowns; k++) tried[k] = step[k] - length * way[k];
         result = evaluate(o, tried, false, &found);
-        if (found <= objective - 1e-4 * length * slope) break;
+        if (result || found <= objective - 1e-4 * length * slope) break;
     }
     if (!result) memcpy(step, tried, o->unknowns * sizeof *step);
     free(tried);

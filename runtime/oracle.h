@@ -53,6 +53,10 @@ typedef struct {
  * @return STATUS_OK, STATUS_INPUT (no such tensors, no prior, no room), STATUS_NOMEM, STATUS_IO (no
  *         ScaLAPACK); oracle_close takes o either way */
 status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_options *options);
+/** Whether examples can be left out, or the evidence maximized, of this problem; not collective.
+ * @return STATUS_OK or STATUS_INPUT */
+status oracle_check(const oracle *o, bool leave_out, bool maximize);
+
 void oracle_close(oracle *o);
 
 /** Find the mode by Newton's method, the precision there and its factor, and the log evidence.
@@ -77,7 +81,7 @@ typedef struct {
 
 /** @param mean, sigma  [unknowns] of the diagonal Gaussian
  * @param variances    [unknowns] diag(Lambda^-1)
- * @param out          but for quantiles and inverse collective arithmetic; STATUS_NOMEM */
+ * Collective. @return STATUS_OK or STATUS_NOMEM */
 status oracle_compare(const oracle *o, const double *mean, const double *sigma,
                       const double *variances, oracle_comparison *out);
 
@@ -93,7 +97,7 @@ typedef struct {
 status oracle_maximize(oracle *o, oracle_maximum *out);
 
 /** Eigenvalues, ascending, of the curvature (Lambda - prior)/lambda, in the units of h; needs
- * options.spectrum. The factor and the precision are lost.
+ * options.spectrum. The factor is lost.
  * @param values  [unknowns] out */
 status oracle_spectrum(oracle *o, double *values);
 

@@ -21,7 +21,7 @@ double oracle_loss(const oracle *o, const jacobian_rows *b, size_t example, doub
  * @param scratch  [unknowns] */
 void oracle_weigh(const oracle *o, const double *p, double *rows, double *scratch);
 
-/** Rows of a round's examples, as many on all ranks as any has. */
+/** Rows of a round's examples, this rank's. */
 static inline size_t oracle_cells(const oracle *o, const jacobian_rows *b)
 {
     return b->examples * o->outputs;

@@ -79,7 +79,7 @@ typedef struct {
     double *f, *covariance;     /* (examples, outputs) at the mode; (examples, outputs, outputs) */
     float *normals;             /* (samples, outputs) of an example */
     double *factor, *average, *p;
-    size_t most;
+    bool *right; /* [cells] of classes */
 } prediction;
 
 /* A = L L' of a small matrix, row after row in place; what rounding made negative is 0. */
@@ -180,31 +180,18 @@ static void diagonal_covariance(const prediction *w, const double *rows, double 
         }
 }
 
-static status grow(prediction *w, size_t examples)
-{
-    size_t C = w->o->outputs;
-    if (examples <= w->most) return STATUS_OK;
-    free(w->f);
-    free(w->covariance);
-    w->most = examples;
-    w->covariance = NULL;
-    status result = oracle_take(&w->f, examples, C);
-    return result ? result : oracle_take(&w->covariance, examples, C * C);
-}
-
 static status run_round(prediction *w, uint64_t round)
 {
     oracle *o = w->o;
     size_t C = o->outputs, n = o->unknowns;
     jacobian_rows b;
     status result = jacobian_round(o->x, w->data, round, &b);
-    if (!result) result = agree(o->r->c->world, grow(w, b.examples));
     if (result) return result;
     oracle_outputs(o, &b, w->step, w->f);
     result = exact_covariances(o->factor, b.rows, oracle_cells(o, &b), C, w->covariance);
     for (size_t s = 0; !result && s < b.examples; s++) {
         double *covariance = w->covariance + s * C * C;
-        draw_normals(w, b.first + s);
+        if (o->classes) draw_normals(w, b.first + s);
         note(w, PREDICT_MODE, &b, s, w->f + s * C, NULL);
         note(w, PREDICT_EXACT, &b, s, w->f + s * C, covariance);
         if (!w->sigma) continue;
@@ -218,12 +205,9 @@ static oracle_score score_classes(const prediction *w, const double *facts)
 {
     oracle_score s = {.rmse = NAN, .coverage_error = NAN};
     calibration_bin bins[METRICS_BINS];
-    bool *right = calloc(w->cells, sizeof *right);
-    if (!right) return s;
-    for (size_t i = 0; i < w->cells; i++) right[i] = facts[RIGHT * w->cells + i] > 0.0;
+    for (size_t i = 0; i < w->cells; i++) w->right[i] = facts[RIGHT * w->cells + i] > 0.0;
     calibration found =
-        metrics_calibrate(bins, METRICS_BINS, facts + CONFIDENCE * w->cells, right, w->cells);
-    free(right);
+        metrics_calibrate(bins, METRICS_BINS, facts + CONFIDENCE * w->cells, w->right, w->cells);
     s.nll = metrics_mean(facts + NLL * w->cells, w->cells);
     s.accuracy = found.accuracy;
     s.ece = found.ece;
@@ -246,15 +230,19 @@ static oracle_score score_values(const prediction *w, const double *facts)
 static status open_prediction(prediction *w)
 {
     const oracle *o = w->o;
-    size_t C = o->outputs;
+    size_t C = o->outputs, most = jacobian_batch(o->x);
     status result = oracle_take(&w->step, o->unknowns, 1);
+    if (!result) result = oracle_take(&w->f, most, C);
+    if (!result) result = oracle_take(&w->covariance, most, C * C);
     for (size_t k = 0; !result && k < PREDICTIONS; k++)
         result = oracle_take(&w->facts[k], COLUMNS, w->cells);
     if (!result) result = oracle_take(&w->factor, C, C);
     if (!result) result = oracle_take(&w->average, C, 1);
     if (!result) result = oracle_take(&w->p, C, 1);
     w->normals = calloc((size_t)w->samples * C + 1, sizeof *w->normals);
-    if (!result && !w->normals) result = fail(STATUS_NOMEM, "memory for samples of %zu outputs", C);
+    w->right = calloc(w->cells + 1, sizeof *w->right);
+    if (!result && !(w->normals && w->right))
+        result = fail(STATUS_NOMEM, "memory for samples of %zu outputs", C);
     return result;
 }
 
@@ -268,6 +256,7 @@ static void close_prediction(prediction *w)
     free(w->factor);
     free(w->average);
     free(w->p);
+    free(w->right);
 }
 
 status oracle_predict(oracle *o, const dataset *data, const double *sigma, uint64_t samples,

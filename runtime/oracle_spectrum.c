@@ -132,9 +132,6 @@ status oracle_maximize(oracle *o, oracle_maximum *out)
 {
     ridge e = {.count = o->unknowns, .rows = (double)o->count * (double)o->outputs};
     double *target = NULL;
-    if (o->classes || !jacobian_is_linear(o->x))
-        return fail(STATUS_INPUT, "--maximize: a regression whose last layer alone is unknown "
-                                  "expected, another problem found");
     status result = oracle_take(&target, o->unknowns, 1);
     if (!result) result = oracle_take(&e.eigenvalues, o->unknowns, 1);
     if (!result) result = oracle_take(&e.projections, o->unknowns, 1);

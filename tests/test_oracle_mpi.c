@@ -330,7 +330,7 @@ Test(oracle, of_a_softmax_regression)
     example_close(&x);
 }
 
-/* One Newton step without the example, by all three ways. */
+/* One Newton step without the example, by both ways. */
 Test(oracle, softmax_regression_without_each_example)
 {
     example x;
@@ -483,7 +483,7 @@ Test(oracle, spectrum)
     example_close(&x);
 }
 
-/* Variances of predictions by the factor; of many samples the averages of a classifier's. */
+/* Variances of predictions by the factor. */
 Test(oracle, predictions)
 {
     example x;

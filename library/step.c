@@ -125,14 +125,13 @@ static status check_step(const vario_optimizer *v, double lr)
 static void make_report(vario_optimizer *v, const state_statistics *s, vario_report *report)
 {
     const state_report *done = &v->result.report;
-    double updating = v->r.state.momentum.whole ? (double)v->c.size : 1.0; /* ranks, each element */
     double clipped = (double)done->clipped;
     comm_sum_ordered(&v->c, &clipped, 1);
     *report = (vario_report){.skipped = v->result.skipped,
                              .updates = v->r.state.updates,
                              .gradient_norm = done->grad_norm,
                              .gradient_clipped = v->result.gradient_clip_fraction,
-                             .update_clipped = clipped / updating / (double)v->r.p.count,
+                             .update_clipped = clipped / (double)v->r.p.count,
                              .sigma_mean = s->sigma_mean,
                              .hessian_min = s->hessian_min,
                              .hessian_mean = s->hessian_mean,

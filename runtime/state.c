@@ -354,6 +354,8 @@ void state_update(state *s, comm *c, state_report *report, state_statistics *sta
     if (statistics && s->log_sigma.values) log_statistics_make(s, c, statistics);
     const sharding *part = state_updated(s);
     for (size_t i = 0; i < part->owned_count; i++) update_slice(s, &part->owned[i], report);
+    /* Where every rank updates everything, one counts. */
+    if (s->momentum.whole && c->rank > 0) report->clipped = report->rescued = 0;
 }
 
 void state_end_update(state *s, comm *c)

@@ -38,6 +38,14 @@ check "the ceiling is remembered" test -s cache/vario/ceilings.json
 one train job.yaml "${sets[@]}" --set name=alone
 check "the seconds of a step add up" adds_up alone
 
+# Elements that the clip cut are counted once, where every rank updates everything, too.
+clipped=(--set clip.update=1e-4 --set parallel.shard=none)
+one train job.yaml "${sets[@]}" "${clipped[@]}" --set name=clipped-1
+launch 2 train job.yaml "${sets[@]}" "${clipped[@]}" --set name=clipped-2
+check "the update clip bites" positive clipped-1 update_clip_fraction
+check "the same share on two ranks" same "$(column clipped-2 update_clip_fraction)" \
+    "$(column clipped-1 update_clip_fraction)"
+
 cp cache/vario/ceilings.json kept.json
 launch 2 train job.yaml "${sets[@]}" --set name=again
 check "the ceiling is not measured again" cmp -s cache/vario/ceilings.json kept.json

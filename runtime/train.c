@@ -49,19 +49,20 @@ static void note_init(training *g)
 }
 
 /* The run keeps the tokenizer that it began with: text is written with it. */
-static status keep_tokenizer(const training *g)
+static status keep_tokenizer(const training *g, bool resume)
 {
     const char *from = dataset_tokenizer(g->train);
-    if (g->facts.steps > 0 && tokenizer_exists(g->path)) return STATUS_OK;
-    return from ? tokenizer_copy(from, g->path) : tokenizer_remove(g->path);
+    if (from && (g->facts.steps == 0 || !tokenizer_exists(g->path)))
+        return tokenizer_copy(from, g->path);
+    return resume || from ? STATUS_OK : tokenizer_remove(g->path);
 }
 
 /* After the trainer is open: what rank 0 writes before the first step. */
-static status prepare_run(training *g)
+static status prepare_run(training *g, bool resume)
 {
     status result = train_check_space(g);
     if (!result) result = run_write_job(g->run, g->job);
-    if (!result) result = keep_tokenizer(g);
+    if (!result) result = keep_tokenizer(g, resume);
     if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds);
     if (result) return result;
     char details[160];
@@ -191,7 +192,7 @@ static status run_open_run(training *g)
         return STATUS_OK;
     }
     g->ceiling = utilization_ceiling(g->c, g->options->precision, g->options->placement);
-    result = agree(g->c->world, train_first_rank(g) ? prepare_run(g) : STATUS_OK);
+    result = agree(g->c->world, train_first_rank(g) ? prepare_run(g, resume) : STATUS_OK);
     if (!result && g->facts.steps == 0 && g->job->checkpoint.initial) result = train_save_now(g);
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);
     train_log_begin(g);

@@ -75,7 +75,7 @@ static bool append_text(const preparation *p, const worker *w, token_list *out, 
 static bool is_blank(const char *line, size_t size)
 {
     for (size_t i = 0; i < size; i++)
-        if (!strchr(" \t\r", line[i])) return false;
+        if (!memchr(" \t\r", line[i], 3)) return false;
     return true;
 }
 

@@ -155,6 +155,8 @@ head -n 9 lines.jsonl >bad.jsonl
 echo '{"text": "abc' >>bad.jsonl
 cat lines.jsonl >>bad.jsonl
 refuse "a torn line" "bad.jsonl:10:[0-9]+: JSON expected" bad.jsonl --tokenizer learned --threads 3
+{ head -n 3 lines.jsonl; head -c 20 /dev/zero; } >zeros.jsonl
+refuse "a tail of zeros" "zeros.jsonl:4:" zeros.jsonl --tokenizer learned
 refuse "the first of two" "bad.jsonl:10:" bad.jsonl torn.gz
 { head -n 3 lines.jsonl; echo '{"txt": 1}'; echo '["a"]'; } >keyless.jsonl
 refuse "no text" "keyless.jsonl:4:1: an object with a string 'text' expected, none found" keyless.jsonl

@@ -29,7 +29,7 @@ struct export_sink {
     MPI_Comm comm;
     int rank;
     char directory[PATH_SIZE], temporary[PATH_SIZE];
-    bool made; /* the directory, by us */
+    bool made, force; /* the directory, by us; files in the way are replaced */
     gpt2_config config;
     parameters p;
     size_t file_count; /* 1 without a posterior */
@@ -43,25 +43,31 @@ static void join(char path[PATH_SIZE], const char *directory, const char *name)
     snprintf(path, PATH_SIZE, "%.3800s/%.200s", directory, name);
 }
 
-static status refuse_existing(const export_sink *e, bool force)
+static status refuse_existing(const export_sink *e, const char *name)
+{
+    char path[PATH_SIZE];
+    join(path, e->directory, name);
+    if (e->force || access(path, F_OK) != 0) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: found, a new file expected (--force replaces it)", path);
+}
+
+/* Before the work; of a tokenizer's files put_in_place learns when they are there. */
+static status refuse_model(const export_sink *e)
 {
     static const char *const names[] = {"model.safetensors", "posterior.safetensors",
                                         "config.json"};
-    char path[PATH_SIZE];
-    for (size_t i = 0; !force && i < sizeof names / sizeof *names; i++) {
-        join(path, e->directory, names[i]);
-        if (access(path, F_OK) == 0)
-            return fail(STATUS_INPUT, "%s: found, a new file expected (--force replaces it)", path);
-    }
-    return STATUS_OK;
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && i < sizeof names / sizeof *names; i++)
+        result = refuse_existing(e, names[i]);
+    return result;
 }
 
 /* Rank 0. */
-static status make_directories(export_sink *e, bool force)
+static status make_directories(export_sink *e)
 {
     e->made = access(e->directory, F_OK) != 0;
     status result = file_make_directories(e->directory);
-    if (!result) result = refuse_existing(e, force);
+    if (!result) result = refuse_model(e);
     if (!result) result = file_remove_tree(e->temporary);
     if (result) return result;
     if (mkdir(e->temporary, 0777) == 0) return STATUS_OK;
@@ -98,13 +104,13 @@ static status open_files(export_sink *e)
     return result;
 }
 
-static status open_here(export_sink *e, bool force)
+static status open_here(export_sink *e)
 {
     gpt2_config biased = e->config;
     biased.bias = true;
     status result = gpt2_parameters(&e->p, &biased);
     if (!result) result = safetensors_make(&e->header, &e->p, arrays, 0, 1);
-    if (!result && e->rank == 0) result = make_directories(e, force);
+    if (!result && e->rank == 0) result = make_directories(e);
     result = agree(e->comm, result);
     return result ? result : agree(e->comm, open_files(e));
 }
@@ -121,11 +127,12 @@ status export_open(export_sink **out, MPI_Comm comm, const char *directory,
     }
     e->comm = comm;
     e->config = *config;
+    e->force = force;
     e->file_count = posterior ? EXPORT_FILES : 1;
     MPI_Comm_rank(comm, &e->rank);
     snprintf(e->directory, sizeof e->directory, "%s", directory);
     join(e->temporary, directory, ".exporting");
-    result = open_here(e, force);
+    result = open_here(e);
     if (result) export_abandon(&e);
     *out = e;
     return result;
@@ -175,19 +182,24 @@ static status remove_older(const export_sink *e)
     return e->file_count == EXPORT_FILES ? STATUS_OK : file_remove_tree(path);
 }
 
+static int is_file(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
 static status put_in_place(const export_sink *e)
 {
     struct dirent **entries;
-    int n = scandir(e->temporary, &entries, NULL, alphasort);
+    int n = scandir(e->temporary, &entries, is_file, alphasort);
     status result =
-        n < 0 ? fail(STATUS_IO, "read %s: %s", e->temporary, strerror(errno)) : remove_older(e);
+        n < 0 ? fail(STATUS_IO, "read %s: %s", e->temporary, strerror(errno)) : STATUS_OK;
+    for (int i = 0; !result && i < n; i++) result = refuse_existing(e, entries[i]->d_name);
+    if (!result) result = remove_older(e);
     for (int i = 0; i < n; i++) {
         char from[PATH_SIZE], to[PATH_SIZE];
-        const char *name = entries[i]->d_name;
-        join(from, e->temporary, name);
-        join(to, e->directory, name);
-        bool is_file = strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-        if (!result && is_file && rename(from, to) != 0)
+        join(from, e->temporary, entries[i]->d_name);
+        join(to, e->directory, entries[i]->d_name);
+        if (!result && rename(from, to) != 0)
             result = fail(STATUS_IO, "rename %s: %s", from, strerror(errno));
         free(entries[i]);
     }

@@ -101,7 +101,18 @@ check "but by force" exits 0
 check "others are left alone" test -s plain/README.md
 check "the checkpoint named" cmp -s plain/config.json runs/plain/step-00000040/config.json
 
+mkdir kept
+echo mine >kept/tokenizer.json
+launch 2 export runs/plain --out kept
+check "a tokenizer is not replaced" exits 2
+check "and said to be there, too" grep -q '^vario: kept/tokenizer.json: found.*--force' last.err
+check "nothing is left beside it" same "$(ls -A kept) $(cat kept/tokenizer.json)" "tokenizer.json mine"
+
 # Tokenizers that the weights came with go with them.
+echo '{}' >runs/as-is/vocab.json
+launch 1 train runs/as-is/job.yaml --set steps=2
+check "an import trains on" exits 0
+check "and keeps its tokenizer" test -s runs/as-is/vocab.json
 echo '{}' >gpt2/tokenizer.json
 echo '{}' >gpt2/merges.txt
 launch 1 export runs/half --out out/tokens

@@ -59,8 +59,8 @@ module vario
       integer(c_int), value :: comm
       type(vario_tensor), intent(in) :: tensors(*)
       integer(c_size_t), value :: count
-      type(c_ptr), intent(in) :: weights(*)
-      type(vario_settings), intent(in) :: settings
+      type(c_ptr), intent(in), optional :: weights(*)
+      type(vario_settings), intent(in), optional :: settings
     end function vario_create
 
     integer(c_int) function vario_create_alone(optimizer, tensors, count, weights, settings) bind(c)
@@ -68,8 +68,8 @@ module vario
       type(c_ptr), intent(out) :: optimizer
       type(vario_tensor), intent(in) :: tensors(*)
       integer(c_size_t), value :: count
-      type(c_ptr), intent(in) :: weights(*)
-      type(vario_settings), intent(in) :: settings
+      type(c_ptr), intent(in), optional :: weights(*)
+      type(vario_settings), intent(in), optional :: settings
     end function vario_create_alone
 
     subroutine vario_free(optimizer) bind(c)

@@ -178,7 +178,7 @@ VARIO_API vario_status vario_accumulate(vario_optimizer *optimizer, float *const
  *
  * @param lr      learning rate of this step (same), at least 0. With rescale_lr it is
  *                hessian_init + weight_decay times smaller in effect
- * @param report  out, may be NULL, which spares a look at all gradients (same: NULL or not)
+ * @param report  out, may be NULL, which may spare a look at all gradients (same: NULL or not)
  * @return VARIO_OK, or VARIO_INPUT: rounds are missing, or lr is no number from 0; then nothing has
  *         happened */
 VARIO_API vario_status vario_step(vario_optimizer *optimizer, double lr, vario_report *report);

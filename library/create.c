@@ -67,9 +67,9 @@ static status check_mpi(void)
 
 /* What must be the same on all ranks, lest they wait for each other. The struct's padding is of the
  * memset in library_job, so equal jobs are equal bytes. */
-static uint64_t fingerprint(const vario_optimizer *v)
+static uint64_t fingerprint(const vario_optimizer *v, bool given)
 {
-    uint64_t sum = XXH3_64bits(&v->job, sizeof v->job);
+    uint64_t sum = XXH3_64bits(&v->job, sizeof v->job) + given;
     for (size_t i = 0; i < v->r.p.tensor_count; i++) {
         const tensor *t = &v->r.p.tensors[i];
         sum = XXH3_64bits_withSeed(t->name, strlen(t->name), sum);
@@ -79,9 +79,9 @@ static uint64_t fingerprint(const vario_optimizer *v)
     return sum;
 }
 
-static status check_same(vario_optimizer *v)
+static status check_same(vario_optimizer *v, bool given)
 {
-    uint64_t here = fingerprint(v), first = here;
+    uint64_t here = fingerprint(v, given), first = here;
     MPI_Bcast(&first, 1, MPI_UINT64_T, 0, v->c.world);
     return agree(v->c.world, here == first
                                  ? STATUS_OK
@@ -116,7 +116,7 @@ static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t c
                        float *const *theta, const vario_settings *settings)
 {
     status result = agree(v->c.world, open_here(v, tensors, count, theta, settings));
-    if (!result) result = check_same(v);
+    if (!result) result = check_same(v, theta);
     if (!result) result = agree(v->c.world, trainer_open_exchange(&v->r));
     if (!result) set_mean(v, theta);
     return result;

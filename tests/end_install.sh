@@ -38,7 +38,7 @@ sed -n 's/^VARIO_API .*[ *]\(vario_[a-z_]*\)(.*/\1@@VARIO_0.1/p' "$prefix/includ
 check "exports are the header's functions" diff promised exported
 readelf -d "$library" >needed
 check "its soname is versioned" has needed 'SONAME.*libvario\.so\.[0-9]'
-check "it needs no library of the model's" lacks needed 'NEEDED.*(dnnl|yaml|scalapack)'
+check "it needs no library of the model's" lacks needed 'NEEDED.*(dnnl|yaml|scalapack|lapack|blas|pcre|archive)'
 
 # compile COMPILER SOURCE OUT FLAG...
 compile()

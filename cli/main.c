@@ -54,10 +54,9 @@ int main(int argc, char **argv)
         if (first_of_launch()) printf("vario %s\n", VARIO_VERSION);
         return 0;
     }
-    if (first_of_launch())
-        fprintf(stderr,
-                "vario: verb '%s' found, one of train, eval, ood, sensitivity, exact, generate, "
-                "merge, curvature, import, export, prepare, plan, schema, bench expected\n",
-                word);
+    if (!first_of_launch()) return 2;
+    fprintf(stderr, "vario: verb '%s' found, one of ", word);
+    for (size_t i = 0; i < VERBS; i++) fprintf(stderr, "%s%s", i ? ", " : "", verbs[i].name);
+    fprintf(stderr, " expected\n");
     return 2;
 }

@@ -123,6 +123,8 @@ static void print_completion(const verb *verbs, size_t count)
 static status begin_file(const char *directory, const char *folder, const char *name)
 {
     char path[4096];
+    if (fflush(stdout) || ferror(stdout))
+        return fail(STATUS_IO, "write the pages in %s: failed", directory);
     snprintf(path, sizeof path, "%.3800s/%s", directory, folder);
     status result = file_make_directories(path);
     if (result) return result;

@@ -71,8 +71,8 @@ void encoder_close(encoder **e);
  * made of text.
  *
  * @param text  [size] any bytes
- * @return false without memory (`out` then ends anywhere): no message is made, since threads share
- *         one
+ * @return false without memory (`out` then ends anywhere): no message is made, which would stay
+ * with the thread
  */
 bool encoder_append(encoder *e, const void *text, size_t size, token_list *out);
 

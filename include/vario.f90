@@ -11,6 +11,9 @@ module vario
     enumerator :: VARIO_OK = 0, VARIO_INPUT, VARIO_IO, VARIO_NOMEM, VARIO_PEER
   end enum
   enum, bind(c)
+    enumerator :: VARIO_IVON = 0, VARIO_ADAMW
+  end enum
+  enum, bind(c)
     enumerator :: VARIO_PRICE = 0, VARIO_GRADSQ
   end enum
   enum, bind(c)
@@ -32,9 +35,10 @@ module vario
   end type vario_tensor
 
   type, bind(c) :: vario_settings
-    real(c_double) :: ess, hessian_init, beta1, beta2, weight_decay, clip_norm, clip_update
+    real(c_double) :: ess, hessian_init, beta1, beta2, weight_decay, clip_norm, clip_update, &
+      epsilon
     integer(c_int64_t) :: seed, items
-    integer(c_int) :: clip_scope, hessian, rescale_lr, debias, shard, wire
+    integer(c_int) :: optimizer, clip_scope, hessian, rescale_lr, debias, shard, wire
     integer(c_int64_t) :: reserved(8)
   end type vario_settings
 
@@ -51,6 +55,11 @@ module vario
       import :: vario_settings
       type(vario_settings), intent(out) :: settings
     end subroutine vario_defaults
+
+    subroutine vario_defaults_adamw(settings) bind(c)
+      import :: vario_settings
+      type(vario_settings), intent(out) :: settings
+    end subroutine vario_defaults_adamw
 
     integer(c_int) function vario_create(optimizer, comm, tensors, count, weights, settings) &
         bind(c, name="vario_create_fortran")

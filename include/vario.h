@@ -14,11 +14,11 @@
  * bits on any number of ranks (with VARIO_SHARD_GRADIENTS), and those of a run of `vario train`.
  *
  * Every function that can fail returns a status; vario_error says in one sentence what happened.
- * Nothing here prints, exits or aborts; failures of MPI itself are the communicator's error
- * handler's. Arrays of weights are the caller's: [count] pointers to fp32 values, row-major, in the
- * order of the tensors; nothing keeps them after a call. "Collective": all ranks of the optimizer's
- * communicator call it, in the same order, and get the same status; what is marked (same) must not
- * differ between them.
+ * Nothing here prints, exits or aborts, and the program's locale changes nothing; failures of MPI
+ * itself are the communicator's error handler's. Arrays of weights are the caller's: [count]
+ * pointers to fp32 values, row-major, in the order of the tensors; nothing keeps them after a call.
+ * "Collective": all ranks of the optimizer's communicator call it, in the same order, and get the
+ * same status; what is marked (same) must not differ between them.
  *
  * Threads: calls compute with as many OpenMP threads as the calling thread would. An optimizer is
  * used by one thread at a time, different ones by different threads, and those that make collective
@@ -65,12 +65,15 @@ typedef struct {
 } vario_tensor;
 
 /* The words of settings; the first is the default, but for shard. */
+enum { VARIO_IVON, VARIO_ADAMW };
 enum { VARIO_PRICE, VARIO_GRADSQ };
 enum { VARIO_CLIP_MICROBATCH, VARIO_CLIP_STEP };
 enum { VARIO_SHARD_NONE, VARIO_SHARD_OPTIMIZER, VARIO_SHARD_GRADIENTS };
 enum { VARIO_FP32, VARIO_BF16 };
 
-/** What job files set (`vario schema`), with their names and defaults. Begin with vario_defaults.
+/** What job files set (`vario schema`), with their names and defaults. Begin with vario_defaults,
+ * or with vario_defaults_adamw: AdamW reads no more than beta1, beta2, weight_decay, epsilon,
+ * clip_norm, seed, items, clip_scope, shard and wire.
  */
 typedef struct {
     double ess;           /**< effective sample size lambda: often the number of examples. 1e10 */
@@ -79,8 +82,10 @@ typedef struct {
     double weight_decay;  /**< delta, the prior's precision over lambda. 1e-6 */
     double clip_norm;     /**< largest norm of an item's (or the step's) gradient. infinity */
     double clip_update;   /**< largest element of an update before the learning rate. infinity */
+    double epsilon;       /**< AdamW's alone: added to the root. 1e-8 */
     uint64_t seed;        /**< of the noise. 1337 */
     uint64_t items;       /**< work items of a step, over all ranks; 0: one a rank. 0 */
+    int optimizer;        /**< VARIO_IVON or VARIO_ADAMW, to compare with */
     int clip_scope;       /**< what clip_norm holds for: VARIO_CLIP_MICROBATCH or VARIO_CLIP_STEP */
     int hessian;          /**< its estimate: VARIO_PRICE or VARIO_GRADSQ, which is experimental */
     int rescale_lr;       /**< multiply the learning rate by hessian_init + weight_decay. 1 */
@@ -109,6 +114,11 @@ typedef struct vario_optimizer vario_optimizer;
 
 /** Set the defaults of job files; not collective. */
 VARIO_API void vario_defaults(vario_settings *settings);
+
+/** Set those of AdamW: beta1 0.9, beta2 0.95, weight_decay 0.1, which is multiplied by the learning
+ * rate only. The same loop then trains with AdamW: vario_sample gives the weights themselves, and
+ * vario_draw and vario_deviation are refused, as there is no posterior. */
+VARIO_API void vario_defaults_adamw(vario_settings *settings);
 
 #ifndef VARIO_WITHOUT_MPI
 /** Create an optimizer over the ranks of a communicator, which is duplicated; collective over it.
@@ -179,8 +189,8 @@ VARIO_API vario_status vario_accumulate(vario_optimizer *optimizer, float *const
  * @param lr      learning rate of this step (same), at least 0. With rescale_lr it is
  *                hessian_init + weight_decay times smaller in effect
  * @param report  out, may be NULL, which may spare a look at all gradients (same: NULL or not)
- * @return VARIO_OK, or VARIO_INPUT: rounds are missing, or lr is no number from 0; then nothing has
- *         happened */
+ * @return VARIO_OK, or VARIO_INPUT: rounds are missing, lr is no number from 0, or ranks differ;
+ *         then nothing has happened */
 VARIO_API vario_status vario_step(vario_optimizer *optimizer, double lr, vario_report *report);
 
 /** The posterior's mean: what other optimizers have for weights; not collective.
@@ -205,7 +215,7 @@ VARIO_API vario_status vario_deviation(const vario_optimizer *optimizer, float *
  * older ones stay until then.
  *
  * @param directory  (same), made where it is missing
- * @param keep       newest checkpoints that stay, 0: all
+ * @param keep       newest checkpoints that stay, 0: all (same)
  * @return VARIO_OK, VARIO_INPUT, VARIO_IO or VARIO_NOMEM; on failure nothing is left behind */
 VARIO_API vario_status vario_save(vario_optimizer *optimizer, const char *directory, uint64_t keep);
 

@@ -2,12 +2,14 @@
 #include "io/agree.h"
 #include "library/optimizer.h"
 
-#include <inttypes.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+static locale_t plain;
+static _Thread_local locale_t outside; /* the program's, while a call is in progress */
 static _Thread_local char warning[STATUS_MESSAGE_SIZE];
 
 static void keep_warning(const char *sentence)
@@ -15,14 +17,16 @@ static void keep_warning(const char *sentence)
     snprintf(warning, sizeof warning, "%s", sentence);
 }
 
-/* A library never prints. */
-__attribute__((constructor)) static void listen(void)
+/* A library never prints, and in some locales 0.5 is no number. */
+__attribute__((constructor)) static void prepare(void)
 {
     status_listen(keep_warning);
+    plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 }
 
 void library_begin(void)
 {
+    outside = uselocale(plain);
     status_clear();
     warning[0] = '\0';
 }
@@ -33,6 +37,7 @@ vario_status library_end(status result)
                        (int)VARIO_NOMEM == (int)STATUS_NOMEM && (int)VARIO_PEER == (int)STATUS_PEER,
                    "statuses are those of base");
     if (!result) status_clear();
+    uselocale(outside);
     return (vario_status)result;
 }
 
@@ -52,6 +57,26 @@ status library_usable(const vario_optimizer *v, const char *call)
     if (!v->broken) return STATUS_OK;
     return fail(STATUS_INPUT, "%s: vario_load has failed, a load that works or vario_free expected",
                 call);
+}
+
+status library_posterior(const vario_optimizer *v, const char *call)
+{
+    status result = library_usable(v, call);
+    if (result || job_has_posterior(&v->job)) return result;
+    return fail(STATUS_INPUT, "%s: a posterior expected, AdamW has none", call);
+}
+
+/* One message where all is well: a hash and its complement have the same least values only there.
+ */
+status library_agree(const vario_optimizer *v, status here, uint64_t arguments,
+                     const char *sentence)
+{
+    const uint64_t mine[] = {here ? 0 : arguments, here ? 0 : ~arguments};
+    uint64_t least[2];
+    MPI_Allreduce(mine, least, 2, MPI_UINT64_T, MPI_MIN, v->c.world);
+    if (least[0] == ~least[1]) return STATUS_OK;
+    status result = agree(v->c.world, here);
+    return result ? result : fail(STATUS_INPUT, "%s", sentence);
 }
 
 static status check_mpi(void)
@@ -79,18 +104,6 @@ static uint64_t fingerprint(const vario_optimizer *v, bool given)
     return sum;
 }
 
-static status check_same(vario_optimizer *v, bool given)
-{
-    uint64_t here = fingerprint(v, given), first = here;
-    MPI_Bcast(&first, 1, MPI_UINT64_T, 0, v->c.world);
-    return agree(v->c.world, here == first
-                                 ? STATUS_OK
-                                 : fail(STATUS_INPUT,
-                                        "vario_create: rank %d has other tensors or settings than "
-                                        "rank 0, the same expected",
-                                        v->c.rank));
-}
-
 static status open_here(vario_optimizer *v, const vario_tensor *tensors, size_t count,
                         float *const *theta, const vario_settings *settings)
 {
@@ -115,8 +128,10 @@ static void set_mean(vario_optimizer *v, float *const *theta)
 static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t count,
                        float *const *theta, const vario_settings *settings)
 {
-    status result = agree(v->c.world, open_here(v, tensors, count, theta, settings));
-    if (!result) result = check_same(v, theta);
+    status here = open_here(v, tensors, count, theta, settings);
+    status result = library_agree(v, here, here ? 0 : fingerprint(v, theta),
+                                  "vario_create: ranks differ in tensors or settings, the same "
+                                  "expected");
     if (!result) result = agree(v->c.world, trainer_open_exchange(&v->r));
     if (!result) set_mean(v, theta);
     return result;
@@ -126,6 +141,8 @@ static status create(vario_optimizer **out, MPI_Comm comm_given, const vario_ten
                      size_t count, float *const *theta, const vario_settings *settings)
 {
     comm c;
+    if (comm_given == MPI_COMM_NULL)
+        return fail(STATUS_INPUT, "vario_create: a communicator expected, MPI_COMM_NULL found");
     comm_join(&c, comm_given);
     vario_optimizer *v = calloc(1, sizeof *v);
     status result =
@@ -150,8 +167,6 @@ vario_status vario_create(vario_optimizer **out, MPI_Comm comm_given, const vari
     library_begin();
     *out = NULL;
     status result = check_mpi();
-    if (!result && comm_given == MPI_COMM_NULL)
-        result = fail(STATUS_INPUT, "vario_create: a communicator expected, MPI_COMM_NULL found");
     if (!result) result = create(out, comm_given, tensors, count, theta, settings);
     return library_end(result);
 }
@@ -163,9 +178,9 @@ vario_status vario_create_fortran(vario_optimizer **out, int comm_given,
     library_begin();
     *out = NULL;
     status result = check_mpi();
-    return result ? library_end(result)
-                  : vario_create(out, MPI_Comm_f2c((MPI_Fint)comm_given), tensors, count, theta,
-                                 settings);
+    if (!result)
+        result = create(out, MPI_Comm_f2c((MPI_Fint)comm_given), tensors, count, theta, settings);
+    return library_end(result);
 }
 
 static void end_mpi(void)

@@ -10,6 +10,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { PATH_SIZE = 4096 };
 
@@ -22,6 +23,11 @@ static status check_directory(const vario_optimizer *v, const char *directory, c
         return fail(STATUS_INPUT, "%s: round %zu of a step was accumulated, vario_step expected",
                     call, v->round);
     return STATUS_OK;
+}
+
+static uint64_t hash_of(const char *directory, uint64_t keep)
+{
+    return directory ? XXH3_64bits_withSeed(directory, strlen(directory), keep) : 0;
 }
 
 static checkpoint_facts facts_of(const vario_optimizer *v)
@@ -87,7 +93,9 @@ vario_status vario_save(vario_optimizer *v, const char *directory, uint64_t keep
     if (!v) return library_end(library_usable(v, "vario_save"));
     status result = library_usable(v, "vario_save");
     if (!result) result = check_directory(v, directory, "vario_save");
-    result = agree(v->c.world, result);
+    result = library_agree(v, result, hash_of(directory, keep),
+                           "vario_save: ranks differ in the directory or in how many to keep, the "
+                           "same expected");
     if (!result) result = save(v, directory, keep);
     return library_end(result);
 }
@@ -96,7 +104,7 @@ vario_status vario_save(vario_optimizer *v, const char *directory, uint64_t keep
 static status check_prior(const vario_optimizer *v, const char *path, const checkpoint_facts *facts)
 {
     checkpoint_prior prior;
-    double lambda = v->job.optimizer.ess;
+    double lambda = job_has_posterior(&v->job) ? v->job.optimizer.ess : 0.0;
     if (facts->seed != v->job.seed)
         return fail(STATUS_INPUT, "%s: seed %" PRIu64 " expected, %" PRIu64 " found", path,
                     v->job.seed, facts->seed);
@@ -138,7 +146,9 @@ vario_status vario_load(vario_optimizer *v, const char *directory)
 {
     library_begin();
     if (!v) return library_end(library_usable(v, "vario_load"));
-    status result = agree(v->c.world, check_directory(v, directory, "vario_load"));
+    status result =
+        library_agree(v, check_directory(v, directory, "vario_load"), hash_of(directory, 0),
+                      "vario_load: ranks differ in the directory, the same expected");
     if (result) return library_end(result);
     result = load(v, directory);
     v->broken = result != STATUS_OK;

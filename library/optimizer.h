@@ -18,13 +18,23 @@ struct vario_optimizer {
     uint64_t steps, skipped_in_row;
 };
 
-/** Every public function that can fail begins and ends with these: the pending message is of this
- * call. */
+/** Every public function with work to do begins and ends with these, once: the pending message is
+ * of this call, and numbers are read and written as in the C locale. */
 void library_begin(void);
 vario_status library_end(status result);
 
 /** Whether the optimizer may be used. */
 status library_usable(const vario_optimizer *v, const char *call);
+
+/** Whether it may be used, and has a posterior. */
+status library_posterior(const vario_optimizer *v, const char *call);
+
+/** Make every rank's status that of the lowest rank that failed, and refuse what is not the same on
+ * all ranks; collective.
+ * @param arguments  a hash of what must not differ
+ * @param sentence   says that it does */
+status library_agree(const vario_optimizer *v, status here, uint64_t arguments,
+                     const char *sentence);
 
 /** Make a job of settings, which are in the ranges of a job's keys; local. */
 status library_job(job *j, const vario_settings *settings, size_t ranks);

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert((int)VARIO_PRICE == (int)HESSIAN_PRICE && (int)VARIO_GRADSQ == (int)HESSIAN_GRADSQ &&
+_Static_assert((int)VARIO_IVON == (int)OPTIMIZER_IVON && (int)VARIO_ADAMW == (int)OPTIMIZER_ADAMW &&
+                   (int)VARIO_PRICE == (int)HESSIAN_PRICE &&
+                   (int)VARIO_GRADSQ == (int)HESSIAN_GRADSQ &&
                    (int)VARIO_CLIP_MICROBATCH == (int)SCOPE_MICROBATCH &&
                    (int)VARIO_CLIP_STEP == (int)SCOPE_STEP &&
                    (int)VARIO_SHARD_NONE == (int)SHARD_NONE &&
@@ -16,18 +18,18 @@ _Static_assert((int)VARIO_PRICE == (int)HESSIAN_PRICE && (int)VARIO_GRADSQ == (i
                    (int)VARIO_FP32 == (int)DTYPE_F32 && (int)VARIO_BF16 == (int)DTYPE_BF16,
                "the words of settings are those of jobs");
 
-static void set_standard(job *j)
+static void set_standard(job *j, int optimizer)
 {
     memset(j, 0, sizeof *j);
     j->model.kind = MODEL_OWN;
-    j->optimizer.kind = OPTIMIZER_IVON;
+    j->optimizer.kind = (optimizer_kind)optimizer;
     job_set_defaults(j);
 }
 
-void vario_defaults(vario_settings *settings)
+static void set_defaults(vario_settings *settings, int optimizer)
 {
     job j;
-    set_standard(&j);
+    set_standard(&j, optimizer);
     *settings = (vario_settings){.ess = j.optimizer.ess,
                                  .hessian_init = j.optimizer.hessian_init,
                                  .beta1 = j.optimizer.beta1,
@@ -35,13 +37,29 @@ void vario_defaults(vario_settings *settings)
                                  .weight_decay = j.optimizer.weight_decay,
                                  .clip_norm = j.clip.norm,
                                  .clip_update = j.clip.update,
+                                 .epsilon = j.optimizer.epsilon,
                                  .seed = j.seed,
+                                 .optimizer = optimizer,
                                  .clip_scope = (int)j.clip.scope,
                                  .hessian = (int)j.optimizer.hessian,
                                  .rescale_lr = j.optimizer.rescale_lr,
                                  .debias = j.optimizer.debias,
                                  .shard = (int)j.parallel.shard,
                                  .wire = (int)j.parallel.wire};
+}
+
+void vario_defaults(vario_settings *settings)
+{
+    library_begin();
+    set_defaults(settings, VARIO_IVON);
+    library_end(STATUS_OK);
+}
+
+void vario_defaults_adamw(vario_settings *settings)
+{
+    library_begin();
+    set_defaults(settings, VARIO_ADAMW);
+    library_end(STATUS_OK);
 }
 
 static status set_number(job *j, const char *key, double value)
@@ -98,18 +116,21 @@ static status check_reserved(const vario_settings *s)
 status library_job(job *j, const vario_settings *given, size_t ranks)
 {
     vario_settings s;
-    vario_defaults(&s);
+    set_defaults(&s, VARIO_IVON);
     if (given) s = *given;
-    set_standard(j);
+    status result = check_reserved(&s);
+    if (!result) result = check_word("optimizer", s.optimizer, VARIO_ADAMW);
+    if (result) return result;
+    set_standard(j, s.optimizer);
     j->schedule.kind = SCHEDULE_CONSTANT; /* each step brings its rate */
     j->seed = s.seed;
     j->batch.microbatches = s.items ? s.items : ranks;
-    status result = check_reserved(&s);
-    if (!result) result = set_number(j, "optimizer.ess", s.ess);
+    result = set_number(j, "optimizer.ess", s.ess);
     if (!result) result = set_number(j, "optimizer.hessian_init", s.hessian_init);
     if (!result) result = set_number(j, "optimizer.beta1", s.beta1);
     if (!result) result = set_number(j, "optimizer.beta2", s.beta2);
     if (!result) result = set_number(j, "optimizer.weight_decay", s.weight_decay);
+    if (!result) result = set_number(j, "optimizer.epsilon", s.epsilon);
     if (!result) result = set_number(j, "clip.norm", s.clip_norm);
     if (!result) result = set_number(j, "clip.update", s.clip_update);
     if (!result) result = set_words(j, &s);

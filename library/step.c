@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 static uint64_t first_item(const vario_optimizer *v)
 {
@@ -65,10 +66,10 @@ vario_status vario_sample(vario_optimizer *v, float *const *theta)
     trainer_begin_round(r, first_item(v));
     if (vario_item(v) >= 0) {
         noise_key key = trainer_item_key(r, (size_t)v->c.rank);
-        draw(v, &key, theta);
+        draw(v, job_has_posterior(&v->job) ? &key : NULL, theta);
     }
     v->sampled = true;
-    return VARIO_OK;
+    return library_end(STATUS_OK);
 }
 
 static status check_accumulate(const vario_optimizer *v, float *const *gradients)
@@ -107,7 +108,7 @@ vario_status vario_accumulate(vario_optimizer *v, float *const *gradients)
     v->sampled = false;
     v->round++;
     if (v->round < vario_rounds(v)) trainer_end_round(&v->r); /* the update ends the last */
-    return VARIO_OK;
+    return library_end(STATUS_OK);
 }
 
 static status check_step(const vario_optimizer *v, double lr)
@@ -120,6 +121,12 @@ static status check_step(const vario_optimizer *v, double lr)
         result =
             fail(STATUS_INPUT, "vario_step: learning rate %g found, a number from 0 expected", lr);
     return result;
+}
+
+/* What all ranks must agree in: an update, and whether it is told about. */
+static uint64_t step_hash(double lr, const vario_report *report)
+{
+    return XXH3_64bits_withSeed(&lr, sizeof lr, report != NULL);
 }
 
 static void make_report(vario_optimizer *v, const state_statistics *s, vario_report *report)
@@ -142,7 +149,9 @@ vario_status vario_step(vario_optimizer *v, double lr, vario_report *report)
 {
     library_begin();
     if (!v) return library_end(library_usable(v, "vario_step"));
-    status result = agree(v->c.world, check_step(v, lr));
+    status result = library_agree(v, check_step(v, lr), step_hash(lr + 0.0, report),
+                                  "vario_step: ranks differ in the learning rate, or in whether "
+                                  "they want a report, the same expected");
     if (result) return library_end(result);
     state_statistics statistics = {NAN, NAN, NAN, NAN};
     v->result.report.grad_norm = NAN;
@@ -152,7 +161,7 @@ vario_status vario_step(vario_optimizer *v, double lr, vario_report *report)
     v->skipped_in_row = v->result.skipped ? v->skipped_in_row + 1 : 0;
     v->round = 0;
     if (report) make_report(v, &statistics, report);
-    return VARIO_OK;
+    return library_end(STATUS_OK);
 }
 
 vario_status vario_mean(const vario_optimizer *v, float *const *theta)
@@ -167,7 +176,7 @@ vario_status vario_mean(const vario_optimizer *v, float *const *theta)
 vario_status vario_draw(const vario_optimizer *v, uint32_t sample, float *const *theta)
 {
     library_begin();
-    status result = library_usable(v, "vario_draw");
+    status result = library_posterior(v, "vario_draw");
     if (!result) result = library_values(&v->r.p, theta, "vario_draw");
     noise_key key = {.seed = v ? v->job.seed : 0, .stream = STREAM_POSTERIOR, .sample = sample};
     if (!result) draw(v, &key, theta);
@@ -178,7 +187,7 @@ vario_status vario_draw(const vario_optimizer *v, uint32_t sample, float *const 
 vario_status vario_deviation(const vario_optimizer *v, float *const *sigma)
 {
     library_begin();
-    status result = library_usable(v, "vario_deviation");
+    status result = library_posterior(v, "vario_deviation");
     if (!result) result = library_values(&v->r.p, sigma, "vario_deviation");
     const state *s = v ? &v->r.state : NULL;
     for (size_t i = 0; !result && i < s->all.owned_count; i++) {

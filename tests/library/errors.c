@@ -50,7 +50,7 @@ static void refuse_tensors(void)
     refuse(bad, NULL, "unit");
     bad[1].unit = 0;
     bad[1].shape[0] = rank == ranks - 1 && ranks > 1 ? 9 : 8;
-    if (ranks > 1) refuse(bad, NULL, "has other tensors or settings than rank 0");
+    if (ranks > 1) refuse(bad, NULL, "vario_create: ranks differ in tensors or settings");
 }
 
 static void refuse_settings(void)
@@ -68,16 +68,47 @@ static void refuse_settings(void)
     vario_defaults(&s);
     s.shard = 3;
     refuse(tensors, &s, "vario_settings.shard: 3 found, one of 0 to 2 expected");
+    vario_defaults(&s);
+    s.optimizer = 2;
+    refuse(tensors, &s, "vario_settings.optimizer: 2 found, one of 0 to 1 expected");
+    vario_defaults_adamw(&s);
+    s.epsilon = -1.0;
+    refuse(tensors, &s, "vario_settings.epsilon: -1 found");
 }
 
-static void step(vario_optimizer *opt, float gradient, vario_report *report)
+static void accumulate(vario_optimizer *opt, float gradient)
 {
     for (size_t round = 0; round < vario_rounds(opt); round++) {
         expect(vario_sample(opt, weights), VARIO_OK, "");
         for (int i = 0; i < 600; i++) g_filters[i] = gradient;
         expect(vario_accumulate(opt, gradients), VARIO_OK, "");
     }
+}
+
+static void step(vario_optimizer *opt, float gradient, vario_report *report)
+{
+    accumulate(opt, gradient);
     expect(vario_step(opt, 1.0, report), VARIO_OK, "");
+}
+
+/* A rank with an argument of its own would leave the others waiting, or with other weights. */
+static void differ(vario_optimizer *opt)
+{
+    vario_report report;
+    int last = rank == ranks - 1;
+    if (ranks == 1) return;
+    accumulate(opt, 1.0F);
+    expect(vario_step(opt, last ? 0.5 : 1.0, &report), VARIO_INPUT,
+           "vario_step: ranks differ in the learning rate");
+    expect(vario_step(opt, 1.0, last ? NULL : &report), VARIO_INPUT,
+           "vario_step: ranks differ in the learning rate");
+    expect(vario_step(opt, last ? NAN : 1.0, NULL), VARIO_INPUT, "learning rate nan found");
+    expect(vario_step(opt, 1.0, NULL), VARIO_OK, "");
+    expect(vario_save(opt, last ? "errors-a" : "errors-b", 1), VARIO_INPUT,
+           "vario_save: ranks differ in the directory");
+    expect(vario_save(opt, "errors-a", last ? 1 : 2), VARIO_INPUT, "vario_save: ranks differ");
+    expect(vario_load(opt, last ? "errors-a" : "errors-b"), VARIO_INPUT,
+           "vario_load: ranks differ in the directory");
 }
 
 static void go_through_calls(vario_optimizer *opt)
@@ -154,6 +185,34 @@ static void compare_stages(void)
             if (!(fabsf(means[shard][i] - means[2][i]) <= 1e-5F * fabsf(means[2][i]))) wrong = 1;
 }
 
+/* The same loop without a posterior; what needs one is refused, and so is another's checkpoint. */
+static void use_adamw(void)
+{
+    vario_settings s;
+    vario_optimizer *opt;
+    vario_report report;
+    float drawn[600];
+    vario_defaults_adamw(&s);
+    for (int i = 0; i < 600; i++) filters[i] = drawn[i] = 0.01F * (float)i;
+    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    memset(filters, 0, sizeof filters);
+    expect(vario_sample(opt, weights), VARIO_OK, "");
+    if (memcmp(filters, drawn, sizeof drawn) != 0) wrong = 1;
+    for (int i = 0; i < 600; i++) g_filters[i] = 2.0F;
+    expect(vario_accumulate(opt, gradients), VARIO_OK, "");
+    expect(vario_step(opt, 0.125, &report), VARIO_OK, "");
+    if (!isnan(report.sigma_mean) || report.updates != 1) wrong = 1;
+    expect(vario_mean(opt, weights), VARIO_OK, "");
+    for (int i = 0; i < 600; i++) { /* the first step is lr, whatever the gradient */
+        double expected = (double)drawn[i] * (1.0 - 0.125 * s.weight_decay) - 0.125;
+        if (!(fabs((double)filters[i] - expected) < 1e-6)) wrong = 1;
+    }
+    expect(vario_draw(opt, 0, weights), VARIO_INPUT, "vario_draw: a posterior expected, AdamW");
+    expect(vario_deviation(opt, weights), VARIO_INPUT, "vario_deviation: a posterior expected");
+    expect(vario_load(opt, "errors-run"), VARIO_INPUT, "optimizer.safetensors");
+    vario_free(&opt);
+}
+
 int main(int argc, char **argv)
 {
     vario_optimizer *opt;
@@ -168,6 +227,9 @@ int main(int argc, char **argv)
     vario_defaults(&s);
     s.items = 4; /* uneven on three ranks */
     expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    differ(opt);
+    vario_free(&opt);
+    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
     go_through_calls(opt);
     vario_free(&opt);
     expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
@@ -176,6 +238,7 @@ int main(int argc, char **argv)
     save_and_load(opt);
     vario_free(&opt);
     vario_free(&opt);
+    use_adamw();
     compare_stages();
     MPI_Finalize();
     return wrong;

@@ -90,7 +90,10 @@ int main(int argc, char **argv)
     read_model(&m, argv[1]);
     vario_settings s;
     uint64_t steps;
-    vario_defaults(&s);
+    if (number_of(argc, argv, "optimizer", VARIO_IVON) == VARIO_ADAMW)
+        vario_defaults_adamw(&s);
+    else
+        vario_defaults(&s);
     FILE *in = open_recorded(argv[1], "settings");
     if (fscanf(in, "%" SCNu64 " %" SCNu64 " %" SCNu64, &steps, &s.items, &s.seed) != 3)
         stop("settings expected");

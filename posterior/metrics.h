@@ -17,6 +17,12 @@ enum { METRICS_BINS = 20 }; /**< of the calibration error, unless told otherwise
 
 #define METRICS_TPR 0.95 /**< where the false positive rate is read, unless told otherwise */
 
+/** Probabilities of classes from a model's outputs. @param p  [count] out */
+void metrics_softmax(double *p, const float *logits, size_t count);
+
+/** ln(e^a + e^b). */
+double metrics_add_logarithms(double a, double b);
+
 /** One predictive distribution against the class that was seen. */
 typedef struct {
     size_t top;        /**< class of the largest probability, the first among equals */

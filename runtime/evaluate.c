@@ -1,5 +1,6 @@
 /* Validation: batch b on rank b mod P, sums in double, added in the order of b. */
 #include "io/agree.h"
+#include "posterior/metrics.h"
 #include "runtime/trainer_parts.h"
 
 #include <inttypes.h>
@@ -44,15 +45,9 @@ static size_t likeliest(const double *probabilities, size_t count)
 
 static void add_softmax(double *probabilities, const float *outputs, size_t count)
 {
-    double most = (double)outputs[largest_output(outputs, count)], sum = 0.0;
-    for (size_t i = 0; i < count; i++) sum += exp((double)outputs[i] - most);
-    for (size_t i = 0; i < count; i++) probabilities[i] += exp((double)outputs[i] - most) / sum;
-}
-
-/* log(e^a + e^b). */
-static double add_logarithms(double a, double b)
-{
-    return fmax(a, b) + log1p(exp(-fabs(a - b)));
+    double p[count];
+    metrics_softmax(p, outputs, count);
+    for (size_t i = 0; i < count; i++) probabilities[i] += p[i];
 }
 
 static bool has_densities(const evaluation *e)
@@ -73,7 +68,7 @@ static void note_sample(evaluation *e, size_t row, const float *outputs)
 {
     size_t at = e->round * e->most + row;
     double loss = (double)e->r->losses[row], *sum = &e->likelihoods[at];
-    *sum = has_densities(e) ? add_logarithms(*sum, -loss) : *sum + exp(-loss);
+    *sum = has_densities(e) ? metrics_add_logarithms(*sum, -loss) : *sum + exp(-loss);
     if (e->classes) add_softmax(e->probabilities + at * e->classes, outputs, e->classes);
 }
 

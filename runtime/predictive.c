@@ -30,20 +30,6 @@ typedef struct {
     predictions *out;
 } prediction;
 
-static void softmax(double *p, const float *logits, size_t count)
-{
-    double most = -INFINITY, sum = 0.0;
-    for (size_t i = 0; i < count; i++) most = fmax(most, (double)logits[i]);
-    for (size_t i = 0; i < count; i++) sum += p[i] = exp((double)logits[i] - most);
-    for (size_t i = 0; i < count; i++) p[i] /= sum;
-}
-
-/* log(e^a + e^b). */
-static double add_logarithms(double a, double b)
-{
-    return fmax(a, b) + log1p(exp(-fabs(a - b)));
-}
-
 static double nll_of(const prediction *e, size_t row)
 {
     return log((double)e->done) - e->likelihoods[row];
@@ -92,7 +78,7 @@ static void note_class(prediction *e, size_t row, const float *logits)
 {
     double *p = thread_scratch(e);
     size_t outputs = e->out->outputs;
-    softmax(p, logits, outputs);
+    metrics_softmax(p, logits, outputs);
     if (e->count == 1) {
         set_class_facts(e, row, p);
         return;
@@ -119,7 +105,7 @@ static void visit(void *context, size_t first, size_t rows, float *outputs)
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < rows; i++) {
         size_t row = first + i;
-        e->likelihoods[row] = add_logarithms(e->likelihoods[row], -(double)r->losses[row]);
+        e->likelihoods[row] = metrics_add_logarithms(e->likelihoods[row], -(double)r->losses[row]);
         (e->out->classes ? note_class : note_values)(e, row, outputs + i * columns);
     }
 }

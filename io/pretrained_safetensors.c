@@ -124,20 +124,22 @@ static status read_header(json_t **root, uint64_t *data, uint64_t *size, const c
     }
     unsigned char head[8] = {0};
     uint64_t length = 0;
+    json_error_t error = {.text = ""};
     *size = (uint64_t)info.st_size;
     bool whole = S_ISREG(info.st_mode) && fread(head, 1, 8, file) == 8;
     for (int i = 0; i < 8; i++) length |= (uint64_t)head[i] << 8 * i;
     whole = whole && length <= *size - 8 && length <= HEADER_LIMIT;
     char *text = whole ? malloc((size_t)length + 1) : NULL;
     if (text && fread(text, 1, (size_t)length, file) == length)
-        *root = json_loadb(text, (size_t)length, 0, NULL);
+        *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     free(text);
     fclose(file);
     *data = 8 + length;
     if (json_is_object(*root)) return STATUS_OK;
     json_decref(*root);
     *root = NULL;
-    return fail(STATUS_INPUT, "%s: a safetensors header expected", path);
+    return fail(STATUS_INPUT, "%s: a safetensors header expected, %s", path,
+                *error.text ? error.text : "none found");
 }
 
 /* The tensors of one file. */
@@ -230,12 +232,14 @@ static status read_index(finding *f)
     json_t *value;
     status result = file_read_text(&text, &size, f->index, INDEX_LIMIT);
     if (result) return result;
-    json_t *root = json_loadb(text, size, 0, NULL);
+    json_error_t error = {.text = ""};
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     free(text);
     f->weight_map = json_incref(json_object_get(root, "weight_map"));
     json_decref(root);
     if (!json_is_object(f->weight_map))
-        return fail(STATUS_INPUT, "%s: a JSON object with 'weight_map' expected", f->index);
+        return fail(STATUS_INPUT, "%s: a JSON object with 'weight_map' expected, %s", f->index,
+                    *error.text ? error.text : "none found");
     json_object_foreach(f->weight_map, key, value)
     {
         if (!result) result = add_shard(f, key, value);

@@ -57,7 +57,7 @@ static status read_job(session *s, job *j, const char *path, bool *is_file)
     MPI_Bcast(is_file, (int)sizeof *is_file, MPI_BYTE, 0, s->c.world);
     if (!*is_file) return session_read_run(s, j, path);
     status result = session_read_job(s, j, path, NULL);
-    if (result || strcmp(j->model.init, "scratch") != 0) return result;
+    if (result || job_init(j)) return result;
     return fail(STATUS_INPUT,
                 "%s: 'model.init' is scratch, a directory with model.safetensors expected", path);
 }

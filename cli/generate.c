@@ -143,10 +143,11 @@ static status encode_bytes(language *l, const arguments *a, const job *j, const 
 {
     size_t vocabulary = j->model.gpt2.vocab_size, size = strlen(a->prompt);
     if (vocabulary > 256)
-        return fail(STATUS_INPUT,
-                    "%s: vocab.json and merges.txt, or a byte-level model (vocab_size at most 256) "
-                    "expected, none and vocab_size %zu found",
-                    path, vocabulary);
+        return fail(
+            STATUS_INPUT,
+            "%s: vocab.json and merges.txt, tokenizer.json, or a byte-level model (vocab_size at "
+            "most 256) expected, none and vocab_size %zu found",
+            path, vocabulary);
     if (!token_list_reserve(&l->prompt, size)) return fail(STATUS_NOMEM, "memory for a prompt");
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = (unsigned char)a->prompt[i];

@@ -36,7 +36,7 @@ static status check_init(const job *j)
     char path[2 * JOB_TEXT + 2];
     const model_config config = job_model(j);
     snprintf(path, sizeof path, "%s/%s", j->output, j->name);
-    if (strcmp(j->model.init, "scratch") == 0 || checkpoint_exists(path)) return STATUS_OK;
+    if (!job_init(j) || checkpoint_exists(path)) return STATUS_OK;
     status result = pretrained_open(&w, MPI_COMM_SELF, j->model.init, &config);
     pretrained_close(&w);
     return result;

@@ -5,13 +5,14 @@
 #include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/config_json.h"
-#include "io/export_tokenizer.h"
 #include "io/file.h"
 #include "io/mpi_file.h"
 #include "io/safetensors.h"
+#include "io/tokenizer.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,11 +208,32 @@ static status put_in_place(const export_sink *e)
     return result ? result : file_sync_directory(e->directory);
 }
 
+/* What prepare says of token files. */
+static bool has_bytes(const char *directory)
+{
+    char path[PATH_SIZE];
+    join(path, directory, "meta.json");
+    json_t *meta = json_load_file(path, 0, NULL);
+    const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
+    bool found = kind && strcmp(kind, "bytes") == 0;
+    json_decref(meta);
+    return found;
+}
+
+static status write_tokenizer(const export_sink *e, const char *const *directories, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tokenizer_exists(directories[i])) return tokenizer_copy(directories[i], e->temporary);
+    for (size_t i = 0; i < count; i++)
+        if (has_bytes(directories[i])) return tokenizer_write_bytes(e->temporary);
+    return STATUS_OK;
+}
+
 /* Rank 0. */
 static status publish(const export_sink *e, const char *const *tokenizers, size_t count)
 {
     status result = write_json(e);
-    if (!result) result = export_tokenizer(e->temporary, tokenizers, count);
+    if (!result) result = write_tokenizer(e, tokenizers, count);
     if (!result) result = file_sync_directory(e->temporary);
     return result ? result : put_in_place(e);
 }

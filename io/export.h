@@ -37,7 +37,8 @@ status export_write(export_sink *e, export_file file, const slice *part, const f
  * Closes *e; on failure nothing that the directory held is touched.
  *
  * @param tokenizers  [count] directories that may have a tokenizer's files; those of the first that
- *                    has are copied
+ *                    has are copied. Where none has, and the meta.json of one says that tokens are
+ *                    bytes, a tokenizer of bytes is written
  * @return STATUS_OK or STATUS_IO, the same on all ranks
  */
 status export_finish(export_sink **e, const char *const *tokenizers, size_t count);

@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 #include <glob.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /** A file mapped for reading. */
@@ -40,6 +41,9 @@ status file_read_text(char **text, size_t *size, const char *path, size_t limit)
  * @param what  is in use when another process holds the lock, and `who` uses it
  * @return STATUS_OK, STATUS_INPUT (held, or it cannot be opened) or STATUS_IO (*fd may be open) */
 status file_lock(int *fd, const char *path, const char *what, const char *who);
+
+/** Whether two paths lead to one file or directory. */
+bool file_same(const char *a, const char *b);
 
 /** fsync a directory. */
 status file_sync_directory(const char *path);

@@ -98,6 +98,9 @@ typedef struct {
 /** The model of a job. */
 model_config job_model(const job *j);
 
+/** Where the initial weights of a job are read from; NULL: they are drawn. */
+const char *job_init(const job *j);
+
 /** Whether training draws each work item's weights from a mean and deviations: ivon, bbb. */
 bool job_is_variational(const job *j);
 

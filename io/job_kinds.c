@@ -19,6 +19,11 @@ model_config job_model(const job *j)
     return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
 }
 
+const char *job_init(const job *j)
+{
+    return strcmp(j->model.init, "scratch") == 0 ? NULL : j->model.init;
+}
+
 bool job_is_variational(const job *j)
 {
     return j->optimizer.kind == OPTIMIZER_IVON || j->optimizer.kind == OPTIMIZER_BBB;

@@ -287,9 +287,15 @@ static status write_meta(const store *s, const tokenizer *t, uint64_t train)
     return file_write_atomic(path, text, (size_t)n);
 }
 
+/* With tokens that are bytes, the tokenizer of an earlier call goes. */
 static status write_tokenizer(const store *s, const tokenizer *t)
 {
-    return t ? tokenizer_write(t, s->o->directory) : tokenizer_remove(s->o->directory);
+    char path[STORE_PATH];
+    if (t) return tokenizer_write(t, s->o->directory);
+    join(path, s->o->directory, "vocab.json");
+    status result = file_remove_tree(path);
+    join(path, s->o->directory, "merges.txt");
+    return result ? result : file_remove_tree(path);
 }
 
 static status place(store *s, const tokenizer *t, uint64_t shards, uint64_t train)

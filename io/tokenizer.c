@@ -127,6 +127,15 @@ unsigned tokenizer_character(unsigned char byte)
     return byte == 173 ? 0x100 + 67 : byte;
 }
 
+void tokenizer_spell(char text[3], unsigned char byte)
+{
+    unsigned character = tokenizer_character(byte);
+    bool one = character < 0x80;
+    text[0] = (char)(one ? character : 0xc0 | character >> 6);
+    text[1] = (char)(one ? 0 : 0x80 | (character & 0x3f));
+    text[2] = '\0';
+}
+
 int tokenizer_byte_of(uint32_t character)
 {
     if (character >= 0x100 + 68) return -1;

@@ -36,18 +36,28 @@ uint64_t tokenizer_digest(const tokenizer *t);
 /** Write vocab.json and merges.txt, as transformers' GPT2Tokenizer reads them. */
 status tokenizer_write(const tokenizer *t, const char *directory);
 
-/** Whether a directory has vocab.json and merges.txt. */
+/** Whether a directory has the files of a tokenizer, in a form that tokenizer_open reads; what is
+ * in them is not looked at. */
 bool tokenizer_exists(const char *directory);
 
-/** Copy vocab.json and merges.txt. @return STATUS_OK, STATUS_INPUT, STATUS_NOMEM or STATUS_IO */
+/** Whether two directories have the same tokenizer; false, without a message, when one cannot be
+ * read. */
+bool tokenizer_same(const char *a, const char *b);
+
+/** Copy the files of a tokenizer, and those that transformers has beside them, in place of the ones
+ * there; encoder.json and vocab.bpe become vocab.json and merges.txt.
+ * @return STATUS_OK, STATUS_INPUT, STATUS_NOMEM or STATUS_IO */
 status tokenizer_copy(const char *from, const char *to);
 
 /** The directory that has the tokenizer of a run, or of the run whose checkpoint is given.
  * @return false when the run has none: its tokens are bytes, or nobody said what they are */
 bool tokenizer_of_run(char *directory, size_t size, const char *run);
 
-/** Remove vocab.json and merges.txt; what is absent is fine. */
+/** Remove what tokenizer_copy copies; what is absent is fine. */
 status tokenizer_remove(const char *directory);
+
+/** Write a tokenizer of bytes, whose tokens are their values, as transformers reads it. */
+status tokenizer_write_bytes(const char *directory);
 
 /** A growing row of tokens. The caller frees values. */
 typedef struct {

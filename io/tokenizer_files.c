@@ -1,5 +1,5 @@
-/* The files that a tokenizer comes in: vocab.json and merges.txt, OpenAI's encoder.json and
- * vocab.bpe, or tokenizer.json. Tokens are written in characters that stand for bytes. */
+/* Reading the files that a tokenizer comes in. Tokens are written in characters that stand for
+ * bytes. */
 #include "io/file.h"
 #include "io/tokenizer_parts.h"
 
@@ -9,9 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-enum { PATH_SIZE = 4096, FILE_LIMIT = 1 << 28, TOKEN_BYTES = 4096, SHOWN = 60 };
+enum { PATH_SIZE = 4096, TOKEN_BYTES = 4096, SHOWN = 60 };
 
 /* A file while it is read. */
 typedef struct {
@@ -47,17 +46,6 @@ static int read_token(unsigned char *bytes, const char *text, size_t size)
         bytes[count++] = (unsigned char)byte;
     }
     return count;
-}
-
-static void write_character(FILE *out, unsigned character)
-{
-    if (character == '"' || character == '\\') fputc('\\', out);
-    if (character < 0x80) {
-        fputc((int)character, out);
-        return;
-    }
-    fputc((int)(0xc0 | character >> 6), out);
-    fputc((int)(0x80 | (character & 0x3f)), out);
 }
 
 /* ---- vocabulary ---- */
@@ -108,6 +96,11 @@ static status place_added(reading *r, const json_t *added, written_token *by_id,
         if (!text)
             return fail(STATUS_INPUT, "%s: added_tokens, entry %zu: content expected, none found",
                         r->path, i + 1);
+        if (json_is_false(json_object_get(one, "special")))
+            return fail(STATUS_INPUT,
+                        "%s: added_tokens, entry %zu: '%.*s' is found in text before GPT-2's "
+                        "pattern, special tokens alone expected",
+                        r->path, i + 1, SHOWN, text);
         there = json_object_get(r->ids, text);
         if (there && json_equal((json_t *)id, (json_t *)there)) continue;
         status result = place_token(r, by_id, count, text, strlen(text), id, true);
@@ -241,7 +234,7 @@ static status load_json(json_t **root, const char *path)
     char *text;
     size_t size;
     json_error_t error;
-    status result = file_read_text(&text, &size, path, FILE_LIMIT);
+    status result = file_read_text(&text, &size, path, TOKENIZER_FILE);
     if (result) return result;
     *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     free(text);
@@ -265,7 +258,7 @@ static status read_pair(reading *r, const char *vocabulary, const char *merges)
     size_t size = 0;
     r->path = vocabulary;
     status result = load_json(&r->ids, vocabulary);
-    if (!result) result = file_read_text(&text, &size, merges, FILE_LIMIT);
+    if (!result) result = file_read_text(&text, &size, merges, TOKENIZER_FILE);
     if (!result && utf8_valid((unsigned char *)text, size) < size)
         result = fail(STATUS_INPUT, "%s: byte %zu: UTF-8 expected", merges,
                       utf8_valid((unsigned char *)text, size));
@@ -299,8 +292,9 @@ static status check_kind(const reading *r, const json_t *root)
         !json_is_array(json_object_get(model, "merges")) || (kind && strcmp(kind, "BPE") != 0))
         return fail(STATUS_INPUT, "%s: model: BPE with vocab and merges expected, %s found",
                     r->path, kind ? kind : "something else");
+    bool merged = json_array_size(json_object_get(model, "merges")) > 0; /* else none is split */
     if (!split || strcmp(split, "ByteLevel") != 0 ||
-        json_is_false(json_object_get(before, "use_regex")))
+        (merged && json_is_false(json_object_get(before, "use_regex"))))
         return fail(STATUS_INPUT,
                     "%s: pre_tokenizer: ByteLevel with GPT-2's pattern expected, %s found", r->path,
                     split ? split : "none");
@@ -331,24 +325,28 @@ static status read_whole(reading *r, const char *path)
     return result;
 }
 
-static const struct {
-    const char *first, *second; /* NULL: the first holds all */
-} forms[] = {{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}, {"tokenizer.json", NULL}};
-
-static bool is_there(const char *directory, const char *name)
-{
-    char path[PATH_SIZE];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    return access(path, F_OK) == 0;
-}
-
-static status read_form(reading *r, const char *directory, size_t form)
+static status read_form(reading *r, const char *directory, const tokenizer_form *form)
 {
     char first[PATH_SIZE], second[PATH_SIZE];
-    snprintf(first, sizeof first, "%s/%s", directory, forms[form].first);
-    if (!forms[form].second) return read_whole(r, first);
-    snprintf(second, sizeof second, "%s/%s", directory, forms[form].second);
+    snprintf(first, sizeof first, "%s/%s", directory, form->first);
+    if (!form->second) return read_whole(r, first);
+    snprintf(second, sizeof second, "%s/%s", directory, form->second);
     return read_pair(r, first, second);
+}
+
+/* The form that a file is the first of, in the directory that it is in. */
+static const tokenizer_form *form_of_file(const char *path, char directory[PATH_SIZE])
+{
+    snprintf(directory, PATH_SIZE, "%s", path);
+    char *slash = strrchr(directory, '/');
+    const char *name = slash ? path + (slash - directory) + 1 : path;
+    if (slash)
+        *slash = '\0';
+    else
+        strcpy(directory, ".");
+    for (size_t i = 0; i < TOKENIZER_FORMS; i++)
+        if (strcmp(name, tokenizer_forms[i].first) == 0) return &tokenizer_forms[i];
+    return NULL;
 }
 
 static status read_any(reading *r, const char *path)
@@ -357,16 +355,8 @@ static status read_any(reading *r, const char *path)
     struct stat info;
     if (stat(path, &info) != 0) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
     bool folder = S_ISDIR(info.st_mode);
-    snprintf(directory, sizeof directory, "%s", path);
-    char *slash = folder ? NULL : strrchr(directory, '/');
-    const char *name = slash ? slash + 1 : path;
-    if (slash) *slash = '\0';
-    if (!folder && !slash) strcpy(directory, ".");
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
-        if (folder ? is_there(path, forms[i].first) &&
-                         (!forms[i].second || is_there(path, forms[i].second))
-                   : strcmp(name, forms[i].first) == 0)
-            return read_form(r, directory, i);
+    const tokenizer_form *form = folder ? tokenizer_find(path) : form_of_file(path, directory);
+    if (form) return read_form(r, folder ? path : directory, form);
     return fail(STATUS_INPUT,
                 "%s: vocab.json and merges.txt, encoder.json and vocab.bpe, or tokenizer.json "
                 "expected, none found",
@@ -381,103 +371,4 @@ status tokenizer_open(tokenizer **t, const char *path)
     if (result) tokenizer_close(&r.t);
     *t = r.t;
     return result;
-}
-
-static void write_written(FILE *out, const tokenizer *t, size_t token, bool quoted)
-{
-    size_t size;
-    const unsigned char *bytes = token_at(t, token, &size);
-    for (size_t i = 0; i < size; i++) {
-        unsigned character = tokenizer_character(bytes[i]);
-        if (quoted)
-            write_character(out, character);
-        else if (character < 0x80)
-            fputc((int)character, out);
-        else
-            fprintf(out, "%c%c", (int)(0xc0 | character >> 6), (int)(0x80 | (character & 0x3f)));
-    }
-}
-
-static void write_vocabulary(FILE *out, const tokenizer *t)
-{
-    for (size_t i = 0; i < t->tokens.count; i++) {
-        fputs(i == 0 ? "{\"" : ", \"", out);
-        write_written(out, t, i, true);
-        fprintf(out, "\": %zu", i);
-    }
-    fputs("}\n", out);
-}
-
-static void write_merges(FILE *out, const tokenizer *t)
-{
-    fputs("#version: 0.2\n", out);
-    for (size_t i = 0; i < t->merges; i++) {
-        write_written(out, t, t->pairs[i] >> 16, false);
-        fputc(' ', out);
-        write_written(out, t, t->pairs[i] & 0xffff, false);
-        fputc('\n', out);
-    }
-}
-
-static status write_one(const tokenizer *t, const char *directory, const char *name,
-                        void (*write)(FILE *, const tokenizer *))
-{
-    char path[PATH_SIZE], *text = NULL;
-    size_t size = 0;
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *memory = open_memstream(&text, &size);
-    if (!memory) return fail(STATUS_NOMEM, "memory to write %s", path);
-    write(memory, t);
-    status result = fclose(memory) == 0 ? file_write_atomic(path, text, size)
-                                        : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
-    return result;
-}
-
-status tokenizer_write(const tokenizer *t, const char *directory)
-{
-    status result = write_one(t, directory, forms[0].first, write_vocabulary);
-    return result ? result : write_one(t, directory, forms[0].second, write_merges);
-}
-
-bool tokenizer_exists(const char *directory)
-{
-    return is_there(directory, forms[0].first) && is_there(directory, forms[0].second);
-}
-
-bool tokenizer_of_run(char *directory, size_t size, const char *run)
-{
-    snprintf(directory, size, "%s", run);
-    if (tokenizer_exists(directory)) return true;
-    snprintf(directory, size, "%s/..", run);
-    char job[PATH_SIZE];
-    snprintf(job, sizeof job, "%s/job.yaml", run);
-    return access(job, F_OK) != 0 && tokenizer_exists(directory);
-}
-
-static status copy_one(const char *from, const char *to, const char *name)
-{
-    char source[PATH_SIZE], target[PATH_SIZE], *text;
-    size_t size;
-    snprintf(source, sizeof source, "%s/%s", from, name);
-    snprintf(target, sizeof target, "%s/%s", to, name);
-    status result = file_read_text(&text, &size, source, FILE_LIMIT);
-    if (!result) result = file_write_atomic(target, text, size);
-    free(text);
-    return result;
-}
-
-status tokenizer_copy(const char *from, const char *to)
-{
-    status result = copy_one(from, to, forms[0].first);
-    return result ? result : copy_one(from, to, forms[0].second);
-}
-
-status tokenizer_remove(const char *directory)
-{
-    char path[PATH_SIZE];
-    snprintf(path, sizeof path, "%s/%s", directory, forms[0].first);
-    status result = file_remove_tree(path);
-    snprintf(path, sizeof path, "%s/%s", directory, forms[0].second);
-    return result ? result : file_remove_tree(path);
 }

@@ -37,6 +37,17 @@ struct tokenizer {
     pcre2_code *pattern;
 };
 
+/** The files of a tokenizer in one form. */
+typedef struct {
+    const char *first, *second; /**< NULL: the first holds all */
+} tokenizer_form;
+
+enum { TOKENIZER_FORMS = 3, TOKENIZER_FILE = 1 << 28 /**< bytes of a file, at most */ };
+extern const tokenizer_form tokenizer_forms[TOKENIZER_FORMS];
+
+/** The first form whose files a directory has; NULL when there is none. */
+const tokenizer_form *tokenizer_find(const char *directory);
+
 /** An empty tokenizer for so many merges. @return STATUS_OK or STATUS_NOMEM */
 status tokenizer_new(tokenizer **t, size_t tokens, size_t merges);
 
@@ -68,6 +79,9 @@ static inline uint32_t pair_rank(const tokenizer *t, uint32_t left, uint32_t rig
  * files. */
 unsigned char tokenizer_byte(size_t place);
 unsigned tokenizer_character(unsigned char byte);
+
+/** That character in UTF-8. @param text  out: ends in NUL */
+void tokenizer_spell(char text[3], unsigned char byte);
 
 /** The byte that a character of a file stands for, -1 for none. */
 int tokenizer_byte_of(uint32_t character);

@@ -127,8 +127,8 @@ static status finish(exporting *x)
     char data[JOB_TEXT], run[2 * JOB_TEXT];
     directory_of(data, x->job->data.train);
     bool kept = tokenizer_of_run(run, sizeof run, x->o->run);
-    const char *own = kept ? run : data, *init = x->job->model.init;
-    const char *tokenizers[] = {strcmp(init, "scratch") == 0 ? own : init, own, data};
+    const char *tokenizers[] = {kept ? run : data, job_init(x->job) ? job_init(x->job) : data,
+                                data};
     return export_finish(&x->sink, tokenizers, 3);
 }
 

@@ -2,23 +2,17 @@
 #include "runtime/new_run.h"
 
 #include "io/agree.h"
+#include "io/file.h"
 #include "io/tokenizer.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
-
-static bool same_directory(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
 
 /* The new run is the input, or the run whose checkpoint the input is. */
 static status refuse_input(const new_run *n, const char *input)
 {
     char above[4096];
     snprintf(above, sizeof above, "%s/..", input);
-    if (!same_directory(n->path, input) && !same_directory(n->path, above)) return STATUS_OK;
+    if (!file_same(n->path, input) && !file_same(n->path, above)) return STATUS_OK;
     return fail(STATUS_INPUT, "%s: a run of its own expected for the result, it holds the input %s",
                 n->path, input);
 }

@@ -48,13 +48,21 @@ static void note_init(training *g)
                  g->job->model.init, g->facts.init);
 }
 
-/* The run keeps the tokenizer that it began with: text is written with it. */
-static status keep_tokenizer(const training *g, bool resume)
+/* The run keeps the tokenizer that it began with: text is written with it. It is the data's; files
+ * that came with the weights are preferred where they say the same, as there may be more of them,
+ * and are all there is to know where the data do not say. */
+static status keep_tokenizer(training *g, bool resume)
 {
-    const char *from = dataset_tokenizer(g->train);
-    if (from && (g->facts.steps == 0 || !tokenizer_exists(g->path)))
-        return tokenizer_copy(from, g->path);
-    return resume || from ? STATUS_OK : tokenizer_remove(g->path);
+    const char *of_data = dataset_tokenizer(g->train);
+    const char *of_weights = resume ? g->path : job_init(g->job);
+    if (g->facts.steps > 0 && tokenizer_exists(g->path)) return STATUS_OK;
+    if (of_weights && tokenizer_exists(of_weights)) {
+        if (!of_data || tokenizer_same(of_weights, of_data))
+            return tokenizer_copy(of_weights, g->path);
+        train_warn(g, "the training data's tokenizer is another than that of the weights");
+    }
+    if (of_data) return tokenizer_copy(of_data, g->path);
+    return resume ? STATUS_OK : tokenizer_remove(g->path);
 }
 
 /* After the trainer is open: what rank 0 writes before the first step. */

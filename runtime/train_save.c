@@ -47,7 +47,7 @@ status train_restore(training *g)
 status train_find_init(training *g)
 {
     const model_config config = job_model(g->job);
-    if (strcmp(g->job->model.init, "scratch") == 0) return STATUS_OK;
+    if (!job_init(g->job)) return STATUS_OK;
     return pretrained_open(&g->init, g->c->world, g->job->model.init, &config);
 }
 

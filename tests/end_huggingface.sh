@@ -109,10 +109,14 @@ check "and said to be there, too" grep -q '^vario: kept/tokenizer.json: found.*-
 check "nothing is left beside it" same "$(ls -A kept) $(cat kept/tokenizer.json)" "tokenizer.json mine"
 
 # Tokenizers that the weights came with go with them.
-echo '{}' >runs/as-is/vocab.json
+check "an import has the tokenizer" cmp plain/tokenizer.json runs/as-is/tokenizer.json
+launch 1 generate runs/plain --prompt "$(printf 'caf\303 \377')" --tokens 20
+cp last.out text.out
+launch 2 generate runs/as-is --prompt "$(printf 'caf\303 \377')" --tokens 20
+check "and writes with it what the run writes" cmp last.out text.out
 launch 1 train runs/as-is/job.yaml --set steps=2
 check "an import trains on" exits 0
-check "and keeps its tokenizer" test -s runs/as-is/vocab.json
+check "and keeps its tokenizer" cmp plain/tokenizer.json runs/as-is/tokenizer.json
 echo '{}' >gpt2/tokenizer.json
 echo '{}' >gpt2/merges.txt
 launch 1 export runs/half --out out/tokens

@@ -125,6 +125,35 @@ one export runs/bpe --out exported
 check "export" exits 0
 check "with the run's tokenizer" cmp elsewhere/vocab.json exported/vocab.json
 mv elsewhere learned
+
+# The same tokenizer as tokenizer.json alone comes with weights, and goes on with them.
+jq -n --slurpfile vocab exported/vocab.json --rawfile merges exported/merges.txt '{
+    model: {type: "BPE", vocab: $vocab[0], merges: ($merges | split("\n") | .[1:-1])},
+    pre_tokenizer: {type: "ByteLevel", add_prefix_space: false},
+    added_tokens: [{id: 599, content: "<|endoftext|>", special: true}]}' >exported/tokenizer.json
+echo '{"model_max_length": 32}' >exported/tokenizer_config.json
+rm exported/vocab.json exported/merges.txt
+tokenizer_files() { (cd "$1" && echo *token* *vocab* *merges*); }
+one import exported --out runs/back --set data.train=learned/train.bin --set data.valid=learned/val.bin
+check "import with tokenizer.json" exits 0
+check "has its files" same "$(tokenizer_files runs/back)" "tokenizer.json tokenizer_config.json *vocab* *merges*"
+one generate runs/back --prompt "The captain was" --tokens 40
+check "writes the same text with it" cmp last.out text.out
+sed "s|^name: .*|name: tuned|; s|n_layer: 2|init: exported, bias: true, n_layer: 2|" job.yaml >tuned.yaml
+launch 2 train tuned.yaml
+check "fine-tuning" exits 0
+check "keeps them where the data say the same" cmp exported/tokenizer.json runs/tuned/tokenizer.json
+one export runs/tuned --out exported-again
+check "and exports them" same "$(tokenizer_files exported-again)" "$(tokenizer_files runs/back)"
+prepared given-again text.txt bytes.txt --tokenizer runs/tuned
+check "and they give the same tokens" same "$(tokens_of given-again)" "$(tokens_of learned)"
+prepared other text.txt --learn 300
+sed "s|^name: .*|name: other|; s|learned|other|g" tuned.yaml >other.yaml
+one train other.yaml
+check "data of another tokenizer" exits 0
+check "are warned of" grep -q "warning: the training data's tokenizer is another than that of the weights" last.err
+check "and the run has theirs" cmp other/vocab.json runs/other/vocab.json
+check "alone" same "$(tokenizer_files runs/other)" "*token* vocab.json merges.txt"
 one merge runs/bpe --base runs/bpe --out runs/merged
 check "merge" exits 0
 check "a merged run has the tokenizer" cmp learned/merges.txt runs/merged/merges.txt

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct {
     const char *name;
@@ -275,6 +276,51 @@ Test(tokenizer, every_form_is_the_same)
     }
 }
 
+/* What has no merges needs no pattern. */
+Test(tokenizer, of_bytes)
+{
+    static const char text[] = "a b\n\xff\xc3\xa9";
+    tokenizer *bytes;
+    encoder *with;
+    token_list l = {0};
+    cr_assert_eq(tokenizer_write_bytes(folder), STATUS_OK, "%s", status_message());
+    cr_assert_eq(tokenizer_open(&bytes, folder), STATUS_OK, "%s", status_message());
+    cr_assert_eq(encoder_open(&with, bytes), STATUS_OK);
+    cr_assert(encoder_append(with, text, sizeof text, &l));
+    cr_assert_eq(l.count, sizeof text);
+    for (size_t i = 0; i < l.count; i++) cr_expect_eq(l.values[i], (unsigned char)text[i]);
+    free(l.values);
+    encoder_close(&with);
+    tokenizer_close(&bytes);
+}
+
+/* All files of one go, whatever form the other is in. */
+Test(tokenizer, a_copy_takes_the_place_of_another)
+{
+    char to[80];
+    snprintf(to, sizeof to, "%s/to", folder);
+    cr_assert_eq(file_make_directories(to), STATUS_OK);
+    copy_as(TEST_DATA "/tokenizer/vocab.json", "encoder.json");
+    copy_as(TEST_DATA "/tokenizer/merges.txt", "vocab.bpe");
+    write_file("added_tokens.json", "{}", 2);
+    cr_expect_not(tokenizer_exists(to));
+    cr_expect_not(tokenizer_same(folder, to));
+    cr_assert_eq(tokenizer_copy(folder, to), STATUS_OK, "%s", status_message());
+    expect_fixture(to);
+    cr_expect(tokenizer_same(folder, to));
+    cr_assert_eq(tokenizer_remove(folder), STATUS_OK);
+    cr_assert_eq(file_remove_tree(path_of("encoder.json")), STATUS_OK);
+    cr_assert_eq(tokenizer_write_bytes(folder), STATUS_OK, "%s", status_message());
+    cr_expect_not(tokenizer_same(folder, to));
+    cr_assert_eq(tokenizer_copy(folder, to), STATUS_OK, "%s", status_message());
+    cr_expect(tokenizer_same(folder, to));
+    cr_expect_neq(access(path_of("to/vocab.json"), F_OK), 0);
+    cr_expect_neq(access(path_of("to/added_tokens.json"), F_OK), 0);
+    cr_assert_eq(tokenizer_copy(to, to), STATUS_OK);
+    cr_expect(tokenizer_exists(to), "a copy onto itself");
+    cr_expect_str_eq(status_message(), "");
+}
+
 static void expect_refused(const char *path, const char *part)
 {
     tokenizer *other;
@@ -339,6 +385,10 @@ Test(tokenizer, bad_files_are_named)
         {"", LEVEL ", \"normalizer\": {\"type\": \"NFC\"}", "normalizer"},
         {"", LEVEL ADDED("5"), "id 5 of its own"},
         {"", LEVEL ", \"added_tokens\": [{\"id\": 700}]", "entry 1: content"},
+        {"", LEVEL ", \"added_tokens\": [{\"id\": 700, \"content\": \"  \", \"special\": false}]",
+         "entry 1: '  ' is found in text"},
+        {"", ", \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"use_regex\": false}",
+         "GPT-2's pattern expected"},
     };
     for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++) {
         write_whole(wholes[i].model, wholes[i].others, false);

@@ -117,10 +117,10 @@ check "and writes with it what the run writes" cmp last.out text.out
 launch 1 train runs/as-is/job.yaml --set steps=2
 check "an import trains on" exits 0
 check "and keeps its tokenizer" cmp plain/tokenizer.json runs/as-is/tokenizer.json
-echo '{}' >gpt2/tokenizer.json
-echo '{}' >gpt2/merges.txt
+for file in tokenizer.json vocab.json merges.txt; do echo '{}' >gpt2/$file; done
 launch 1 export runs/half --out out/tokens
-check "the tokenizer's files go along" test -s out/tokens/tokenizer.json -a -s out/tokens/merges.txt
+check "the tokenizer's files go along" \
+    test -s out/tokens/tokenizer.json -a -s out/tokens/vocab.json -a -s out/tokens/merges.txt
 
 # AdamW has no posterior; a job begins with what is elsewhere, and says so.
 write_job tuned.yaml tuned adamw

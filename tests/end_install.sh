@@ -95,11 +95,12 @@ replays()
     rm -rf "replay-$name"
     run "$name is replayed on $ranks ranks, shard $shard" mpirun -n "$ranks" ./replay \
         "recorded-$name" "runs/$name/step-00000000" "replay-$name" "$shard" "$@"
-    for file in model posterior optimizer; do
-        check "$name: $file on $ranks ranks, shard $shard" cmp \
-            "runs/$name/step-00000200/$file.safetensors" \
-            "replay-$name/step-00000200/$file.safetensors"
+    for file in "runs/$name/step-00000200"/*.safetensors; do
+        check "$name: $(basename "$file") on $ranks ranks, shard $shard" cmp "$file" \
+            "replay-$name/step-00000200/$(basename "$file")"
     done
+    check "$name: no others" same "$(echo "replay-$name"/step-00000200/*.safetensors | wc -w)" \
+        "$(echo "runs/$name"/step-00000200/*.safetensors | wc -w)"
 }
 sed -e 's/^name: .*/name: adamw/' -e 's/^optimizer: .*/optimizer: {kind: adamw, weight_decay: 0.01}/' \
     -e 's/peak: 1.0/peak: 0.01/; s/^eval: .*/eval: {every: 500}/' moons.yaml >adamw.yaml

@@ -151,7 +151,8 @@ prepared other text.txt --learn 300
 sed "s|^name: .*|name: other|; s|learned|other|g" tuned.yaml >other.yaml
 one train other.yaml
 check "data of another tokenizer" exits 0
-check "are warned of" grep -q "warning: the training data's tokenizer is another than that of the weights" last.err
+check "are warned of" \
+    grep -q "^warning: the training data's tokenizer is another than that of the weights" last.out
 check "and the run has theirs" cmp other/vocab.json runs/other/vocab.json
 check "alone" same "$(tokenizer_files runs/other)" "*token* vocab.json merges.txt"
 one merge runs/bpe --base runs/bpe --out runs/merged

@@ -147,7 +147,7 @@ add_executable(mlp mlp.c)
 target_link_libraries(mlp PRIVATE vario::vario m)
 EOF
 if command -v g++ >/dev/null; then
-    run "CMake finds the package" cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$prefix" \
+    run "CMake finds the package" cmake -G Ninja -S project -B project/build -DCMAKE_PREFIX_PATH="$prefix" \
         -DCMAKE_C_FLAGS="$sanitizers" -DCMAKE_CXX_FLAGS="-Wall -Wextra -Wpedantic -Werror $sanitizers"
     run "CMake builds" cmake --build project/build
     run "a C++ program without MPI runs" project/build/header

@@ -101,9 +101,11 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
     if (options_describe(table, argc, argv)) return 0;
     const char *rest[table->most + 1];
     for (size_t i = 0; i <= table->most; i++) rest[i] = NULL;
-    status result = open_session(&s, table, argc, argv, rest, &helped);
+    status result = guard_launch(0);
+    if (result) return options_exit(result, guard_speaks(0));
+    result = open_session(&s, table, argc, argv, rest, &helped);
     if (!result && !helped) result = run(&s, arguments, rest);
-    int code = options_exit(result, s.c.rank == 0);
+    int code = options_exit(result, guard_speaks(s.c.rank));
     kernels_close();
     comm_close(&s.c);
     return code;

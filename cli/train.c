@@ -6,6 +6,7 @@
 #include "io/agree.h"
 #include "io/pretrained.h"
 #include "kernels/kernels.h"
+#include "runtime/guard.h"
 #include "runtime/plan.h"
 
 #include <inttypes.h>
@@ -97,5 +98,6 @@ int train_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
+    guard_catch();
     return session_main(&table, argc, argv, run, &a);
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 static volatile sig_atomic_t caught;
+static bool scattered;  /* this process is one of N worlds of one rank */
 static double deadline; /* seconds since 1970, 0 for none */
 
 static void on_signal(int number)
@@ -15,13 +16,17 @@ static void on_signal(int number)
     caught = number;
 }
 
-status guard_open(double margin_seconds)
+void guard_catch(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not an end */
+}
+
+status guard_open(double margin_seconds)
+{
     const char *text = getenv("SLURM_JOB_END_TIME");
     if (!text || !*text) return STATUS_OK;
     char *end;
@@ -53,12 +58,23 @@ const char *guard_reason(void)
     }
 }
 
+/* mpirun starts a daemon a node as srun's tasks: its ranks have their number from it. */
 status guard_launch(int size)
 {
-    const char *text = getenv("SLURM_NTASKS");
-    if (size > 1 || !text || atoi(text) <= 1) return STATUS_OK;
+    static bool by_mpirun; /* asked before MPI starts: Open MPI sets the variable itself */
+    if (size == 0) by_mpirun = getenv("OMPI_COMM_WORLD_SIZE") != NULL;
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    if (by_mpirun || size > 1 || !tasks || atoi(tasks) <= 1) return STATUS_OK;
+    if (size == 0 && (getenv("PMIX_RANK") || getenv("PMI_RANK"))) return STATUS_OK;
+    scattered = true;
     return fail(STATUS_INPUT,
-                "launch: SLURM_NTASKS is %s but MPI started a world of 1 rank: expected one world "
-                "of %s ranks (srun --mpi=pmix, or mpirun)",
-                text, text);
+                "launch: srun started %s tasks that MPI cannot make one world of: expected srun "
+                "--mpi=pmix (srun --mpi=list names what there is), or mpirun",
+                tasks);
+}
+
+bool guard_speaks(int rank)
+{
+    const char *task = getenv("SLURM_PROCID");
+    return rank == 0 && (!scattered || !task || atoi(task) == 0);
 }

@@ -311,9 +311,9 @@ runs()
             --set batch.microbatches=2
     fi
     if [ "$size" -eq 1 ]; then
-        export SLURM_NTASKS=8
-        refuse "many worlds of one rank" "SLURM_NTASKS.*8" train base.yaml --set name=work
-        unset SLURM_NTASKS
+        export SLURM_STEP_NUM_TASKS=8 SLURM_PROCID=0
+        refuse "many worlds of one rank" "8 tasks.*one world" train base.yaml --set name=work
+        unset SLURM_STEP_NUM_TASKS SLURM_PROCID
     fi
 }
 

@@ -12,7 +12,7 @@ program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 export OMPI_MCA_hwloc_base_binding_policy=none # two cases of a script may run side by side
 export OMP_NUM_THREADS=1 LC_ALL=C
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" # Open MPI itself leaks
-unset SLURM_JOB_END_TIME SLURM_NTASKS
+unset SLURM_JOB_END_TIME SLURM_STEP_NUM_TASKS SLURM_PROCID
 
 short=${VARIO_END:-full}
 [ "$short" = short ] && is_short=true || is_short=false

@@ -1,0 +1,121 @@
+# Sourced by the batch scripts: how ranks are started, stopped and started again. What is special to a
+# site is set by env.sh in the same directory, if there is one, or in the environment of sbatch:
+#   VARIO               the program, with words before it if need be (build/release/vario)
+#   VARIO_LAUNCH        what starts ranks (srun --mpi=pmix, or mpirun where srun has no PMIx)
+#   VARIO_MAX_REQUEUES  requeues in a row without a new step after which a job ends (3)
+# shellcheck shell=bash
+slurm=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+# shellcheck disable=SC1091
+[ ! -r "$slurm/env.sh" ] || . "$slurm/env.sh"
+max_requeues=${VARIO_MAX_REQUEUES:-3}
+read -r -a vario <<<"${VARIO:-${slurm%/*}/build/release/vario}"
+
+# srun does not know --cpus-per-task of sbatch. mpirun gets SIGTERM from scancel, and kills its ranks so
+# many seconds later.
+export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1} SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+export OMPI_MCA_odls_base_sigkill_timeout=30
+
+if [ -n "${VARIO_LAUNCH:-}" ]; then
+    read -r -a launch <<<"$VARIO_LAUNCH"
+elif srun --mpi=list 2>&1 | grep -q pmix; then
+    launch=(srun --mpi=pmix)
+else
+    launch=(mpirun --bind-to none)
+fi
+
+say() { echo "$(date +%FT%T) job ${SLURM_JOB_ID:-none}: $*"; }
+
+# USR1 means: save, and run again; it comes before the time limit. TERM means: save, and end.
+signal=""
+ranks="" # process of srun or mpirun, which pass USR1 on to all ranks
+on_signal()
+{
+    signal=$1
+    say "SIG$1: ranks save a checkpoint"
+    [ -z "$ranks" ] || kill -USR1 "$ranks" 2>/dev/null
+}
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    trap 'on_signal USR1' USR1
+    trap 'on_signal TERM' TERM
+fi
+
+# run ARGUMENT...: vario on all ranks; returns its exit code.
+run()
+{
+    if [ -n "$signal" ]; then
+        say "SIG$signal came before the ranks: a --time beyond what --signal takes of it expected"
+        exit 75
+    fi
+    "${launch[@]}" "${vario[@]}" "$@" &
+    ranks=$!
+    while kill -0 "$ranks" 2>/dev/null; do wait "$ranks"; done # a signal ends wait, but not the ranks
+    wait "$ranks"
+}
+
+# resolved JOB.yaml [ARGUMENT...]: the whole job as YAML, with defaults and what its --set change.
+resolved()
+{
+    local one=()
+    [ -z "${SLURM_JOB_ID:-}" ] || one=("${launch[@]}" -N 1 -n 1)
+    "${one[@]}" "${vario[@]}" train "$@" --dry-run
+}
+
+# value_of KEY: what a resolved job on standard input says.
+value_of() { sed -n "s/^ *$1: \"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" | head -n 1; }
+
+# stalled RUN: whether the last stops of a run, one more than it may be requeued, were all at one step.
+stalled()
+{
+    grep '"event": "stopped"' "$1/events.jsonl" | tail -n $((max_requeues + 1)) | sed 's/.*"step"//' |
+        uniq -c | awk -v most="$max_requeues" 'END { exit !($1 > most) }'
+}
+
+requeue()
+{
+    local id=$SLURM_JOB_ID # of an array's last task it is the id of the whole array
+    [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    say "queued again, to go on from the checkpoint"
+    scontrol requeue "$id"
+}
+
+# nodes_answer: whether all nodes of the job can still start a process.
+nodes_answer()
+{
+    timeout 60 srun --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
+        --ntasks-per-node=1 true 2>/dev/null
+}
+
+# stop_and_go JOB.yaml [ARGUMENT...]: what is to be done after exit code 75.
+stop_and_go()
+{
+    local job directory
+    [ "$signal" != TERM ] || return
+    job=$(resolved "$@" 2>/dev/null)
+    directory=$(value_of output <<<"$job")/$(value_of name <<<"$job")
+    if stalled "$directory"; then
+        say "$directory: $max_requeues requeues brought no new step, not queued again:" \
+            "a longer --time, or a --signal that comes later, expected"
+    else
+        requeue
+    fi
+}
+
+# train JOB.yaml [ARGUMENT...]: `vario train`, queued again when it was stopped before its end.
+# Ends the script with vario's exit code.
+train()
+{
+    local code=0
+    run train "$@" || code=$?
+    case $code in
+        0 | 2 | 3) ;;
+        75) stop_and_go "$@" ;;
+        *)
+            # SLURM queues the job again once it knows that a node is lost, if the job still runs then.
+            if [ -z "$signal" ] && ! nodes_answer; then
+                say "code $code: a node does not answer, waiting for SLURM to notice"
+                sleep 600
+            fi
+            ;;
+    esac
+    exit "$code"
+}

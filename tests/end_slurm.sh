@@ -9,7 +9,7 @@ skip() { echo "SKIPPED: end_slurm: $*"; exit 77; }
 export PATH=$PATH:/usr/sbin
 [ "$(id -u)" -eq 0 ] || skip "only root can start a SLURM"
 for tool in munged slurmctld slurmd sbatch; do
-    command -v $tool >/dev/null || skip "$tool is not installed (scripts/install)"
+    command -v $tool >/dev/null || skip "$tool is not installed (scripts/install --tests)"
 done
 # shellcheck source=tests/end_common.bash
 . "$here/end_common.bash"

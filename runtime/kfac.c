@@ -1,5 +1,6 @@
 /* Factors are dealt out by the work of their eigenvectors, the widest first. */
 #include "io/agree.h"
+#include "io/room.h"
 #include "kernels/dense.h"
 #include "runtime/kfac_parts.h"
 
@@ -8,7 +9,6 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static bool is_mine(const kfac *k, const kfac_factor *f)
 {
@@ -49,6 +49,26 @@ static status check_widths(kfac *k)
     return STATUS_OK;
 }
 
+static double cube(const kfac_factor *f)
+{
+    return pow((double)f->n, 3.0);
+}
+
+/* Those to which one rank would give more than its part of the work: the others would wait. */
+static void choose_grid(kfac *k)
+{
+    double all = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) all += cube(&k->parts[l].factors[side]);
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            kfac_factor *f = &k->parts[l].factors[side];
+            bool large = f->n >= KFAC_WIDE && cube(f) * k->r->c->size > all;
+            f->on_grid = k->o->grid_from ? f->n >= k->o->grid_from : large;
+            if (f->on_grid) k->q->on_grid++;
+        }
+}
+
 /* The widest factor that has no owner yet. */
 static kfac_factor *next_factor(kfac *k)
 {
@@ -72,7 +92,7 @@ static void deal_out(kfac *k)
         f->owner = 0;
         for (int rank = 1; rank < ranks; rank++)
             if (load[rank] < load[f->owner]) f->owner = rank;
-        load[f->owner] += pow((double)f->n, 3.0);
+        load[f->owner] += cube(f);
     }
     for (size_t l = 0; l < k->layers; l++) {
         kfac_part *part = &k->parts[l];
@@ -94,9 +114,8 @@ static void place_part(kfac *k, kfac_part *part, arena_rows *take)
         kfac_factor *f = &part->factors[side];
         size_t width = f->n - (side == KFAC_INPUTS ? part->bias : 0);
         f->rows = take(a, k->most, width * sizeof(float));
-        if (!home && !is_mine(k, f)) continue;
-        f->matrix = take(a, f->n, f->n * sizeof(double));
-        f->values = take(a, f->n, sizeof(double));
+        if (home || is_mine(k, f) || f->on_grid) f->values = take(a, f->n, sizeof(double));
+        if (home || is_mine(k, f)) f->matrix = take(a, f->n, f->n * sizeof(double));
     }
     if (home) part->drawn = take(a, part->count, sizeof(float));
 }
@@ -111,8 +130,9 @@ static void count_shared(const kfac *k, size_t *work, size_t *received)
         if (part->home == k->r->c->rank) *work = larger(*work, 2 * part->count);
         for (int side = 0; side < KFAC_SIDES; side++) {
             const kfac_factor *f = &part->factors[side];
-            if (!is_mine(k, f)) continue;
-            *work = larger(*work, larger(dense_eigen_work(f->n), k->most * f->n));
+            if (is_mine(k, f) || f->on_grid) *work = larger(*work, k->most * f->n);
+            if (!is_mine(k, f) || f->on_grid) continue;
+            *work = larger(*work, dense_eigen_work(f->n));
             *received = larger(*received, k->most * f->n);
         }
     }
@@ -139,17 +159,6 @@ static model_shape shape_for(const kfac *k)
                          .training = true};
 }
 
-/* All ranks of this node together; collective. */
-static double on_node(const kfac *k, double bytes, int *ranks)
-{
-    MPI_Comm node;
-    MPI_Comm_split_type(k->r->c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    MPI_Comm_size(node, ranks);
-    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_DOUBLE, MPI_SUM, node);
-    MPI_Comm_free(&node);
-    return bytes;
-}
-
 static double factor_bytes(const kfac *k)
 {
     double bytes = 0.0;
@@ -161,24 +170,32 @@ static double factor_bytes(const kfac *k)
     return bytes;
 }
 
-/* Memory that is not there would be found out by the kernel, who ends the job without a word. */
-static status check_memory(kfac *k, double bytes)
+/* A rank's part of the factors on the grid; of the widest also its vectors and what pdsyevd works
+ * with, and the rows that are added to it. */
+static double grid_bytes(const kfac *k)
 {
-    int ranks;
+    double numbers = 0.0, widest = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            const kfac_factor *f = &k->parts[l].factors[side];
+            if (!f->on_grid) continue;
+            numbers += (double)f->n * (double)f->n;
+            widest = fmax(widest, (double)f->n);
+        }
+    return 8.0 * ((numbers + 4.0 * widest * widest) / k->r->c->size +
+                  2.0 * (double)k->most * widest);
+}
+
+static status check_memory(const kfac *k, double bytes)
+{
     double samples = (double)k->o->samples * 4.0 *
                      (double)(k->r->state.mean.whole ? k->r->p.count : k->r->owned.elements);
-    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    double wanted = on_node(k, bytes + samples, &ranks);
-    status result = STATUS_OK;
-    if (wanted > there)
-        result = fail(STATUS_NOMEM,
+    bytes += grid_bytes(k);
+    return room_check(k->r->c->world, bytes + samples,
                       "%s: K-FAC of %zu layers: rank %d wants %.3g GB for its factors, %.3g GB to "
-                      "decompose and draw them, and %.3g GB for %zu samples; the %d ranks of its "
-                      "node want %.3g GB and it has %.3g",
+                      "decompose and draw them, and %.3g GB for %zu samples",
                       k->job.name, k->layers, k->r->c->rank, 1e-9 * factor_bytes(k),
-                      1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples, ranks,
-                      1e-9 * wanted, 1e-9 * there);
-    return agree(k->r->c->world, result);
+                      1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples);
 }
 
 static status open_draws(kfac *k)
@@ -194,6 +211,26 @@ static status open_draws(kfac *k)
     for (size_t s = 0; !result && s < k->o->samples; s++)
         q->draws[s] = (state_array){arena_take(&q->arena, bytes), whole};
     return result;
+}
+
+static status open_grid(kfac *k)
+{
+    if (k->q->on_grid == 0) return STATUS_OK;
+    status result = exact_grid_open(&k->grid, k->r->c->world, omp_get_max_threads());
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            kfac_factor *f = &k->parts[l].factors[side];
+            if (!result && f->on_grid) result = exact_matrix_open(&f->grid, k->grid, f->n, f->n);
+        }
+    return result;
+}
+
+static void close_grid(kfac *k)
+{
+    for (size_t l = 0; k->parts && l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++)
+            exact_matrix_close(&k->parts[l].factors[side].grid);
+    exact_grid_close(&k->grid);
 }
 
 static status open_here(kfac *k, size_t slot_bytes)
@@ -227,6 +264,7 @@ static status plan(kfac *k, size_t *slot_bytes)
                     "%s: K-FAC: batches of %zu rows by %zu found, at most %d numbers expected "
                     "(fewer --sequences)",
                     k->job.name, k->most, k->q->widest, INT_MAX);
+    choose_grid(k);
     deal_out(k);
     place(k, arena_count_rows);
     return STATUS_OK;
@@ -264,11 +302,13 @@ status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q,
     model_shape shape = shape_for(k);
     result = check_memory(k, (double)(k->arena.used + slot_bytes) +
                                  (double)model_activation_bytes(&k->config, &shape));
-    return result ? result : agree(r->c->world, open_here(k, slot_bytes));
+    if (!result) result = agree(r->c->world, open_here(k, slot_bytes));
+    return result ? result : open_grid(k);
 }
 
 void kfac_end(kfac *k)
 {
+    close_grid(k);
     model_close(&k->model);
     dataset_batch_close(&k->batch);
     slots_close(&k->gradients);

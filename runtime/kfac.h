@@ -7,13 +7,17 @@
 
 #include "runtime/trainer.h"
 
-enum { KFAC_EXACT = 64 /**< outputs of a row that take a pass each; of more, labels are drawn */ };
+enum {
+    KFAC_EXACT = 64, /**< outputs of a row that take a pass each; of more, labels are drawn */
+    KFAC_WIDE = 2000 /**< narrowest factor that all ranks may decompose together */
+};
 
 typedef struct {
     double ess;       /**< lambda; NaN: ivon's and bbb's own, of others the rows of the data */
     double precision; /**< tau of the prior; NaN: lambda optimizer.weight_decay */
     uint64_t batches; /**< the first so many of the training data; 0: all */
     size_t samples;   /**< at least 1 */
+    size_t grid_from; /**< factors from this order on are put on the grid; 0: the rule below */
 } kfac_options;
 
 /** Samples of the posterior; what is no layer's stays at its mean. */
@@ -21,6 +25,7 @@ typedef struct {
     double lambda, tau;
     uint64_t rows; /**< tokens or examples that the factors are means over */
     size_t layers, widest;
+    size_t on_grid; /**< factors */
     arena arena;
     state_array *draws; /**< [samples] */
 } kfac_posterior;

@@ -123,8 +123,8 @@ static size_t bias_of(const kfac_part *part, int side)
     return side == KFAC_INPUTS ? part->bias : 0;
 }
 
-/* A pass gives gradients of the mean over its rows. */
-static void add_rows(kfac *k, const kfac_part *part, int side, int from, const float *x)
+/* Rows of a rank's batch, in k->work. A pass gives gradients of the mean over its rows. */
+static void widen(kfac *k, const kfac_part *part, int side, int from, const float *x)
 {
     const kfac_factor *f = &part->factors[side];
     size_t rows = k->rows[from];
@@ -133,7 +133,6 @@ static void add_rows(kfac *k, const kfac_part *part, int side, int from, const f
     else
         kfac_widen_gradients(k->work, x, (double)rows, k->roots + (size_t)from * k->most, rows,
                              f->n);
-    dense_add_squares(f->matrix, k->work, rows, f->n);
 }
 
 static size_t row_floats(const kfac *k, const kfac_part *part, int side, int from)
@@ -147,6 +146,21 @@ static bool is_sent(const kfac *k, int side)
     return side == KFAC_GRADIENTS || k->pass == 0;
 }
 
+/* Those on the grid are added up by all ranks together, one after the other. */
+static status add_on_grid(kfac *k)
+{
+    int rank = k->r->c->rank;
+    status result = STATUS_OK;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; !result && side < KFAC_SIDES; side++) {
+            const kfac_factor *f = &k->parts[l].factors[side];
+            if (!f->on_grid || !is_sent(k, side)) continue;
+            widen(k, &k->parts[l], side, rank, f->rows);
+            result = exact_add_products(f->grid, k->work, k->rows[rank]);
+        }
+    return result;
+}
+
 static void send_rows(kfac *k)
 {
     comm *c = k->r->c;
@@ -154,21 +168,23 @@ static void send_rows(kfac *k)
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             const kfac_factor *f = &k->parts[l].factors[side];
-            if (f->owner == c->rank || !is_sent(k, side) || k->rows[c->rank] == 0) continue;
+            if (f->on_grid || f->owner == c->rank || !is_sent(k, side) || k->rows[c->rank] == 0) continue;
             MPI_Isend(f->rows, (int)row_floats(k, &k->parts[l], side, c->rank), MPI_FLOAT, f->owner,
                       TAG_FACTORS, c->world, &k->sends[sent++]);
         }
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             const kfac_part *part = &k->parts[l];
-            if (part->factors[side].owner != c->rank || !is_sent(k, side)) continue;
+            const kfac_factor *f = &part->factors[side];
+            if (f->on_grid || f->owner != c->rank || !is_sent(k, side)) continue;
             for (int from = 0; from < c->size; from++) {
-                const float *x = from == c->rank ? part->factors[side].rows : k->received;
+                const float *x = from == c->rank ? f->rows : k->received;
                 if (k->rows[from] == 0) continue;
                 if (from != c->rank)
                     MPI_Recv(k->received, (int)row_floats(k, part, side, from), MPI_FLOAT, from,
                              TAG_FACTORS, c->world, MPI_STATUS_IGNORE);
-                add_rows(k, part, side, from, x);
+                widen(k, part, side, from, x);
+                dense_add_squares(f->matrix, k->work, k->rows[from], f->n);
             }
         }
     comm_wait(c, k->sends, sent);
@@ -180,7 +196,7 @@ static void begin_pass(kfac *k, size_t active, bool backward)
                   &(weights_round){.active = active, .keys = k->r->keys, .backward = backward});
 }
 
-static void run_pass(kfac *k, size_t active)
+static status run_pass(kfac *k, size_t active)
 {
     comm *c = k->r->c;
     size_t rows = k->rows[c->rank];
@@ -194,6 +210,7 @@ static void run_pass(kfac *k, size_t active)
     weights_end(&k->r->weights);
     MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, k->roots, (int)k->most, MPI_DOUBLE, c->world);
     send_rows(k);
+    return add_on_grid(k);
 }
 
 /* Sequences of a batch; the example that is left out is none of them. */
@@ -235,25 +252,40 @@ static status run_round(kfac *k, const dataset *data, uint64_t first, uint64_t b
     else
         weights_idle(&k->r->weights, false);
     weights_end(&k->r->weights);
-    for (k->pass = 0; k->pass < k->passes; k->pass++) run_pass(k, active);
-    return STATUS_OK;
+    for (k->pass = 0; !result && k->pass < k->passes; k->pass++) result = run_pass(k, active);
+    return result;
 }
 
+/* The mean of a sum on the grid; its trace. */
+static double mean_on_grid(const kfac *k, const kfac_factor *f)
+{
+    double trace = 0.0;
+    exact_scale(f->grid, 1.0 / (double)k->q->rows);
+    exact_diagonal(f->grid, f->values);
+    for (size_t i = 0; i < f->n; i++) trace += f->values[i];
+    return trace;
+}
+
+/* No rank leaves early: the others would wait for it on the grid. */
 static status finish_factors(kfac *k)
 {
+    status result = STATUS_OK;
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             kfac_factor *f = &k->parts[l].factors[side];
-            if (f->owner != k->r->c->rank) continue;
-            double trace = kfac_mean(f->matrix, (double)k->q->rows, f->n);
+            double trace = 0.0;
+            if (f->on_grid)
+                trace = mean_on_grid(k, f);
+            else if (f->owner == k->r->c->rank)
+                trace = kfac_mean(f->matrix, (double)k->q->rows, f->n);
             if (!isfinite(trace))
-                return fail(STATUS_NUMERIC,
-                            "%s: tensor '%s': its %s have no finite mean square; K-FAC needs a "
-                            "run that is whole",
-                            k->job.name, k->r->p.tensors[k->parts[l].weight].name,
-                            side == KFAC_INPUTS ? "inputs" : "gradients");
+                result = fail(STATUS_NUMERIC,
+                              "%s: tensor '%s': its %s have no finite mean square; K-FAC needs a "
+                              "run that is whole",
+                              k->job.name, k->r->p.tensors[k->parts[l].weight].name,
+                              side == KFAC_INPUTS ? "inputs" : "gradients");
         }
-    return STATUS_OK;
+    return result;
 }
 
 status kfac_accumulate(kfac *k, const dataset *data)

@@ -2,16 +2,20 @@
 #ifndef VARIO_RUNTIME_KFAC_PARTS_H
 #define VARIO_RUNTIME_KFAC_PARTS_H
 
+#include "exact/matrix.h"
+#include "posterior/kfac.h"
 #include "runtime/kfac.h"
 
 enum { KFAC_INPUTS, KFAC_GRADIENTS, KFAC_SIDES };
 
 typedef struct {
     size_t n;
-    int owner;      /**< who adds it up and decomposes it */
+    int owner;      /**< who adds it up and decomposes it, or gets the vectors from the grid */
     double *matrix; /**< (n, n) the lower triangle of a sum, then the mean, then eigenvectors; on
                        its owner and its layer's home, else NULL */
-    double *values; /**< [n] eigenvalues, likewise */
+    double *values; /**< [n] eigenvalues, likewise; of the grid's on all ranks */
+    bool on_grid;   /**< all ranks add it up and decompose it together, */
+    exact_matrix *grid; /**< as this, the sum and then the mean; else NULL */
     float *rows;    /**< (most, n without the bias's 1) of this rank's batch */
 } kfac_factor;
 
@@ -34,6 +38,7 @@ typedef struct {
     kfac_part *parts;    /**< [layers] */
     size_t passes;       /**< of a batch */
     bool exact;          /**< a pass an output, else labels are drawn */
+    exact_grid *grid;    /**< NULL unless factors are on it */
     layout layout;
     slots gradients; /**< nobody reads them */
     arena arena;
@@ -60,6 +65,9 @@ status kfac_accumulate(kfac *k, const dataset *data);
 
 /** Eigenvectors in the factors' place, and all of a layer's at its home; collective. */
 status kfac_decompose(kfac *k);
+
+/** A decomposed layer; only at its home. */
+kfac_layer kfac_layer_of(const kfac *k, size_t l);
 
 /** Draw all samples; collective. */
 void kfac_sample(kfac *k);

@@ -3,6 +3,7 @@
 #include "folder_fixture.h"
 #include "io/agree.h"
 #include "kernels/kernels.h"
+#include "kfac_root.h"
 #include "model_fixture.h"
 #include "mpi_fixture.h"
 #include "runtime/kfac_parts.h"
@@ -83,10 +84,12 @@ typedef struct {
     kfac_options o;
 } running;
 
-static void running_open(running *x, job j, double tau, size_t samples)
+static const kfac_options plain = {.ess = NAN, .precision = NAN, .samples = 1};
+
+static void running_open(running *x, job j, kfac_options o)
 {
     x->job = j;
-    x->o = (kfac_options){.ess = NAN, .precision = tau, .samples = samples};
+    x->o = o;
     x->q = (kfac_posterior){0};
     status result = dataset_open(&x->data, &x->job, DATASET_TRAIN, NULL);
     cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
@@ -104,13 +107,19 @@ static void running_close(running *x)
     dataset_close(&x->data);
 }
 
-/* Everyone gets the factor from its owner. */
+/* Everyone gets the factor from its owner, or from the grid, which keeps its lower triangle. */
 static const double *shared(const running *x, size_t l, int side)
 {
     static double found[MOST];
     const kfac_factor *f = &x->k.parts[l].factors[side];
     size_t count = f->n * f->n;
     cr_assert_leq(count, MOST);
+    if (f->on_grid) {
+        exact_get(f->grid, found);
+        for (size_t i = 0; i < count; i++)
+            if (i % f->n < i / f->n) found[i] = found[i % f->n * f->n + i / f->n];
+        return found;
+    }
     if (world.rank == f->owner) memcpy(found, f->matrix, count * sizeof *found);
     MPI_Bcast(found, (int)count, MPI_DOUBLE, f->owner, world.world);
     return found;
@@ -253,11 +262,13 @@ static void check_factors(const running *x, twin *t)
         }
 }
 
-static void check_job(job j)
+static void check_job(job j, size_t grid_from)
 {
     running x;
     twin t;
-    running_open(&x, j, NAN, 1);
+    kfac_options o = plain;
+    o.grid_from = grid_from;
+    running_open(&x, j, o);
     twin_open(&t, &x);
     check_factors(&x, &t);
     twin_close(&t);
@@ -267,15 +278,23 @@ static void check_job(job j)
 /* 43 examples less one, in batches of eight: the last is short. */
 Test(kfac, factors_of_a_perceptron)
 {
-    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS));
-    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_PARAMETERS));
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 0);
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_PARAMETERS), 0);
 }
 
 /* Of 97 tokens labels are drawn, of 50 all are taken. */
 Test(kfac, factors_of_blocks)
 {
-    check_job(gpt2_job(SHARD_GRADIENTS, 97));
-    check_job(gpt2_job(SHARD_PARAMETERS, 50));
+    check_job(gpt2_job(SHARD_GRADIENTS, 97), 0);
+    check_job(gpt2_job(SHARD_PARAMETERS, 50), 0);
+}
+
+/* All of them together, or some: layers of a perceptron are 3 x 6, 7 x 7 and 8 x 2. */
+Test(kfac, factors_on_the_grid)
+{
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 1);
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 7);
+    check_job(gpt2_job(SHARD_PARAMETERS, 97), 24);
 }
 
 /* y = x W, N(f, 1/4): A is the mean of (x, 1)^T (x, 1) and G is 4, whatever the labels. */
@@ -284,7 +303,7 @@ Test(kfac, factors_of_a_linear_regression)
     running x;
     dataset_batch b;
     double expected[4] = {0};
-    running_open(&x, mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS), NAN, 1);
+    running_open(&x, mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS), plain);
     cr_assert_eq(dataset_batch_open(&b, &x.job), STATUS_OK);
     for (uint64_t v = 0; v < COUNT; v++) {
         if (v == 11) continue;
@@ -306,7 +325,7 @@ Test(kfac, factors_of_a_softmax_regression)
 {
     running x;
     dataset_batch b;
-    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), NAN, 1);
+    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), plain);
     cr_assert_eq(dataset_batch_open(&b, &x.job), STATUS_OK);
     const float *w = x.r.state.mean.values;
     double variance = 0.0;
@@ -348,19 +367,45 @@ static void check_sample(running *x, size_t l, const double *a, const double *g,
     cr_expect_float_eq(form, expected, 1e-4 * expected, "layer %zu: %g, %g", l, form, expected);
 }
 
-Test(kfac, samples_have_the_dense_precision)
+/* At home the root of a layer's covariance, and its samples everywhere. */
+static void check_layers(size_t grid_from)
 {
     running x;
     double a[LAYERS][MOST], g[LAYERS][MOST];
-    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 0.5, 3);
+    const kfac_options o = {.ess = NAN, .precision = 0.5, .samples = 3, .grid_from = grid_from};
+    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), o);
     for (size_t l = 0; l < x.k.layers; l++) {
         memcpy(a[l], shared(&x, l, KFAC_INPUTS), sizeof a[l]);
         memcpy(g[l], shared(&x, l, KFAC_GRADIENTS), sizeof g[l]);
     }
     cr_assert_eq(kfac_decompose(&x.k), STATUS_OK, "%s", status_message());
+    for (size_t l = 0; l < x.k.layers; l++) {
+        if (x.k.parts[l].home != world.rank) continue;
+        const kfac_layer layer = kfac_layer_of(&x.k, l);
+        double far = kfac_root_error(&layer, a[l], g[l]);
+        cr_expect_lt(far, 1e-10, "layer %zu, grid from %zu: %g", l, grid_from, far);
+    }
     kfac_sample(&x.k);
     for (size_t l = 0; l < x.k.layers; l++)
         for (size_t s = 0; s < 3; s++) check_sample(&x, l, a[l], g[l], s);
+    running_close(&x);
+}
+
+Test(kfac, samples_have_the_dense_precision)
+{
+    check_layers(0);
+    check_layers(1);
+    check_layers(7);
+}
+
+/* Of two factors of 2100 and 2101 columns one or both are more than a rank's part of the work. */
+Test(kfac, the_grid_is_for_more_than_a_ranks_part)
+{
+    running x = {.job = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS), .o = plain};
+    x.job.model.mlp.hidden[0] = 2100;
+    cr_assert_eq(trainer_open(&x.r, &x.job, &world, DTYPE_F32, false), STATUS_OK);
+    cr_assert_eq(kfac_begin(&x.k, &x.r, &x.o, &x.q, COUNT), STATUS_OK, "%s", status_message());
+    cr_expect_eq(x.q.on_grid, world.size < 3 ? (size_t)world.size - 1 : 2);
     running_close(&x);
 }
 

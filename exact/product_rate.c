@@ -32,8 +32,7 @@ status exact_product_rate(exact_grid *g, size_t order, double *rate)
         g->world, data ? STATUS_OK : fail(STATUS_NOMEM, "memory for products of order %zu", order));
     for (size_t i = 0; !result && i < 3 * order * order; i++) data[i] = 1.0 + (double)(i % 7);
     for (int i = -1; !result && i < REPEATS; i++) {
-        double found =
-            one_rate(g, order, data, data + order * order, data + 2 * order * order);
+        double found = one_rate(g, order, data, data + order * order, data + 2 * order * order);
         if (i >= 0) rates[i] = found;
     }
     free(data);

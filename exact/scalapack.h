@@ -1,5 +1,5 @@
-/** What exact/ calls of ScaLAPACK and BLACS, loaded when it is first wanted (kernels/fortran.h), and
- * LAPACK with it (kernels/dense.h). */
+/** What exact/ calls of ScaLAPACK and BLACS, loaded when it is first wanted (kernels/fortran.h),
+ * and LAPACK with it (kernels/dense.h). */
 #ifndef VARIO_EXACT_SCALAPACK_H
 #define VARIO_EXACT_SCALAPACK_H
 

@@ -41,7 +41,7 @@ status room_check(MPI_Comm world, double bytes, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    return agree(world, fail(STATUS_NOMEM,
-                             "%s; the ranks on %s (%d) need %.4g GB, and %.4g GB are free", what,
-                             host, ranks, 1e-9 * wanted, 1e-9 * there));
+    return agree(world,
+                 fail(STATUS_NOMEM, "%s; the ranks on %s (%d) need %.4g GB, and %.4g GB are free",
+                      what, host, ranks, 1e-9 * wanted, 1e-9 * there));
 }

@@ -14,9 +14,9 @@
     X(dgemm_, (const char *transa, const char *transb, const int *m, const int *n, const int *k,   \
                const double *alpha, const double *a, const int *lda, const double *b,              \
                const int *ldb, const double *beta, double *c, const int *ldc, size_t, size_t))     \
-    X(dsyevd_, (const char *jobz, const char *uplo, const int *n, double *a, const int *lda,       \
-                double *w, double *work, const int *lwork, int *iwork, const int *liwork,          \
-                int *info, size_t, size_t))
+    X(dsyevd_,                                                                                     \
+      (const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,     \
+       double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t))
 
 static struct {
     void *library;
@@ -50,7 +50,7 @@ void dense_product(double *out, const double *a, bool transpose_a, const double 
     const int M = (int)m, N = (int)n, K = (int)k;
     const double one = 1.0, zero = 0.0;
     lapack.dgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &N, &M, &K, &one, b,
-                       transpose_b ? &K : &N, a, transpose_a ? &M : &K, &zero, out, &N, 1, 1);
+                  transpose_b ? &K : &N, a, transpose_a ? &M : &K, &zero, out, &N, 1, 1);
 }
 
 static size_t real_work(size_t n)
@@ -72,6 +72,6 @@ bool dense_eigen(double *a, double *values, double *work, size_t n)
 {
     int N = (int)n, lwork = (int)real_work(n), liwork = (int)whole_work(n), info = 0;
     lapack.dsyevd_("V", "U", &N, a, &N, values, work, &lwork, (int *)(void *)(work + lwork),
-                         &liwork, &info, 1, 1);
+                   &liwork, &info, 1, 1);
     return info == 0;
 }

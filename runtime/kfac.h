@@ -31,13 +31,18 @@ typedef struct {
 } kfac_posterior;
 
 /** Draw samples, and have the trainer's state give them in the place of its own posterior's;
- * collective, the same bits whatever the number of ranks.
+ * collective, the same bits whatever the number of ranks unless factors are on the grid.
  *
  * Batches of the job's size in the order of the data, batch b on rank b mod P. Each factor has an
  * owner, who adds up the rows of all ranks in the order of batches and finds its eigenvectors; they
  * meet at the layer's home, which draws its weights. A rank keeps S samples as it keeps the mean;
  * on the way it has its share of the factors' n^2 doubles, work for one of them, what layers take
  * in and give back of one batch, and a model for training.
+ *
+ * A factor of at least KFAC_WIDE columns whose n^3 is more than all factors' over the number of
+ * ranks would leave the other ranks waiting for its owner: all ranks add it up and decompose it
+ * together, on the grid of exact/, and the owner gets the eigenvectors. A sample is a function of
+ * the factors alone (posterior/kfac.h), so its deviations are then the same to rounding.
  *
  * @param q  out; kfac_close frees it, after a failure too, but not before the trainer's last sample
  * @param r  opened for evaluation, its checkpoint read; its job's data.train is read

@@ -5,6 +5,7 @@
 #include "exact/matrix.h"
 #include "posterior/kfac.h"
 #include "runtime/kfac.h"
+#include "runtime/mean_pass.h"
 
 enum { KFAC_INPUTS, KFAC_GRADIENTS, KFAC_SIDES };
 
@@ -16,7 +17,7 @@ typedef struct {
     double *values; /**< [n] eigenvalues, likewise; of the grid's on all ranks */
     bool on_grid;   /**< all ranks add it up and decompose it together, */
     exact_matrix *grid; /**< as this, the sum and then the mean; else NULL */
-    float *rows;    /**< (most, n without the bias's 1) of this rank's batch */
+    float *rows;        /**< (most, n without the bias's 1) of this rank's batch */
 } kfac_factor;
 
 typedef struct {
@@ -29,22 +30,15 @@ typedef struct {
 } kfac_part;
 
 typedef struct {
-    trainer *r;
+    mean_pass m; /**< nobody reads its gradients */
     const kfac_options *o;
     kfac_posterior *q;
-    job job; /**< the trainer's, without dropout */
-    model_config config;
     size_t layers, most; /**< most: rows of a batch */
     kfac_part *parts;    /**< [layers] */
     size_t passes;       /**< of a batch */
     bool exact;          /**< a pass an output, else labels are drawn */
     exact_grid *grid;    /**< NULL unless factors are on it */
-    layout layout;
-    slots gradients; /**< nobody reads them */
     arena arena;
-    model *model;
-    model_hooks hooks;
-    dataset_batch batch;
     uint64_t batch_row; /**< of the data: the batch's first, for labels */
     size_t pass;
     double *outputs; /**< (most, outputs) of the batch: probabilities or values; when exact */

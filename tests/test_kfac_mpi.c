@@ -1,114 +1,67 @@
 /* Factors and samples of K-FAC on any number of ranks and in every stage, against dense sums over
  * the rows that a model takes in and gives back, and against closed forms. */
-#include "folder_fixture.h"
-#include "io/agree.h"
 #include "kernels/kernels.h"
 #include "kfac_root.h"
 #include "model_fixture.h"
-#include "mpi_fixture.h"
 #include "runtime/kfac_parts.h"
 #include "runtime/sampling.h"
+#include "trainer_fixture.h"
 
-enum { COUNT = 43, S = 8, T = 12, WINDOWS = 5, LAYERS = 16, MOST = 2048 /* numbers of a layer */ };
+enum { LAYERS = 16, MOST = 2048 /* numbers of a factor */ };
 
-static void start(void)
-{
-    world_open();
-    kernels_open();
-    if (world.rank == 0) open_folder();
-    MPI_Bcast(folder, sizeof folder, MPI_BYTE, 0, world.world);
-}
-
-static void stop(void)
-{
-    MPI_Barrier(world.world);
-    if (world.rank == 0) close_folder();
-    kernels_close();
-    world_close();
-}
-
-TestSuite(kfac, .init = start, .fini = stop, .timeout = 60);
+TRAINER_SUITE(kfac);
 
 static job mlp_job(loss_kind loss, size_t hidden, shard_stage stage)
 {
-    bool values = loss == LOSS_GAUSSIAN;
-    job j = {.seed = 3,
-             .name = "run",
-             .model = {.kind = hidden ? MODEL_MLP : MODEL_LINEAR,
-                       .gpt2 = {.n_layer = 2,
-                                .n_head = 2,
-                                .n_embd = 8,
-                                .block_size = T,
-                                .vocab_size = 97,
-                                .bias = true,
-                                .dropout = 0.3},
-                       .mlp = {.inputs = values ? 1 : 2,
-                               .outputs = values ? 1 : 2,
-                               .hidden_count = hidden,
-                               .hidden = {6, 7},
-                               .bias = true,
-                               .dropout = 0.3,
-                               .loss = loss,
-                               .noise_variance = 0.25}},
-             .data = {.seed = 1, .leave_out = 11},
-             .batch = {.sequences = S, .length = 1, .microbatches = 4},
-             .optimizer = {.kind = OPTIMIZER_ADAMW, .weight_decay = 0.01, .mc_samples = 1},
-             .parallel = {.shard = stage}};
-    strcpy(j.data.train, values ? "curve:0-42" : "moons:0-42");
+    job j = deep_job(loss, stage);
+    if (hidden == 0) j.model.kind = MODEL_LINEAR;
+    j.model.mlp.hidden_count = hidden;
+    j.model.mlp.noise_variance = 0.25;
+    j.optimizer.kind = OPTIMIZER_ADAMW;
     return j;
 }
 
-static job gpt2_job(shard_stage stage, size_t vocabulary)
+static job text_job(shard_stage stage, size_t vocabulary)
 {
-    uint16_t tokens[T * WINDOWS + 1];
-    job j = mlp_job(LOSS_CROSS_ENTROPY, 1, stage);
-    j.model.kind = MODEL_GPT2;
-    j.model.gpt2.vocab_size = vocabulary;
-    j.batch.sequences = 2;
-    j.batch.length = T;
-    j.data.leave_out = UINT64_MAX;
-    for (unsigned i = 0; i < T * WINDOWS + 1; i++) tokens[i] = (uint16_t)(i * i % vocabulary);
-    if (world.rank == 0) write_file("tokens.bin", tokens, sizeof tokens);
-    MPI_Barrier(world.world);
-    snprintf(j.data.train, sizeof j.data.train, "%s", path_of("tokens.bin"));
+    job j = tokens_job(stage, 8, vocabulary);
+    j.optimizer.kind = OPTIMIZER_ADAMW;
     return j;
 }
 
 /* A run at its initial weights, and what is made of it. */
 typedef struct {
-    job job;
-    dataset *data;
-    trainer r;
+    running on;
     kfac k;
     kfac_posterior q;
     kfac_options o;
-} running;
+} made;
 
 static const kfac_options plain = {.ess = NAN, .precision = NAN, .samples = 1};
 
-static void running_open(running *x, job j, kfac_options o)
+static void made_begin(made *x, job j, kfac_options o)
 {
-    x->job = j;
-    x->o = o;
-    x->q = (kfac_posterior){0};
-    status result = dataset_open(&x->data, &x->job, DATASET_TRAIN, NULL);
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(trainer_open(&x->r, &x->job, &world, DTYPE_F32, false), STATUS_OK);
-    uint64_t rows = dataset_count(x->data) * x->job.batch.length;
-    cr_assert_eq(kfac_begin(&x->k, &x->r, &x->o, &x->q, rows), STATUS_OK, "%s", status_message());
-    cr_assert_eq(kfac_accumulate(&x->k, x->data), STATUS_OK, "%s", status_message());
+    *x = (made){.o = o};
+    running_look(&x->on, j);
+    uint64_t rows = dataset_count(x->on.data) * j.batch.length;
+    status result = kfac_begin(&x->k, &x->on.r, &x->o, &x->q, rows);
+    cr_assert_eq(result, STATUS_OK, "%s", status_message());
 }
 
-static void running_close(running *x)
+static void made_open(made *x, job j, kfac_options o)
+{
+    made_begin(x, j, o);
+    cr_assert_eq(kfac_accumulate(&x->k, x->on.data), STATUS_OK, "%s", status_message());
+}
+
+static void made_close(made *x)
 {
     kfac_end(&x->k);
     kfac_close(&x->q);
-    trainer_close(&x->r);
-    dataset_close(&x->data);
+    running_close(&x->on);
 }
 
 /* Everyone gets the factor from its owner, or from the grid, which keeps its lower triangle. */
-static const double *shared(const running *x, size_t l, int side)
+static const double *shared(const made *x, size_t l, int side)
 {
     static double found[MOST];
     const kfac_factor *f = &x->k.parts[l].factors[side];
@@ -129,7 +82,7 @@ static const double *shared(const running *x, size_t l, int side)
  * one in double. */
 typedef struct {
     buffers w; /* first: the context of its hooks */
-    const running *x;
+    const made *x;
     model *m;
     dataset_batch batch;
     double *outputs; /* probabilities of the batch */
@@ -148,7 +101,7 @@ static void add_outer(double *sum, const float *row, double scale, size_t width,
 
 static bool draws_labels(const twin *t)
 {
-    return model_outputs(&t->x->k.config) > KFAC_EXACT;
+    return model_outputs(&t->x->k.m.config) > KFAC_EXACT;
 }
 
 static void twin_layer(void *context, size_t weight, size_t rows, const void *in, const void *d)
@@ -160,7 +113,7 @@ static void twin_layer(void *context, size_t weight, size_t rows, const void *in
         if (t->x->k.parts[l].weight != weight) continue;
         for (size_t r = 0; r < rows; r++) {
             double p =
-                draws_labels(t) ? 1.0 : t->outputs[r * model_outputs(&t->x->k.config) + t->pass];
+                draws_labels(t) ? 1.0 : t->outputs[r * model_outputs(&t->x->k.m.config) + t->pass];
             if (t->pass == 0)
                 add_outer(t->factors[l][KFAC_INPUTS], (const float *)in + r * I, 1.0, I, I + 1);
             add_outer(t->factors[l][KFAC_GRADIENTS], (const float *)d + r * O,
@@ -172,7 +125,7 @@ static void twin_layer(void *context, size_t weight, size_t rows, const void *in
 static void twin_visit(void *context, size_t first, size_t rows, float *outputs)
 {
     twin *t = context;
-    size_t C = model_outputs(&t->x->k.config);
+    size_t C = model_outputs(&t->x->k.m.config);
     for (size_t r = 0; r < rows; r++) {
         double sum = 0.0;
         for (size_t c = 0; c < C; c++) sum += exp((double)outputs[r * C + c]);
@@ -190,13 +143,13 @@ static void twin_visit(void *context, size_t first, size_t rows, float *outputs)
 static void twin_batch(twin *t, uint64_t b)
 {
     size_t left = 0;
-    for (uint64_t v = b * t->x->k.job.batch.sequences;
-         v < dataset_count(t->x->data) && v < (b + 1) * t->x->k.job.batch.sequences; v++)
-        if (v != t->x->job.data.leave_out)
-            cr_assert_eq(dataset_window(t->x->data, v, &t->batch, left++), STATUS_OK);
+    for (uint64_t v = b * t->x->k.m.job.batch.sequences;
+         v < dataset_count(t->x->on.data) && v < (b + 1) * t->x->k.m.job.batch.sequences; v++)
+        if (v != t->x->on.j.data.leave_out)
+            cr_assert_eq(dataset_window(t->x->on.data, v, &t->batch, left++), STATUS_OK);
     t->batch.view.sequences = left;
     model_predict(t->m, &t->w.hooks, &t->batch.view, false, (noise_key){0}, twin_visit, t);
-    size_t rows = left * t->x->job.batch.length, C = model_outputs(&t->x->k.config);
+    size_t rows = left * t->x->on.j.batch.length, C = model_outputs(&t->x->k.m.config);
     for (t->pass = 0; t->pass < (draws_labels(t) ? 1 : C); t->pass++) {
         for (size_t r = 0; !draws_labels(t) && r < rows; r++)
             t->batch.targets[r] = (uint16_t)t->pass;
@@ -206,31 +159,31 @@ static void twin_batch(twin *t, uint64_t b)
 }
 
 /* Weights are those of a trainer that has them whole. */
-static void twin_open(twin *t, const running *x)
+static void twin_open(twin *t, const made *x)
 {
     memset(t, 0, sizeof *t);
     t->x = x;
     model_shape shape = {
-        .sequences = x->job.batch.sequences, .length = x->job.batch.length, .training = true};
-    cr_assert_eq(model_parameters(&t->w.p, &x->k.config), STATUS_OK);
+        .sequences = x->on.j.batch.sequences, .length = x->on.j.batch.length, .training = true};
+    cr_assert_eq(model_parameters(&t->w.p, &x->k.m.config), STATUS_OK);
     buffers_open(&t->w, DTYPE_F32);
     omp_set_num_threads(1);
     for (size_t i = 0; i < t->w.p.tensor_count; i++) {
         const tensor *of = &t->w.p.tensors[i];
-        initial_weights(t->w.theta + of->index, of->init_mean, of->init_deviation, x->job.seed,
+        initial_weights(t->w.theta + of->index, of->init_mean, of->init_deviation, x->on.j.seed,
                         of->index, of->count);
     }
     load_weights(&t->w);
     t->w.hooks.layer = twin_layer;
-    cr_assert_eq(model_open(&t->m, &x->k.config, &shape), STATUS_OK);
-    cr_assert_eq(dataset_batch_open(&t->batch, &x->k.job), STATUS_OK);
-    t->outputs = calloc(x->k.most * model_outputs(&x->k.config), sizeof *t->outputs);
+    cr_assert_eq(model_open(&t->m, &x->k.m.config, &shape), STATUS_OK);
+    cr_assert_eq(dataset_batch_open(&t->batch, &x->k.m.job), STATUS_OK);
+    t->outputs = calloc(x->k.most * model_outputs(&x->k.m.config), sizeof *t->outputs);
     for (size_t l = 0; l < x->k.layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             size_t n = x->k.parts[l].factors[side].n;
             t->factors[l][side] = calloc(n * n, sizeof(double));
         }
-    for (uint64_t b = 0; b < dataset_batches(x->data); b++) twin_batch(t, b);
+    for (uint64_t b = 0; b < dataset_batches(x->on.data); b++) twin_batch(t, b);
 }
 
 static void twin_close(twin *t)
@@ -244,7 +197,7 @@ static void twin_close(twin *t)
     kernels_open(); /* as it was before the buffers */
 }
 
-static void check_factors(const running *x, twin *t)
+static void check_factors(const made *x, twin *t)
 {
     cr_expect_eq(x->q.rows, t->rows);
     for (size_t l = 0; l < x->k.layers; l++)
@@ -264,15 +217,15 @@ static void check_factors(const running *x, twin *t)
 
 static void check_job(job j, size_t grid_from)
 {
-    running x;
+    made x;
     twin t;
     kfac_options o = plain;
     o.grid_from = grid_from;
-    running_open(&x, j, o);
+    made_open(&x, j, o);
     twin_open(&t, &x);
     check_factors(&x, &t);
     twin_close(&t);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* 43 examples less one, in batches of eight: the last is short. */
@@ -285,8 +238,8 @@ Test(kfac, factors_of_a_perceptron)
 /* Of 97 tokens labels are drawn, of 50 all are taken. */
 Test(kfac, factors_of_blocks)
 {
-    check_job(gpt2_job(SHARD_GRADIENTS, 97), 0);
-    check_job(gpt2_job(SHARD_PARAMETERS, 50), 0);
+    check_job(text_job(SHARD_GRADIENTS, 97), 0);
+    check_job(text_job(SHARD_PARAMETERS, 50), 0);
 }
 
 /* All of them together, or some: layers of a perceptron are 3 x 6, 7 x 7 and 8 x 2. */
@@ -294,20 +247,20 @@ Test(kfac, factors_on_the_grid)
 {
     check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 1);
     check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 7);
-    check_job(gpt2_job(SHARD_PARAMETERS, 97), 24);
+    check_job(text_job(SHARD_PARAMETERS, 97), 24);
 }
 
 /* y = x W, N(f, 1/4): A is the mean of (x, 1)^T (x, 1) and G is 4, whatever the labels. */
 Test(kfac, factors_of_a_linear_regression)
 {
-    running x;
+    made x;
     dataset_batch b;
     double expected[4] = {0};
-    running_open(&x, mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS), plain);
-    cr_assert_eq(dataset_batch_open(&b, &x.job), STATUS_OK);
+    made_open(&x, mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS), plain);
+    cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);
     for (uint64_t v = 0; v < COUNT; v++) {
         if (v == 11) continue;
-        cr_assert_eq(dataset_window(x.data, v, &b, 0), STATUS_OK);
+        cr_assert_eq(dataset_window(x.on.data, v, &b, 0), STATUS_OK);
         double in = (double)b.inputs[0], row[] = {in * in, in, in, 1.0};
         for (size_t i = 0; i < 4; i++) expected[i] += row[i] / (COUNT - 1);
     }
@@ -317,21 +270,21 @@ Test(kfac, factors_of_a_linear_regression)
     cr_expect_float_eq(x.q.lambda, COUNT, 0.0);
     cr_expect_float_eq(x.q.tau, 0.01 * COUNT, 1e-12);
     dataset_batch_close(&b);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* Softmax of two classes: G is the mean of diag(p) - p p^T, to what fp32 logits are worth. */
 Test(kfac, factors_of_a_softmax_regression)
 {
-    running x;
+    made x;
     dataset_batch b;
-    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), plain);
-    cr_assert_eq(dataset_batch_open(&b, &x.job), STATUS_OK);
-    const float *w = x.r.state.mean.values;
+    made_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), plain);
+    cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);
+    const float *w = x.on.r.state.mean.values;
     double variance = 0.0;
     for (uint64_t v = 0; v < COUNT; v++) {
         if (v == 11) continue;
-        cr_assert_eq(dataset_window(x.data, v, &b, 0), STATUS_OK);
+        cr_assert_eq(dataset_window(x.on.data, v, &b, 0), STATUS_OK);
         double z = 0.0;
         for (size_t i = 0; i < 2; i++)
             z += (double)b.inputs[i] * ((double)w[2 * i + 1] - (double)w[2 * i]);
@@ -341,22 +294,23 @@ Test(kfac, factors_of_a_softmax_regression)
     const double *found = shared(&x, 0, KFAC_GRADIENTS);
     for (size_t i = 0; i < 4; i++) cr_expect_float_eq(found[i], i % 3 ? -variance : variance, 1e-6);
     dataset_batch_close(&b);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* A sample is mean + root of the covariance times the elements' own noise z, so that its deviation
  * d has d^T precision d = z^T z; here with dense precisions of factors that everyone has. */
-static void check_sample(running *x, size_t l, const double *a, const double *g, size_t s)
+static void check_sample(made *x, size_t l, const double *a, const double *g, size_t s)
 {
     const kfac_part *part = &x->k.parts[l];
     size_t I = part->factors[KFAC_INPUTS].n, O = part->factors[KFAC_GRADIENTS].n;
-    size_t first = x->r.p.tensors[part->weight].index;
+    size_t first = x->on.r.p.tensors[part->weight].index;
     double d[part->count], z[part->count], form = 0.0, expected = 0.0;
     noise_normals_reference(
         z, (noise_key){.seed = 3, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s}, first,
         part->count);
     for (size_t i = 0; i < part->count; i++) {
-        d[i] = (double)x->q.draws[s].values[first + i] - (double)x->r.state.mean.values[first + i];
+        d[i] =
+            (double)x->q.draws[s].values[first + i] - (double)x->on.r.state.mean.values[first + i];
         expected += z[i] * z[i];
     }
     for (size_t i = 0; i < part->count; i++)
@@ -370,10 +324,10 @@ static void check_sample(running *x, size_t l, const double *a, const double *g,
 /* At home the root of a layer's covariance, and its samples everywhere. */
 static void check_layers(size_t grid_from)
 {
-    running x;
+    made x;
     double a[LAYERS][MOST], g[LAYERS][MOST];
     const kfac_options o = {.ess = NAN, .precision = 0.5, .samples = 3, .grid_from = grid_from};
-    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), o);
+    made_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), o);
     for (size_t l = 0; l < x.k.layers; l++) {
         memcpy(a[l], shared(&x, l, KFAC_INPUTS), sizeof a[l]);
         memcpy(g[l], shared(&x, l, KFAC_GRADIENTS), sizeof g[l]);
@@ -388,7 +342,7 @@ static void check_layers(size_t grid_from)
     kfac_sample(&x.k);
     for (size_t l = 0; l < x.k.layers; l++)
         for (size_t s = 0; s < 3; s++) check_sample(&x, l, a[l], g[l], s);
-    running_close(&x);
+    made_close(&x);
 }
 
 Test(kfac, samples_have_the_dense_precision)
@@ -401,12 +355,12 @@ Test(kfac, samples_have_the_dense_precision)
 /* Of two factors of 2100 and 2101 columns one or both are more than a rank's part of the work. */
 Test(kfac, the_grid_is_for_more_than_a_ranks_part)
 {
-    running x = {.job = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS), .o = plain};
-    x.job.model.mlp.hidden[0] = 2100;
-    cr_assert_eq(trainer_open(&x.r, &x.job, &world, DTYPE_F32, false), STATUS_OK);
-    cr_assert_eq(kfac_begin(&x.k, &x.r, &x.o, &x.q, COUNT), STATUS_OK, "%s", status_message());
+    made x;
+    job j = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS);
+    j.model.mlp.hidden[0] = 2100;
+    made_begin(&x, j, plain);
     cr_expect_eq(x.q.on_grid, world.size < 3 ? (size_t)world.size - 1 : 2);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* A trainer gives what was drawn, whole or from its owners, and what is no layer's at its mean. */
@@ -415,18 +369,18 @@ Test(kfac, trainers_give_the_samples)
     trainer r[2];
     kfac_posterior q[2];
     kfac_options o = {.ess = 10.0, .precision = 5.0, .samples = 2};
-    job j[] = {gpt2_job(SHARD_NONE, 97), gpt2_job(SHARD_PARAMETERS, 97)};
+    job j[] = {text_job(SHARD_NONE, 97), text_job(SHARD_PARAMETERS, 97)};
     for (size_t i = 0; i < 2; i++) {
         cr_assert_eq(trainer_open(&r[i], &j[i], &world, DTYPE_F32, false), STATUS_OK);
         cr_assert_eq(kfac_draw(&q[i], &r[i], &o), STATUS_OK, "%s", status_message());
-        cr_expect_eq(q[i].layers, 8);
+        cr_expect_eq(q[i].layers, 12);
         cr_expect_eq(q[i].widest, 33);
     }
     for (size_t p = 0; p < r[1].owned.owned_count; p++) {
         const slice *part = &r[1].owned.owned[p];
         size_t index = slice_index(&r[1].p, part);
         const tensor *t = &r[1].p.tensors[part->tensor];
-        bool layer = t->unit > 0 && t->unit < 3 && !strstr(t->name, "ln_");
+        bool layer = t->unit > 0 && t->unit < 4 && !strstr(t->name, "ln_");
         for (uint32_t s = 0; s < 2; s++) {
             float theta[part->count];
             noise_key key = {.seed = 3, .stream = STREAM_POSTERIOR, .sample = s};
@@ -460,12 +414,12 @@ Test(kfac, refuses_what_it_cannot_do)
     kfac_options o = {.ess = NAN, .precision = NAN, .samples = 1};
     job j = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS), wide = j;
     o.batches = 7;
-    must_fail(j, o, STATUS_INPUT, "moons:0-42: 6 batches of 8 found");
+    must_fail(j, o, STATUS_INPUT, "moons:7-49: 6 batches of 8 found");
     o.batches = 0;
     wide.model.mlp.hidden[0] = 32000;
     must_fail(wide, o, STATUS_INPUT, "tensor 'layers.1.weight': a K-FAC factor of 32001");
     o.samples = SIZE_MAX / 1024;
-    must_fail(j, o, STATUS_NOMEM, "run: K-FAC of 2 layers: rank 0 wants");
+    must_fail(j, o, STATUS_NOMEM, ": K-FAC of 2 layers: rank 0 wants");
     o.samples = 1;
     j.optimizer.weight_decay = 0.0;
     must_fail(j, o, STATUS_INPUT, "--prior-precision TAU expected");

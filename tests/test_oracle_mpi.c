@@ -1,10 +1,7 @@
 /* The dense posterior against normal equations, Newton steps and refits of this file's own, on any
  * number of ranks. */
-#include "dense_fixture.h"
+#include "oracle_reference.h"
 #include "runtime/oracle.h"
-#include "trainer_fixture.h"
-
-enum { ROWS = 200, MOST = 24 /* unknowns */, CLASSES = 3 };
 
 TRAINER_SUITE(oracle);
 
@@ -78,58 +75,6 @@ static void example_close(example *x)
 
 static const oracle_options plain = {.ess = NAN, .prior = NAN, .threads = 1, .spectrum = true};
 
-/* Inputs and a one, and the value, of every row. */
-typedef struct {
-    size_t n, rows;
-    double x[ROWS][MOST], y[ROWS];
-    uint16_t label[ROWS];
-} table;
-
-static void read_table(const example *e, table *t)
-{
-    dataset_batch b;
-    t->rows = (size_t)dataset_count(e->on.data);
-    t->n = e->on.j.model.mlp.inputs + 1;
-    cr_assert_eq(dataset_batch_open(&b, &e->on.j), STATUS_OK);
-    for (size_t i = 0; i < t->rows; i++) {
-        cr_assert_eq(dataset_window(e->on.data, i, &b, 0), STATUS_OK);
-        for (size_t k = 0; k + 1 < t->n; k++) t->x[i][k] = (double)b.inputs[k];
-        t->x[i][t->n - 1] = 1.0;
-        if (b.values) t->y[i] = (double)b.values[0];
-        if (b.targets) t->label[i] = b.targets[0];
-    }
-    dataset_batch_close(&b);
-}
-
-/* Ridge regression without rows a and b: Lambda's factor and the mode; returns the log evidence. */
-static double reference_ridge(const table *t, double weight, double noise, double prior, size_t a,
-                              size_t b, double *l, double *mode)
-{
-    size_t n = t->n;
-    double objective = 0.0, evidence = 0.0;
-    memset(l, 0, n * n * sizeof *l);
-    memset(mode, 0, n * sizeof *mode);
-    for (size_t r = 0; r < t->rows; r++)
-        for (size_t i = 0; r != a && r != b && i < n; i++) {
-            mode[i] += weight / noise * t->x[r][i] * t->y[r];
-            for (size_t k = 0; k < n; k++) l[i * n + k] += weight / noise * t->x[r][i] * t->x[r][k];
-        }
-    for (size_t i = 0; i + 1 < n; i++) l[i * n + i] += prior;
-    reference_factor(l, n);
-    reference_solve(l, mode, n);
-    for (size_t r = 0; r < t->rows; r++) {
-        double error = -t->y[r];
-        for (size_t i = 0; i < n; i++) error += t->x[r][i] * mode[i];
-        if (r != a && r != b)
-            objective += weight * 0.5 * (error * error / noise + log(8.0 * atan(1.0) * noise));
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n) objective += 0.5 * prior * mode[i] * mode[i];
-        evidence += 0.5 * log(i + 1 < n ? prior : 8.0 * atan(1.0)) - log(l[i * n + i]);
-    }
-    return evidence - objective;
-}
-
 Test(oracle, of_a_regression)
 {
     example x;
@@ -137,7 +82,7 @@ Test(oracle, of_a_regression)
     double l[MOST * MOST], mode[MOST], variances[MOST], found[MOST], determinant = 0.0;
     example_open(&x, regression(20), &plain);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     double evidence = reference_ridge(&t, 1.5, 0.04, 2.985, 17, 17, l, mode);
     cr_expect_eq(x.o.unknowns, 21);
     cr_expect_eq(x.o.count, 199);
@@ -167,7 +112,7 @@ Test(oracle, regression_without_each_example)
     double moved[ROWS], found_moved[ROWS];
     example_open(&x, regression(20), &plain);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     for (int k = 0; k < 2; k++)
         cr_assert_eq(oracle_leave_out(&x.o, k, by[k]), STATUS_OK, "%s", status_message());
     reference_ridge(&t, 1.5, 0.04, 2.985, 17, 17, l, all);
@@ -199,7 +144,7 @@ Test(oracle, largest_evidence_of_a_regression)
     double l[MOST * MOST], mode[MOST];
     example_open(&x, regression(12), &plain);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     cr_assert_eq(oracle_maximize(&x.o, &m), STATUS_OK, "%s", status_message());
     cr_expect(!m.at_edge);
     double most = reference_ridge(&t, 1.0, m.noise_variance, m.prior, 17, 17, l, mode);
@@ -214,41 +159,6 @@ Test(oracle, largest_evidence_of_a_regression)
     example_close(&x);
 }
 
-/* Probabilities of the softmax regression at theta (in, out), biases last. */
-static void probabilities(const table *t, const double *theta, size_t row, double *p)
-{
-    double sum = 0.0;
-    for (size_t c = 0; c < CLASSES; c++) {
-        p[c] = 0.0;
-        for (size_t i = 0; i < t->n; i++) p[c] += t->x[row][i] * theta[i * CLASSES + c];
-        sum += p[c] = exp(p[c]);
-    }
-    for (size_t c = 0; c < CLASSES; c++) p[c] /= sum;
-}
-
-/* Gradient and precision of weight sum of losses + prior, without rows a and b. */
-static void reference_softmax(const table *t, const double *theta, double weight,
-                              const double *prior, size_t a, size_t b, double *g, double *h)
-{
-    size_t n = t->n * CLASSES;
-    memset(h, 0, n * n * sizeof *h);
-    for (size_t i = 0; i < n; i++) {
-        g[i] = prior[i] * theta[i];
-        h[i * n + i] = prior[i];
-    }
-    for (size_t r = 0; r < t->rows; r++) {
-        double p[CLASSES];
-        probabilities(t, theta, r, p);
-        for (size_t i = 0; r != a && r != b && i < n; i++) {
-            size_t c = i % CLASSES;
-            g[i] += weight * t->x[r][i / CLASSES] * (p[c] - (t->label[r] == c));
-            for (size_t k = 0; k < n; k++)
-                h[i * n + k] += weight * t->x[r][i / CLASSES] * t->x[r][k / CLASSES] * p[c] *
-                                ((k % CLASSES == c) - p[k % CLASSES]);
-        }
-    }
-}
-
 static const oracle_options with_biases = {
     .ess = NAN, .prior = NAN, .bias_prior = 0.7, .threads = 1};
 
@@ -259,7 +169,7 @@ Test(oracle, of_a_softmax_regression)
     double g[MOST], h[MOST * MOST];
     example_open(&x, classification(false), &with_biases);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     size_t n = x.o.unknowns;
     cr_expect_eq(n, 9);
     cr_expect_eq(x.o.count, 149);
@@ -281,7 +191,7 @@ Test(oracle, softmax_regression_without_each_example)
     double g[MOST], h[MOST * MOST], expected[ROWS], found[ROWS], moved[ROWS], found_moved[ROWS];
     example_open(&x, classification(false), &with_biases);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     size_t n = x.o.unknowns;
     for (size_t r = 0; r < t.rows; r++) {
         double p[CLASSES], before[CLASSES];
@@ -320,6 +230,26 @@ Test(oracle, names_what_nothing_is_known_of)
     example_close(&x);
 }
 
+/* Inputs so large that probabilities are 0 or 1: there the curvature vanishes, and a step by the
+ * prior alone is much too long. */
+Test(oracle, refuses_where_no_step_helps)
+{
+    static const char rows[] = "x,y,class\n1e20,1e20,0\n1e20,1e20,1\n1e20,1e20,2\n";
+    example x;
+    job j = classification(false);
+    if (world.rank == 0) write_file("large.csv", rows, sizeof rows - 1);
+    MPI_Barrier(world.world);
+    snprintf(j.data.train, sizeof j.data.train, "csv:%s", path_of("large.csv"));
+    j.data.leave_out = UINT64_MAX;
+    example_open(&x, j, &with_biases);
+    status result = oracle_find(&x.o);
+    cr_expect(everywhere(result == STATUS_NUMERIC && strstr(status_message(), "no mode was found")),
+              "%d: %s", (int)result, status_message());
+    cr_expect(everywhere(x.o.newton_steps < 60), "%zu steps", x.o.newton_steps);
+    status_clear();
+    example_close(&x);
+}
+
 /* The last layer of a perceptron is a softmax regression on its hidden units. */
 Test(oracle, of_a_last_layer)
 {
@@ -328,7 +258,7 @@ Test(oracle, of_a_last_layer)
     double g[MOST], h[MOST * MOST], ways[MOST], biases[MOST];
     example_open(&x, classification(true), &with_biases);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     cr_expect_eq(x.o.unknowns, 6 * CLASSES);
     jacobian *first;
     cr_assert_eq(jacobian_open(&first, &x.on.r, "layers.0.weight"), STATUS_OK);
@@ -407,7 +337,7 @@ Test(oracle, predictions)
     cr_assert_eq(oracle_predict(&x.o, test, sigma, 8, scores), STATUS_OK, "%s", status_message());
     table t;
     double l[MOST * MOST], mode[MOST], nll = 0.0;
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     reference_ridge(&t, 1.5, 0.04, 2.985, 17, 17, l, mode);
     dataset_batch b;
     cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);

@@ -39,10 +39,10 @@ typedef struct {
  * on the way it has its share of the factors' n^2 doubles, work for one of them, what layers take
  * in and give back of one batch, and a model for training.
  *
- * A factor of at least KFAC_WIDE columns whose n^3 is more than all factors' over the number of
- * ranks would leave the other ranks waiting for its owner: all ranks add it up and decompose it
- * together, on the grid of exact/, and the owner gets the eigenvectors. A sample is a function of
- * the factors alone (posterior/kfac.h), so its deviations are then the same to rounding.
+ * A factor of at least KFAC_WIDE columns whose n^3 is more than three times all factors' over the
+ * number of ranks would leave the others waiting for its owner: all ranks add it up and decompose
+ * it together, on the grid of exact/, and the owner gets the eigenvectors. A sample is a function
+ * of the factors alone (posterior/kfac.h), so its deviations are then the same to rounding.
  *
  * @param q  out; kfac_close frees it, after a failure too, but not before the trainer's last sample
  * @param r  opened for evaluation, its checkpoint read; its job's data.train is read

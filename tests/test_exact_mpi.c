@@ -92,6 +92,10 @@ Test(exact, whole_there_and_back)
         exact_matrix *m = open_matrix(rows, columns, whole);
         exact_get(m, back);
         cr_expect(everywhere(memcmp(back, whole, rows * columns * sizeof *back) == 0));
+        memset(back, 0xff, rows * columns * sizeof *back);
+        exact_collect(m, world.size - 1, back);
+        bool here = memcmp(back, whole, rows * columns * sizeof *back) == 0;
+        cr_expect(everywhere(here == (world.rank == world.size - 1)));
         exact_matrix_close(&m);
         free(whole);
         free(back);

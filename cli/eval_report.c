@@ -2,6 +2,7 @@
 #include "cli/eval_report.h"
 
 #include "io/file.h"
+#include "io/json_text.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -16,12 +17,11 @@ const prediction_scores *evaluation_average(const evaluation *v)
     return v->averaged.points ? &v->curve[v->averaged.points - 1] : &v->at_mean;
 }
 
-/* NaN is no number and left out; infinity is null. */
 static void put(json_t *o, const char *name, const char *suffix, double value)
 {
     char key[64];
     snprintf(key, sizeof key, "%s%s", name, suffix);
-    if (!isnan(value)) json_object_set_new(o, key, isinf(value) ? json_null() : json_real(value));
+    json_text_put(o, key, value);
 }
 
 static void put_scores(json_t *o, const evaluation *v, const prediction_scores *s,
@@ -123,9 +123,9 @@ static json_t *runs_json(const ensemble *e)
 /* How the first run's samples were drawn. */
 static json_t *kfac_json(const kfac_posterior *q)
 {
-    return json_pack("{s:f,s:f,s:I,s:I,s:I}", "ess", q->lambda, "prior_precision", q->tau, "rows",
-                     (json_int_t)q->rows, "layers", (json_int_t)q->layers, "widest",
-                     (json_int_t)q->widest);
+    return json_pack("{s:f,s:f,s:I,s:I,s:I,s:I}", "ess", q->lambda, "prior_precision", q->tau,
+                     "rows", (json_int_t)q->rows, "layers", (json_int_t)q->layers, "widest",
+                     (json_int_t)q->widest, "on_grid", (json_int_t)q->on_grid);
 }
 
 static void put_average(json_t *o, const evaluation *v)
@@ -195,11 +195,10 @@ void evaluation_print(const evaluation *v)
                q->layers, q->rows, q->widest, q->lambda, q->tau);
 }
 
-static void write_classes(const evaluation *v, const predictions *p, size_t point, FILE *out)
+static void write_classes(FILE *out, const predictions *p, size_t point)
 {
     static const size_t columns[] = {CLASS_NLL,     CLASS_CONFIDENCE, CLASS_BRIER,
                                      CLASS_ENTROPY, CLASS_EXPECTED,   CLASS_MUTUAL};
-    (void)v;
     const double *target = predictions_column(p, point, CLASS_TARGET);
     const double *top = predictions_column(p, point, CLASS_TOP);
     fprintf(out, "row,target,predicted,right,nll,confidence,brier,entropy,expected_entropy,"
@@ -212,7 +211,7 @@ static void write_classes(const evaluation *v, const predictions *p, size_t poin
     }
 }
 
-static void write_values(const evaluation *v, const predictions *p, size_t point, FILE *out)
+static void write_values(FILE *out, const evaluation *v, const predictions *p, size_t point)
 {
     bool inputs = v->rows.count > 0;
     fprintf(out, "row,%snll", inputs ? "input," : "");
@@ -229,16 +228,18 @@ static void write_values(const evaluation *v, const predictions *p, size_t point
     }
 }
 
+static void write_rows(FILE *out, const void *context)
+{
+    const evaluation *v = context;
+    const predictions *p = v->averaged.points ? &v->averaged : &v->mean;
+    size_t point = v->averaged.points ? v->averaged.points - 1 : 0;
+    if (v->mean.classes)
+        write_classes(out, p, point);
+    else
+        write_values(out, v, p, point);
+}
+
 status evaluation_write_rows(const evaluation *v, const char *path)
 {
-    char *text = NULL;
-    size_t size = 0, points = v->averaged.points;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    (v->mean.classes ? write_classes : write_values)(v, points ? &v->averaged : &v->mean,
-                                                     points ? points - 1 : 0, out);
-    status result = fclose(out) == 0 ? file_write_atomic(path, text, size)
-                                     : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
-    return result;
+    return file_print_atomic(path, write_rows, v);
 }

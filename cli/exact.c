@@ -40,6 +40,13 @@ static status check_arguments(const arguments *a, leave_kind *leave)
     if (!isnan(a->ess) && !(a->ess >= 1e-30 && a->ess <= 1e30))
         return fail(STATUS_INPUT,
                     "vario exact: --ess: %g found, a number in [1e-30, 1e30] expected", a->ess);
+    if (!isnan(a->prior) && !(a->prior >= 0.0 && a->prior <= 1e30))
+        return fail(STATUS_INPUT, "vario exact: --prior: %g found, a number in [0, 1e30] expected",
+                    a->prior);
+    if (!isnan(a->bias_prior) && !(a->bias_prior >= 0.0 && a->bias_prior <= 1e30))
+        return fail(STATUS_INPUT,
+                    "vario exact: --bias-prior: %g found, a number in [0, 1e30] expected",
+                    a->bias_prior);
     return STATUS_OK;
 }
 
@@ -80,8 +87,7 @@ static status open_report(exact_report *r, bool spectrum)
 {
     const oracle *o = r->o;
     bool compared = r->is_run && job_is_variational(o->r->job);
-    status result = take(&r->mean, o->unknowns);
-    if (!result) result = take(&r->variances, o->unknowns);
+    status result = take(&r->variances, o->unknowns);
     if (!result && compared) result = take(&r->sigma, o->unknowns);
     if (!result && spectrum) result = take(&r->spectrum, o->unknowns);
     if (!result && spectrum) result = take(&r->curvature, o->unknowns);
@@ -91,7 +97,6 @@ static status open_report(exact_report *r, bool spectrum)
 
 static void close_report(exact_report *r)
 {
-    free(r->mean);
     free(r->sigma);
     free(r->variances);
     free(r->spectrum);
@@ -194,7 +199,7 @@ static status compute(oracle *o, const arguments *a, leave_kind leave, exact_rep
     r->maximized = a->maximize;
     if (!result) result = oracle_variances(o, r->variances);
     if (!result && r->sigma)
-        result = oracle_compare(o, r->mean, r->sigma, r->variances, &r->comparison);
+        result = oracle_compare(o, o->start, r->sigma, r->variances, &r->comparison);
     if (!result && a->spectrum) result = find_spectrum(o, r);
     return result;
 }
@@ -205,8 +210,10 @@ static status speak(const arguments *a, const exact_report *r)
     if (a->unknowns) result = exact_write_unknowns(r, a->unknowns);
     if (!result && a->examples) result = exact_write_examples(r, a->examples);
     if (!result && a->plot) result = exact_draw(r, a->plot);
-    if (!result) (a->json ? exact_print_json : exact_print)(r);
-    return result;
+    if (result) return result;
+    if (a->json) return exact_print_json(r);
+    exact_print(r);
+    return STATUS_OK;
 }
 
 static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
@@ -223,7 +230,7 @@ static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
     status result = oracle_open(&o, t, data, &options);
     if (!result) result = agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize));
     if (!result) result = agree(s->c.world, open_report(r, a->spectrum));
-    if (!result) jacobian_gather(o.x, r->mean, r->sigma);
+    if (!result && r->sigma) jacobian_deviations(o.x, r->sigma);
     if (!result) result = compute(&o, a, leave, r);
     if (!result) result = agree(s->c.world, s->c.rank == 0 ? speak(a, r) : STATUS_OK);
     close_report(r);
@@ -238,7 +245,7 @@ static status run(session *s, void *context, const char **rest)
     trainer t = {0};
     dataset *data = NULL;
     checkpoint_facts facts = {0};
-    exact_report r = {.loo_correlation = NAN, .moved_correlation = NAN};
+    exact_report r = {.loo_loss = NAN, .loo_correlation = NAN, .moved_correlation = NAN};
     job j;
     status result = agree(s->c.world, check_arguments(a, &leave));
     if (!result) result = read_job(s, a, &j, rest[0], &r.is_run);
@@ -257,7 +264,7 @@ static status run(session *s, void *context, const char **rest)
 
 int exact_main(int argc, char **argv)
 {
-    arguments a = {.ess = NAN, .prior = NAN, .samples = 64};
+    arguments a = {.ess = NAN, .prior = NAN, .bias_prior = NAN, .samples = 64};
     const option options[] = {
         {"--tensors", OPTION_TEXT, &a.tensors, "NAMES",
          "unknowns: tensors, or beginnings of names up to a dot (the last layer; of gpt2 none)"},
@@ -265,7 +272,8 @@ int exact_main(int argc, char **argv)
          "effective sample size (the job's of ivon and bbb, else the training examples)"},
         {"--prior", OPTION_NUMBER, &a.prior, "P",
          "the prior's precision of matrices (ess weight_decay of ivon and bbb)"},
-        {"--bias-prior", OPTION_NUMBER, &a.bias_prior, "P", "of 1-D tensors (0, as in training)"},
+        {"--bias-prior", OPTION_NUMBER, &a.bias_prior, "P",
+         "of 1-D tensors (0, as in training; of bbb not to be given)"},
         {"--data", OPTION_TEXT, &a.data, "TEXT", "examples to predict, instead of data.valid"},
         {"--samples", OPTION_COUNT, &a.samples, "S", "draws of the outputs of a classifier (64)"},
         {"--no-test", OPTION_FLAG, &a.no_test, NULL, "predict nothing"},

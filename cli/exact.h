@@ -11,7 +11,7 @@ typedef struct {
     const char *name;             /**< of the run or job */
     bool is_run;                  /**< the start is a run's mean, not a job's initial weights */
     uint64_t step;                /**< of the run's checkpoint */
-    double *mean, *sigma;         /**< [unknowns] the run's; sigma NULL: it has no posterior */
+    double *sigma;                /**< [unknowns] the run's; NULL: it has no posterior */
     double *variances;            /**< [unknowns] diag(Lambda^-1) */
     oracle_comparison comparison; /**< where there is sigma */
     bool predicted;
@@ -24,14 +24,16 @@ typedef struct {
     double *hessian; /**< [unknowns] the run's h, ascending; NULL without a posterior */
     oracle_left_out *left; /**< [examples] NULL */
     uint64_t examples;
-    double loo_loss; /**< mean over the examples that were not left out */
+    double loo_loss; /**< mean over the examples that were not left out; NaN: none was asked for */
     double loo_correlation,
         moved_correlation; /**< Spearman's with `vario sensitivity`: loss added,
                                 and how far predictions move; NaN: no posterior */
 } exact_report;
 
 void exact_print(const exact_report *r);
-void exact_print_json(const exact_report *r);
+
+/** @return STATUS_OK or STATUS_NOMEM */
+status exact_print_json(const exact_report *r);
 
 /** A line an unknown. */
 status exact_write_unknowns(const exact_report *r, const char *path);

@@ -32,7 +32,7 @@ static void write_points(FILE *out, const exact_report *r)
     fprintf(out, "$unknowns << EOD\n");
     for (size_t i = 0; i < o->unknowns; i += stride_of(r))
         fprintf(out, "%.9g %.9g %.9g %.9g %.9g\n", o->mode[i], sqrt(r->variances[i]),
-                1.0 / sqrt(o->diagonal[i]), r->mean[i], r->sigma ? r->sigma[i] : NAN);
+                1.0 / sqrt(o->diagonal[i]), r->o->start[i], r->sigma ? r->sigma[i] : NAN);
     fprintf(out, "EOD\n");
 }
 

@@ -4,9 +4,9 @@
 #include "io/json_text.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static const char *const predictions[] = {"mode", "exact", "run"};
 
@@ -79,99 +79,86 @@ void exact_print(const exact_report *r)
     }
 }
 
-/* A member of a JSON object, unless there is no such number. */
-static void member(const char *name, double value)
+static json_t *list_json(const double *values, size_t count)
 {
-    if (isnan(value)) return;
-    if (isinf(value))
-        printf(", \"%s\": null", name);
-    else
-        printf(", \"%s\": %.17g", name, value);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_real(values[i]));
+    return list;
 }
 
-static void print_json_comparison(const exact_report *r)
+static void put_comparison(json_t *o, const oracle_comparison *c)
 {
-    const oracle_comparison *c = &r->comparison;
-    member("mean_error", c->mean_error);
-    printf(", \"variance_ratio\": [");
-    for (size_t k = 0; k < 5; k++) printf("%s%.17g", k ? ", " : "", c->quantiles[k]);
-    printf("]");
-    member("variance_over_exact", c->inverse);
-    member("kl", c->kl);
-    member("kl_mean", c->kl_mean);
-    member("kl_variance", c->kl_variance);
-    member("kl_diagonal", c->kl_diagonal);
-    member("kl_best_diagonal", c->kl_best);
+    json_text_put(o, "mean_error", c->mean_error);
+    json_object_set_new(o, "variance_ratio", list_json(c->quantiles, 5));
+    json_text_put(o, "variance_over_exact", c->inverse);
+    json_text_put(o, "kl", c->kl);
+    json_text_put(o, "kl_mean", c->kl_mean);
+    json_text_put(o, "kl_variance", c->kl_variance);
+    json_text_put(o, "kl_diagonal", c->kl_diagonal);
+    json_text_put(o, "kl_best_diagonal", c->kl_best);
 }
 
-static void print_json_scores(const exact_report *r)
+static json_t *score_json(const oracle_score *s)
 {
-    for (size_t k = 0; k < PREDICTIONS; k++) {
-        const oracle_score *s = &r->scores[k];
-        if (k == PREDICT_RUN && !r->sigma) continue;
-        printf(", \"%s\": {\"nll\": %.17g", predictions[k], s->nll);
-        member("accuracy", s->accuracy);
-        member("ece", s->ece);
-        member("rmse", s->rmse);
-        member("coverage_error", s->coverage_error);
-        putchar('}');
-    }
+    json_t *o = json_object();
+    json_text_put(o, "nll", s->nll);
+    json_text_put(o, "accuracy", s->accuracy);
+    json_text_put(o, "ece", s->ece);
+    json_text_put(o, "rmse", s->rmse);
+    json_text_put(o, "coverage_error", s->coverage_error);
+    return o;
 }
 
-static void print_json_list(const char *name, const double *values, size_t count)
+static void put_spectrum(json_t *o, const exact_report *r)
 {
-    printf(", \"%s\": [", name);
-    for (size_t i = 0; i < count; i++) printf("%s%.9g", i ? ", " : "", values[i]);
-    printf("]");
+    size_t n = r->o->unknowns;
+    json_object_set_new(o, "spectrum", list_json(r->spectrum, n));
+    json_object_set_new(o, "curvature_diagonal", list_json(r->curvature, n));
+    if (r->hessian) json_object_set_new(o, "hessian", list_json(r->hessian, n));
 }
 
-void exact_print_json(const exact_report *r)
+static json_t *report_json(const exact_report *r)
 {
     const oracle *o = r->o;
+    const oracle_maximum *m = &r->maximum;
     int grid[2];
     exact_grid_shape(o->grid, grid);
-    printf("{\"name\": ");
-    json_text_print(stdout, r->name);
-    if (r->is_run) printf(", \"step\": %" PRIu64, r->step);
-    printf(", \"unknowns\": %zu, \"training_rows\": %" PRIu64 ", \"grid\": [%d, %d]", o->unknowns,
-           o->count, grid[0], grid[1]);
-    member("ess", o->ess);
-    member("loss", o->loss);
-    member("log_evidence", o->log_evidence);
-    member("log_determinant", o->log_determinant);
+    json_t *out = json_pack("{s:s}", "name", r->name);
+    if (r->is_run) json_object_set_new(out, "step", json_integer((json_int_t)r->step));
+    json_object_set_new(out, "unknowns", json_integer((json_int_t)o->unknowns));
+    json_object_set_new(out, "training_rows", json_integer((json_int_t)o->count));
+    json_object_set_new(out, "grid", json_pack("[i,i]", grid[0], grid[1]));
+    json_text_put(out, "ess", o->ess);
+    json_text_put(out, "loss", o->loss);
+    json_text_put(out, "log_evidence", o->log_evidence);
+    json_text_put(out, "log_determinant", o->log_determinant);
     if (r->maximized)
-        printf(", \"maximum\": {\"log_evidence\": %.17g, \"prior\": %.17g, \"noise_variance\": "
-               "%.17g, \"at_edge\": %s}",
-               r->maximum.log_evidence, r->maximum.prior, r->maximum.noise_variance,
-               r->maximum.at_edge ? "true" : "false");
-    if (r->sigma) print_json_comparison(r);
-    if (r->predicted) print_json_scores(r);
-    if (r->left) member("loo_loss", r->loo_loss);
-    member("loo_correlation", r->loo_correlation);
-    member("moved_correlation", r->moved_correlation);
-    if (r->spectrum) print_json_list("spectrum", r->spectrum, o->unknowns);
-    if (r->spectrum) print_json_list("curvature_diagonal", r->curvature, o->unknowns);
-    if (r->hessian) print_json_list("hessian", r->hessian, o->unknowns);
-    printf("}\n");
+        json_object_set_new(out, "maximum",
+                            json_pack("{s:f,s:f,s:f,s:b}", "log_evidence", m->log_evidence, "prior",
+                                      m->prior, "noise_variance", m->noise_variance, "at_edge",
+                                      m->at_edge));
+    if (r->sigma) put_comparison(out, &r->comparison);
+    for (size_t k = 0; r->predicted && k < (r->sigma ? PREDICTIONS : PREDICT_RUN); k++)
+        json_object_set_new(out, predictions[k], score_json(&r->scores[k]));
+    json_text_put(out, "loo_loss", r->loo_loss);
+    json_text_put(out, "loo_correlation", r->loo_correlation);
+    json_text_put(out, "moved_correlation", r->moved_correlation);
+    if (r->spectrum) put_spectrum(out, r);
+    return out;
 }
 
-/* Write through memory, so that a file is whole or absent. */
-static status write_file(const exact_report *r, const char *path,
-                         void (*write)(FILE *, const exact_report *))
+status exact_print_json(const exact_report *r)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    write(out, r);
-    status result = fclose(out) == 0 ? file_write_atomic(path, text, size)
-                                     : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
-    return result;
+    json_t *o = report_json(r);
+    bool printed = o && json_dumpf(o, stdout, JSON_REAL_PRECISION(17)) == 0;
+    json_decref(o);
+    putchar('\n');
+    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
 }
 
-static void write_unknowns(FILE *out, const exact_report *r)
+static void write_unknowns(FILE *out, const void *context)
 {
+    const exact_report *r = context;
     const oracle *o = r->o;
     fprintf(out, "tensor,element,mode,exact_deviation,optimal_deviation%s\n",
             r->is_run ? r->sigma ? ",mean,deviation" : ",mean" : "");
@@ -180,14 +167,15 @@ static void write_unknowns(FILE *out, const exact_report *r)
         const tensor *t = jacobian_tensor(o->x, i, &element);
         fprintf(out, "%s,%zu,%.17g,%.17g,%.17g", t->name, element, o->mode[i],
                 sqrt(r->variances[i]), 1.0 / sqrt(o->diagonal[i]));
-        if (r->is_run) fprintf(out, ",%.9g", r->mean[i]);
+        if (r->is_run) fprintf(out, ",%.9g", r->o->start[i]);
         if (r->sigma) fprintf(out, ",%.9g", r->sigma[i]);
         fputc('\n', out);
     }
 }
 
-static void write_examples(FILE *out, const exact_report *r)
+static void write_examples(FILE *out, const void *context)
 {
+    const exact_report *r = context;
     fprintf(out, "index,left_out,loss,loo_loss,moved\n");
     for (uint64_t i = 0; i < r->examples; i++)
         fprintf(out, "%" PRIu64 ",%d,%.17g,%.17g,%.17g\n", i, dataset_left_out(r->o->data, i),
@@ -196,10 +184,10 @@ static void write_examples(FILE *out, const exact_report *r)
 
 status exact_write_unknowns(const exact_report *r, const char *path)
 {
-    return write_file(r, path, write_unknowns);
+    return file_print_atomic(path, write_unknowns, r);
 }
 
 status exact_write_examples(const exact_report *r, const char *path)
 {
-    return write_file(r, path, write_examples);
+    return file_print_atomic(path, write_examples, r);
 }

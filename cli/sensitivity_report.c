@@ -190,8 +190,9 @@ static void write_field(FILE *out, double value)
         fprintf(out, ",%.9g", value);
 }
 
-static void write_rows(const sensitivity_report *r, FILE *out)
+static void write_rows(FILE *out, const void *context)
 {
+    const sensitivity_report *r = context;
     size_t outputs = r->table.outputs;
     fprintf(out, "index,class,predicted,mislabelled,left_out,p,error,variance,sensitivity,loss,"
                  "loo_loss");
@@ -213,13 +214,5 @@ static void write_rows(const sensitivity_report *r, FILE *out)
 
 status sensitivity_write_csv(const sensitivity_report *r, const char *path)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    write_rows(r, out);
-    status result = fclose(out) == 0 ? file_write_atomic(path, text, size)
-                                     : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
-    return result;
+    return file_print_atomic(path, write_rows, r);
 }

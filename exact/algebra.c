@@ -1,6 +1,7 @@
 /* Products, Cholesky factors and what is solved with them. */
 #include "exact/matrix_internal.h"
 #include "io/agree.h"
+#include "kernels/dense.h"
 
 #include <float.h>
 #include <math.h>
@@ -217,16 +218,6 @@ status exact_invert(exact_matrix *l)
     return agree(l->g->world, info > 0 ? refuse_pivot((size_t)info - 1, l->rows) : STATUS_OK);
 }
 
-/* Scalar products of the vectors of each group. */
-static void group_products(double *out, const double *z, size_t n, size_t count, size_t group)
-{
-    const int rows = (int)n, columns = (int)group;
-    const double unit = 1.0, none = 0.0;
-    for (size_t first = 0; first < count; first += group)
-        scalapack.dgemm_("T", "N", &columns, &columns, &rows, &unit, z + first * n, &rows,
-                         z + first * n, &rows, &none, out + first * group, &columns, 1, 1);
-}
-
 status exact_covariances(const exact_matrix *l, const double *x, size_t count, size_t group,
                          double *out)
 {
@@ -240,7 +231,9 @@ status exact_covariances(const exact_matrix *l, const double *x, size_t count, s
     scalapack.pdtrsm_("L", "L", "N", "N", &n, &k, &unit, l->values, &one, &one, l->descriptor,
                       panel->values, &one, &one, panel->descriptor);
     result = exact_take_panel(panel, most, &z);
-    if (!result) group_products(out, z, l->rows, count, group);
+    for (size_t i = 0; !result && i < count; i += group) /* of each group's vectors */
+        dense_product(out + i * group, z + i * l->rows, false, z + i * l->rows, true, group, group,
+                      l->rows);
     free(z);
     exact_matrix_close(&panel);
     return result;

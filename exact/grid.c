@@ -1,15 +1,12 @@
-/* The ranks as a grid, and what its nodes have room for. */
-#include "base/memory.h"
+/* The ranks as a grid, and what they have room for. */
 #include "exact/matrix_internal.h"
 #include "io/agree.h"
+#include "io/room.h"
 
 #include <limits.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* The divisor of size that is nearest to its root from below. */
 static int grid_rows(int size)
@@ -69,45 +66,17 @@ size_t exact_most(const exact_grid *g, size_t here)
     return (size_t)most;
 }
 
-/* What the kernel would give without swapping. */
-static double free_bytes(void)
-{
-    double kilobytes = INFINITY;
-    char line[128];
-    FILE *file = fopen("/proc/meminfo", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lf kB", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return 1024.0 * kilobytes;
-}
-
-static status check_node(const exact_grid *g, const char *what, size_t order, int matrices,
-                         double more)
+status exact_check_room(exact_grid *g, const char *what, size_t order, int matrices, size_t more)
 {
     double n = (double)order, part = ceil(n / g->rows) * ceil(n / g->columns);
-    double here = 8.0 * part * matrices + more, node = here, room = free_bytes();
-    char host[256] = "this host";
-    MPI_Comm neighbours;
-    int ranks;
-    MPI_Comm_split_type(g->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &neighbours);
-    MPI_Comm_size(neighbours, &ranks);
-    MPI_Allreduce(MPI_IN_PLACE, &node, 1, MPI_DOUBLE, MPI_SUM, neighbours);
-    MPI_Comm_free(&neighbours);
-    gethostname(host, sizeof host - 1);
     if (part > INT_MAX)
         return fail(STATUS_INPUT,
                     "%s: a matrix of %zu x %zu is %.3g elements on each of %d x %d ranks, at most "
                     "%d expected: more ranks are needed",
                     what, order, order, part, g->rows, g->columns, INT_MAX);
-    if (node <= room) return STATUS_OK;
-    return fail(STATUS_INPUT,
-                "%s: %d x %zu x %zu x 8 bytes are %.4g GB over %d ranks; with %.3g GB beside them "
-                "the %d ranks on %s need %.4g GB, where %.4g GB are free",
-                what, matrices, order, order, 8e-9 * n * n * matrices, g->size, 1e-9 * more, ranks,
-                host, 1e-9 * node, 1e-9 * room);
-}
-
-status exact_check_room(exact_grid *g, const char *what, size_t order, int matrices, size_t more)
-{
-    return agree(g->world, check_node(g, what, order, matrices, (double)more));
+    return room_check(g->world, 8.0 * part * matrices + (double)more,
+                      "%s: %d x %zu x %zu x 8 bytes are %.4g GB over %d ranks, with %.3g GB beside "
+                      "them on each",
+                      what, matrices, order, order, 8e-9 * n * n * matrices, g->size,
+                      1e-9 * (double)more);
 }

@@ -129,6 +129,20 @@ void exact_get(const exact_matrix *m, double *whole)
     exact_sum(m->g, whole, m->rows * m->columns);
 }
 
+/* Some columns at a time: Cpdgemr2d counts the bytes that it packs in int. */
+void exact_collect(const exact_matrix *m, int rank, double *whole)
+{
+    enum { FIRST_COLUMN_AT = 7, PIECE = 1 << 24 };
+    int line[DESCRIPTOR];
+    size_t most = larger(PIECE / larger(m->rows, 1), 1);
+    describe_line(m->g, line, m->rows, m->columns, m->columns);
+    line[FIRST_COLUMN_AT] = rank;
+    for (size_t first = 0; first < m->columns; first += most)
+        scalapack.Cpdgemr2d((int)m->rows, (int)smaller(m->columns - first, most), m->values, 1,
+                            (int)first + 1, m->descriptor, whole, 1, (int)first + 1, line,
+                            m->g->line);
+}
+
 void exact_copy(exact_matrix *to, const exact_matrix *from)
 {
     memcpy(to->values, from->values, from->local_rows * from->local_columns * sizeof *to->values);

@@ -32,14 +32,14 @@ void exact_grid_close(exact_grid **g);
 /** The grid's shape, which has grid[0] <= grid[1]; not collective. */
 void exact_grid_shape(const exact_grid *g, int grid[2]);
 
-/** Refuse what does not fit the ranks: before anything is allocated.
+/** Refuse what does not fit the ranks before anything is allocated (io/room.h).
  *
  * @param what      for the message: "50000 unknowns"
  * @param order     of square matrices of so many rows (same on all ranks)
  * @param matrices  how many of them there will be at once
  * @param more      bytes that each rank needs beside them (local)
- * @return STATUS_OK; STATUS_INPUT when the nodes' free memory, or what ScaLAPACK can count, is not
- *         enough, with the arithmetic that says so */
+ * @return STATUS_OK; STATUS_NOMEM: more than is free; STATUS_INPUT: more than ScaLAPACK counts;
+ *         with the arithmetic that says so */
 status exact_check_room(exact_grid *g, const char *what, size_t order, int matrices, size_t more);
 
 /** Allocate zeros. @return STATUS_OK, STATUS_NOMEM (a rank ran out of memory) or STATUS_INPUT (more
@@ -53,6 +53,9 @@ void exact_set(exact_matrix *m, const double *whole);
 
 /** Give every rank the whole matrix, for small ones. @param whole  as exact_set's, out */
 void exact_get(const exact_matrix *m, double *whole);
+
+/** Give one rank the whole matrix. @param whole  as exact_set's, out; only there */
+void exact_collect(const exact_matrix *m, int rank, double *whole);
 
 /** to = from, of the same shape; not collective. */
 void exact_copy(exact_matrix *to, const exact_matrix *from);

@@ -1,5 +1,5 @@
-/** What exact/ calls of ScaLAPACK, BLACS and LAPACK, loaded when it is first wanted: the library
- * brings a BLAS whose threads start when it is loaded, which no other verb should pay for. */
+/** What exact/ calls of ScaLAPACK and BLACS, loaded when it is first wanted (kernels/fortran.h),
+ * and LAPACK with it (kernels/dense.h). */
 #ifndef VARIO_EXACT_SCALAPACK_H
 #define VARIO_EXACT_SCALAPACK_H
 
@@ -44,11 +44,7 @@ enum { DESCRIPTOR = 9 };
     X(void, pdsyevd_,                                                                              \
       (const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja,  \
        const int *desca, double *w, double *z, const int *iz, const int *jz, const int *descz,     \
-       double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t))  \
-    X(void, dgemm_,                                                                                \
-      (const char *transa, const char *transb, const int *m, const int *n, const int *k,           \
-       const double *alpha, const double *a, const int *lda, const double *b, const int *ldb,      \
-       const double *beta, double *c, const int *ldc, size_t, size_t))
+       double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t))
 
 typedef struct {
 #define SCALAPACK_MEMBER(type, name, arguments) type(*name) arguments;
@@ -59,7 +55,7 @@ typedef struct {
 /** Valid after scalapack_load. */
 extern scalapack_functions scalapack;
 
-/** Load the library, once; later calls set the number of threads alone. Not collective.
+/** Load the libraries; later calls set the number of threads. Not collective.
  * @param threads  of the BLAS that it brings, where that is OpenBLAS
  * @return STATUS_OK or STATUS_IO: it, or a function of it, is missing */
 status scalapack_load(int threads);

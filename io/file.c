@@ -138,6 +138,19 @@ static status read_open(char **text, size_t *size, const char *path, size_t limi
                 (long long)info.st_size);
 }
 
+status file_print_atomic(const char *path, void (*print)(FILE *out, const void *context),
+                         const void *context)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out) print(out, context);
+    status result = out && fclose(out) == 0 ? file_write_atomic(path, text, size)
+                                            : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(text);
+    return result;
+}
+
 status file_read_text(char **text, size_t *size, const char *path, size_t limit)
 {
     *text = NULL;

@@ -7,6 +7,7 @@
 #include <glob.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /** A file mapped for reading. */
 typedef struct {
@@ -30,6 +31,11 @@ status file_find(glob_t *found, const char *pattern, const char *what);
 
 /** Write path.tmp, fsync, rename, fsync the directory. @return STATUS_OK or STATUS_IO */
 status file_write_atomic(const char *path, const char *text, size_t size);
+
+/** The same of what a function prints, without a file where memory runs out.
+ * @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
+status file_print_atomic(const char *path, void (*print)(FILE *out, const void *context),
+                         const void *context);
 
 /** Read a whole text file, NUL-terminated; the caller frees *text.
  * @param limit  bytes; a larger file is STATUS_INPUT

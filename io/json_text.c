@@ -2,7 +2,13 @@
 #include "io/json_text.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
+
+void json_text_put(struct json_t *o, const char *key, double value)
+{
+    if (!isnan(value)) json_object_set_new(o, key, isinf(value) ? json_null() : json_real(value));
+}
 
 void json_text_print(FILE *out, const char *text)
 {

@@ -4,6 +4,11 @@
 
 #include <stdio.h>
 
+struct json_t;
+
+/** Set a member of an object: NaN is no number and left out, infinity is null. */
+void json_text_put(struct json_t *o, const char *key, double value);
+
 /** Print a text in quotes, escaped; "" when it is not UTF-8. */
 void json_text_print(FILE *out, const char *text);
 

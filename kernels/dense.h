@@ -8,8 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Load the libraries, before anything else here; later calls do nothing. They are not linked:
- * OpenBLAS starts its threads when it is loaded, and few verbs want it.
+/** Load the library (kernels/fortran.h), before anything else here; later calls set the threads.
  * @return STATUS_OK or STATUS_IO: LAPACK or a function of it is missing */
 status dense_open(int threads);
 

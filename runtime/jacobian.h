@@ -43,10 +43,11 @@ size_t jacobian_batch(const jacobian *x);
 /** Bytes of one rank's rows. */
 size_t jacobian_bytes(const jacobian *x);
 
-/** The unknowns' means and, where sigma is not NULL, deviations, in double on every rank;
- * collective.
- * @param mean, sigma  [unknowns] out */
-void jacobian_gather(const jacobian *x, double *mean, double *sigma);
+/** The unknowns' means, on every rank: [unknowns]. */
+const double *jacobian_mean(const jacobian *x);
+
+/** Their deviations, on every rank; collective. @param sigma  [unknowns] out */
+void jacobian_deviations(const jacobian *x, double *sigma);
 
 /** Rounds that it takes to see `count` examples or windows. */
 uint64_t jacobian_rounds(const jacobian *x, uint64_t count);

@@ -1,5 +1,6 @@
 /* Factors are dealt out by the work of their eigenvectors, the widest first. */
 #include "io/agree.h"
+#include "io/room.h"
 #include "kernels/dense.h"
 #include "runtime/kfac_parts.h"
 
@@ -8,24 +9,27 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+/* On one rank pdsyevd takes 1.4 times the processor's time of dsyevd, and pdsyrk with the rows' way
+ * to its blocks 3 times that of dsyrk. */
+enum { GRID_COST = 3 };
 
 static bool is_mine(const kfac *k, const kfac_factor *f)
 {
-    return f->owner == k->r->c->rank;
+    return f->owner == k->m.r->c->rank;
 }
 
 static status list_layers(kfac *k)
 {
-    const parameters *p = &k->r->p;
+    const parameters *p = &k->m.r->p;
     k->parts = calloc(p->tensor_count, sizeof *k->parts);
     if (!k->parts) return fail(STATUS_NOMEM, "memory for %zu layers", p->tensor_count);
     for (size_t i = 0; i < p->tensor_count; i++) {
         const tensor *t = &p->tensors[i];
-        if (!model_is_layer(&k->config, t)) continue;
+        if (!model_is_layer(&k->m.config, t)) continue;
         kfac_part *part = &k->parts[k->layers++];
         part->weight = i;
-        part->bias = model_has_bias(&k->config);
+        part->bias = model_has_bias(&k->m.config);
         part->factors[KFAC_INPUTS].n = t->shape[0] + part->bias;
         part->factors[KFAC_GRADIENTS].n = t->shape[1];
         part->count = t->count + part->bias * t->shape[1];
@@ -43,10 +47,30 @@ static status check_widths(kfac *k)
                 return fail(STATUS_INPUT,
                             "%s: tensor '%s': a K-FAC factor of %zu rows and columns found, %.3g "
                             "GB; at most %d expected",
-                            k->job.name, k->r->p.tensors[k->parts[l].weight].name, n,
+                            k->m.job.name, k->m.r->p.tensors[k->parts[l].weight].name, n,
                             8e-9 * (double)n * (double)n, DENSE_WIDEST);
         }
     return STATUS_OK;
+}
+
+static double cube(const kfac_factor *f)
+{
+    return pow((double)f->n, 3.0);
+}
+
+/* Those that would keep their owner busy for longer than the grid keeps all ranks. */
+static void choose_grid(kfac *k)
+{
+    double all = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) all += cube(&k->parts[l].factors[side]);
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            kfac_factor *f = &k->parts[l].factors[side];
+            bool large = f->n >= KFAC_WIDE && cube(f) * k->m.r->c->size > GRID_COST * all;
+            f->on_grid = k->o->grid_from ? f->n >= k->o->grid_from : large;
+            if (f->on_grid) k->q->on_grid++;
+        }
 }
 
 /* The widest factor that has no owner yet. */
@@ -63,7 +87,7 @@ static kfac_factor *next_factor(kfac *k)
 
 static void deal_out(kfac *k)
 {
-    int ranks = k->r->c->size;
+    int ranks = k->m.r->c->size;
     double load[ranks];
     for (int rank = 0; rank < ranks; rank++) load[rank] = 0.0;
     for (size_t l = 0; l < k->layers; l++)
@@ -72,7 +96,7 @@ static void deal_out(kfac *k)
         f->owner = 0;
         for (int rank = 1; rank < ranks; rank++)
             if (load[rank] < load[f->owner]) f->owner = rank;
-        load[f->owner] += pow((double)f->n, 3.0);
+        load[f->owner] += cube(f);
     }
     for (size_t l = 0; l < k->layers; l++) {
         kfac_part *part = &k->parts[l];
@@ -89,14 +113,13 @@ static size_t larger(size_t a, size_t b)
 static void place_part(kfac *k, kfac_part *part, arena_rows *take)
 {
     arena *a = &k->arena;
-    bool home = part->home == k->r->c->rank;
+    bool home = part->home == k->m.r->c->rank;
     for (int side = 0; side < KFAC_SIDES; side++) {
         kfac_factor *f = &part->factors[side];
         size_t width = f->n - (side == KFAC_INPUTS ? part->bias : 0);
         f->rows = take(a, k->most, width * sizeof(float));
-        if (!home && !is_mine(k, f)) continue;
-        f->matrix = take(a, f->n, f->n * sizeof(double));
-        f->values = take(a, f->n, sizeof(double));
+        if (home || is_mine(k, f) || f->on_grid) f->values = take(a, f->n, sizeof(double));
+        if (home || is_mine(k, f)) f->matrix = take(a, f->n, f->n * sizeof(double));
     }
     if (home) part->drawn = take(a, part->count, sizeof(float));
 }
@@ -108,11 +131,12 @@ static void count_shared(const kfac *k, size_t *work, size_t *received)
     for (size_t l = 0; l < k->layers; l++) {
         const kfac_part *part = &k->parts[l];
         *received = larger(*received, part->count);
-        if (part->home == k->r->c->rank) *work = larger(*work, 2 * part->count);
+        if (part->home == k->m.r->c->rank) *work = larger(*work, 2 * part->count);
         for (int side = 0; side < KFAC_SIDES; side++) {
             const kfac_factor *f = &part->factors[side];
-            if (!is_mine(k, f)) continue;
-            *work = larger(*work, larger(dense_eigen_work(f->n), k->most * f->n));
+            if (is_mine(k, f) || f->on_grid) *work = larger(*work, k->most * f->n);
+            if (!is_mine(k, f) || f->on_grid) continue;
+            *work = larger(*work, dense_eigen_work(f->n));
             *received = larger(*received, k->most * f->n);
         }
     }
@@ -126,28 +150,9 @@ static void place(kfac *k, arena_rows *take)
     for (size_t l = 0; l < k->layers; l++) place_part(k, &k->parts[l], take);
     k->work = take(&k->arena, work, sizeof(double));
     k->received = take(&k->arena, received, sizeof(float));
-    k->roots = take(&k->arena, (size_t)k->r->c->size, k->most * sizeof(double));
-    if (k->exact) k->outputs = take(&k->arena, k->most, model_outputs(&k->config) * sizeof(double));
-}
-
-static model_shape shape_for(const kfac *k)
-{
-    return (model_shape){.sequences = k->job.batch.sequences,
-                         .length = k->job.batch.length,
-                         .precision = k->r->precision,
-                         .recompute = k->job.recompute,
-                         .training = true};
-}
-
-/* All ranks of this node together; collective. */
-static double on_node(const kfac *k, double bytes, int *ranks)
-{
-    MPI_Comm node;
-    MPI_Comm_split_type(k->r->c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    MPI_Comm_size(node, ranks);
-    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_DOUBLE, MPI_SUM, node);
-    MPI_Comm_free(&node);
-    return bytes;
+    k->roots = take(&k->arena, (size_t)k->m.r->c->size, k->most * sizeof(double));
+    if (k->exact)
+        k->outputs = take(&k->arena, k->most, model_outputs(&k->m.config) * sizeof(double));
 }
 
 static double factor_bytes(const kfac *k)
@@ -161,31 +166,39 @@ static double factor_bytes(const kfac *k)
     return bytes;
 }
 
-/* Memory that is not there would be found out by the kernel, who ends the job without a word. */
-static status check_memory(kfac *k, double bytes)
+/* A rank's part of the factors on the grid; of the widest also its vectors and what pdsyevd works
+ * with, and the rows that are added to it. */
+static double grid_bytes(const kfac *k)
 {
-    int ranks;
+    double numbers = 0.0, widest = 0.0;
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            const kfac_factor *f = &k->parts[l].factors[side];
+            if (!f->on_grid) continue;
+            numbers += (double)f->n * (double)f->n;
+            widest = fmax(widest, (double)f->n);
+        }
+    return 8.0 *
+           ((numbers + 4.0 * widest * widest) / k->m.r->c->size + 2.0 * (double)k->most * widest);
+}
+
+static status check_memory(const kfac *k, double bytes)
+{
     double samples = (double)k->o->samples * 4.0 *
-                     (double)(k->r->state.mean.whole ? k->r->p.count : k->r->owned.elements);
-    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    double wanted = on_node(k, bytes + samples, &ranks);
-    status result = STATUS_OK;
-    if (wanted > there)
-        result = fail(STATUS_NOMEM,
+                     (double)(k->m.r->state.mean.whole ? k->m.r->p.count : k->m.r->owned.elements);
+    bytes += grid_bytes(k);
+    return room_check(k->m.r->c->world, bytes + samples,
                       "%s: K-FAC of %zu layers: rank %d wants %.3g GB for its factors, %.3g GB to "
-                      "decompose and draw them, and %.3g GB for %zu samples; the %d ranks of its "
-                      "node want %.3g GB and it has %.3g",
-                      k->job.name, k->layers, k->r->c->rank, 1e-9 * factor_bytes(k),
-                      1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples, ranks,
-                      1e-9 * wanted, 1e-9 * there);
-    return agree(k->r->c->world, result);
+                      "decompose and draw them, and %.3g GB for %zu samples",
+                      k->m.job.name, k->layers, k->m.r->c->rank, 1e-9 * factor_bytes(k),
+                      1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples);
 }
 
 static status open_draws(kfac *k)
 {
     kfac_posterior *q = k->q;
-    bool whole = k->r->state.mean.whole;
-    size_t bytes = memory_round((whole ? k->r->p.count : k->r->owned.elements) * sizeof(float)),
+    bool whole = k->m.r->state.mean.whole;
+    size_t bytes = memory_round((whole ? k->m.r->p.count : k->m.r->owned.elements) * sizeof(float)),
            all;
     q->draws = calloc(k->o->samples, sizeof *q->draws);
     if (!q->draws || !memory_product(&all, bytes, k->o->samples))
@@ -196,37 +209,58 @@ static status open_draws(kfac *k)
     return result;
 }
 
-static status open_here(kfac *k, size_t slot_bytes)
+static status open_grid(kfac *k)
 {
-    model_shape shape = shape_for(k);
-    size_t bytes = k->arena.used + slot_bytes, ranks = (size_t)k->r->c->size;
+    if (k->q->on_grid == 0) return STATUS_OK;
+    status result = exact_grid_open(&k->grid, k->m.r->c->world, omp_get_max_threads());
+    for (size_t l = 0; l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++) {
+            kfac_factor *f = &k->parts[l].factors[side];
+            if (!result && f->on_grid) result = exact_matrix_open(&f->grid, k->grid, f->n, f->n);
+        }
+    return result;
+}
+
+static void close_grid(kfac *k)
+{
+    for (size_t l = 0; k->parts && l < k->layers; l++)
+        for (int side = 0; side < KFAC_SIDES; side++)
+            exact_matrix_close(&k->parts[l].factors[side].grid);
+    exact_grid_close(&k->grid);
+}
+
+static status open_here(kfac *k)
+{
+    size_t bytes = k->arena.used, ranks = (size_t)k->m.r->c->size;
     k->arena = (arena){0};
     status result = arena_open(&k->arena, "K-FAC", bytes);
     if (result) return result;
     place(k, arena_take_rows);
-    slots_take(&k->gradients, &k->r->p, k->layout.unit_bytes, &k->arena);
     k->rows = calloc(ranks, sizeof *k->rows);
     k->sends = calloc(KFAC_SIDES * k->layers, sizeof(MPI_Request));
     if (!k->rows || !k->sends) return fail(STATUS_NOMEM, "memory for %zu layers", k->layers);
-    result = dataset_batch_open(&k->batch, &k->job);
-    if (!result) result = model_open(&k->model, &k->config, &shape);
+    result = mean_pass_open(&k->m, k->m.r);
     return result ? result : open_draws(k);
 }
 
-static status plan(kfac *k, size_t *slot_bytes)
+static status plan(kfac *k, const job *j)
 {
-    const parameters *p = &k->r->p;
-    status result = list_layers(k);
-    if (!result) result = check_widths(k);
-    if (!result) result = layout_open(&k->layout, p, DTYPE_F32);
-    if (!result) result = slots_open(&k->gradients, p, false);
+    trainer *r = k->m.r;
+    status result =
+        mean_pass_plan(&k->m, j, &r->p, r->precision, j->batch.sequences, MEAN_PASS_TRAINING);
     if (result) return result;
-    *slot_bytes = slots_bytes(&k->gradients, p, k->layout.unit_bytes);
+    k->most = j->batch.sequences * j->batch.length;
+    k->exact = model_outputs(&k->m.config) <= KFAC_EXACT;
+    k->passes = k->exact ? model_outputs(&k->m.config) : 1;
+    result = list_layers(k);
+    if (!result) result = check_widths(k);
+    if (result) return result;
     if (k->most * k->q->widest > INT_MAX)
         return fail(STATUS_INPUT,
                     "%s: K-FAC: batches of %zu rows by %zu found, at most %d numbers expected "
                     "(fewer --sequences)",
-                    k->job.name, k->most, k->q->widest, INT_MAX);
+                    j->name, k->most, k->q->widest, INT_MAX);
+    choose_grid(k);
     deal_out(k);
     place(k, arena_count_rows);
     return STATUS_OK;
@@ -235,44 +269,35 @@ static status plan(kfac *k, size_t *slot_bytes)
 static status choose_prior(kfac *k, uint64_t rows)
 {
     const kfac_options *o = k->o;
-    double ess = job_is_variational(&k->job) ? k->job.optimizer.ess : (double)rows;
-    double decay = k->job.optimizer.weight_decay;
+    double ess = job_is_variational(&k->m.job) ? k->m.job.optimizer.ess : (double)rows;
+    double decay = k->m.job.optimizer.weight_decay;
     k->q->lambda = isnan(o->ess) ? ess : o->ess;
     k->q->tau = isnan(o->precision) ? k->q->lambda * decay : o->precision;
     if (k->q->tau > 0.0) return STATUS_OK;
     return fail(
         STATUS_INPUT,
         "%s: optimizer.weight_decay is 0, which is no prior; --prior-precision TAU expected",
-        k->job.name);
+        k->m.job.name);
 }
 
 status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q, uint64_t rows)
 {
-    size_t slot_bytes = 0;
-    *k = (kfac){.r = r, .o = o, .q = q, .job = *r->job};
-    k->job.model.gpt2.dropout = k->job.model.mlp.dropout = 0.0;
-    k->config = job_model(&k->job);
-    k->most = k->job.batch.sequences * k->job.batch.length;
-    k->exact = model_outputs(&k->config) <= KFAC_EXACT;
-    k->passes = k->exact ? model_outputs(&k->config) : 1;
+    *k = (kfac){.m = {.r = r}, .o = o, .q = q};
     status result = dense_open(omp_get_max_threads());
+    if (!result) result = plan(k, r->job);
     if (!result) result = choose_prior(k, rows);
-    if (!result) result = plan(k, &slot_bytes);
     result = agree(r->c->world, result);
     if (result) return result;
     q->layers = k->layers;
-    model_shape shape = shape_for(k);
-    result = check_memory(k, (double)(k->arena.used + slot_bytes) +
-                                 (double)model_activation_bytes(&k->config, &shape));
-    return result ? result : agree(r->c->world, open_here(k, slot_bytes));
+    result = check_memory(k, (double)(k->arena.used + mean_pass_bytes(&k->m, &r->p)));
+    if (!result) result = agree(r->c->world, open_here(k));
+    return result ? result : open_grid(k);
 }
 
 void kfac_end(kfac *k)
 {
-    model_close(&k->model);
-    dataset_batch_close(&k->batch);
-    slots_close(&k->gradients);
-    layout_close(&k->layout);
+    close_grid(k);
+    mean_pass_close(&k->m);
     arena_close(&k->arena);
     free(k->parts);
     free(k->rows);

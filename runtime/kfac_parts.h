@@ -2,17 +2,22 @@
 #ifndef VARIO_RUNTIME_KFAC_PARTS_H
 #define VARIO_RUNTIME_KFAC_PARTS_H
 
+#include "exact/matrix.h"
+#include "posterior/kfac.h"
 #include "runtime/kfac.h"
+#include "runtime/mean_pass.h"
 
 enum { KFAC_INPUTS, KFAC_GRADIENTS, KFAC_SIDES };
 
 typedef struct {
     size_t n;
-    int owner;      /**< who adds it up and decomposes it */
+    int owner;      /**< who adds it up and decomposes it, or gets the vectors from the grid */
     double *matrix; /**< (n, n) the lower triangle of a sum, then the mean, then eigenvectors; on
                        its owner and its layer's home, else NULL */
-    double *values; /**< [n] eigenvalues, likewise */
-    float *rows;    /**< (most, n without the bias's 1) of this rank's batch */
+    double *values; /**< [n] eigenvalues, likewise; of the grid's on all ranks */
+    bool on_grid;   /**< all ranks add it up and decompose it together, */
+    exact_matrix *grid; /**< as this, the sum and then the mean; else NULL */
+    float *rows;        /**< (most, n without the bias's 1) of this rank's batch */
 } kfac_factor;
 
 typedef struct {
@@ -25,21 +30,15 @@ typedef struct {
 } kfac_part;
 
 typedef struct {
-    trainer *r;
+    mean_pass m; /**< nobody reads its gradients */
     const kfac_options *o;
     kfac_posterior *q;
-    job job; /**< the trainer's, without dropout */
-    model_config config;
     size_t layers, most; /**< most: rows of a batch */
     kfac_part *parts;    /**< [layers] */
     size_t passes;       /**< of a batch */
     bool exact;          /**< a pass an output, else labels are drawn */
-    layout layout;
-    slots gradients; /**< nobody reads them */
+    exact_grid *grid;    /**< NULL unless factors are on it */
     arena arena;
-    model *model;
-    model_hooks hooks;
-    dataset_batch batch;
     uint64_t batch_row; /**< of the data: the batch's first, for labels */
     size_t pass;
     double *outputs; /**< (most, outputs) of the batch: probabilities or values; when exact */
@@ -60,6 +59,9 @@ status kfac_accumulate(kfac *k, const dataset *data);
 
 /** Eigenvectors in the factors' place, and all of a layer's at its home; collective. */
 status kfac_decompose(kfac *k);
+
+/** A decomposed layer; only at its home. */
+kfac_layer kfac_layer_of(const kfac *k, size_t l);
 
 /** Draw all samples; collective. */
 void kfac_sample(kfac *k);

@@ -43,11 +43,18 @@ static status settle_prior(oracle *o)
                     "%s: --prior P expected, the prior's precision: only jobs of ivon and bbb have "
                     "one",
                     j->name);
+    if (j->optimizer.kind == OPTIMIZER_BBB && !isnan(want->bias_prior))
+        return fail(
+            STATUS_INPUT,
+            "%s: --bias-prior %g found, none expected: 1-D tensors of bbb have the prior of "
+            "matrices",
+            j->name, want->bias_prior);
     double prior = isnan(want->prior) ? o->ess * j->optimizer.weight_decay : want->prior;
     for (size_t i = 0; i < o->unknowns; i++) {
         size_t element;
         const tensor *t = jacobian_tensor(o->x, i, &element);
-        o->prior[i] = t->decayed || j->optimizer.kind == OPTIMIZER_BBB ? prior : want->bias_prior;
+        bool as_matrices = t->decayed || j->optimizer.kind == OPTIMIZER_BBB;
+        o->prior[i] = as_matrices ? prior : isnan(want->bias_prior) ? 0.0 : want->bias_prior;
     }
     return STATUS_OK;
 }
@@ -62,7 +69,7 @@ static status check_room(oracle *o)
 
 static status open_vectors(oracle *o)
 {
-    double **const all[] = {&o->prior, &o->start, &o->mode, &o->diagonal, &o->step, &o->gradient};
+    double **const all[] = {&o->prior, &o->mode, &o->diagonal, &o->step, &o->gradient};
     status result = STATUS_OK;
     for (size_t i = 0; !result && i < sizeof all / sizeof all[0]; i++)
         result = oracle_take(all[i], o->unknowns, 1);
@@ -80,6 +87,7 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
     if (result) return result;
     o->unknowns = jacobian_unknowns(o->x);
     o->outputs = jacobian_outputs(o->x);
+    o->start = jacobian_mean(o->x);
     result = exact_grid_open(&o->grid, r->c->world, options->threads);
     if (!result) result = check_room(o);
     if (!result) result = agree(r->c->world, open_vectors(o));
@@ -87,7 +95,6 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
     if (!result) result = exact_matrix_open(&o->factor, o->grid, o->unknowns, o->unknowns);
     if (!result && options->spectrum)
         result = exact_matrix_open(&o->spare, o->grid, o->unknowns, o->unknowns);
-    if (!result) jacobian_gather(o->x, o->start, NULL);
     return result;
 }
 
@@ -109,7 +116,6 @@ void oracle_close(oracle *o)
     exact_grid_close(&o->grid);
     jacobian_close(&o->x);
     free(o->prior);
-    free(o->start);
     free(o->mode);
     free(o->diagonal);
     free(o->step);
@@ -281,14 +287,20 @@ static status factor(oracle *o)
 /* How far along the way F falls as it should. */
 static status search(oracle *o, double *step, const double *way, double slope, double objective)
 {
-    double *tried, found;
+    double *tried, found = INFINITY;
     status result = agree(o->r->c->world, oracle_take(&tried, o->unknowns, 1));
     double length = 1.0;
-    for (int i = 0; !result && i < HALVINGS; i++, length *= 0.5) {
+    bool falls = false;
+    for (int i = 0; !result && !falls && i < HALVINGS; i++, length *= 0.5) {
         for (size_t k = 0; k < o->unknowns; k++) tried[k] = step[k] - length * way[k];
         result = evaluate(o, tried, false, &found);
-        if (result || found <= objective - 1e-4 * length * slope) break;
+        falls = found <= objective - 1e-4 * length * slope;
     }
+    if (!result && !falls)
+        result = fail(STATUS_NUMERIC,
+                      "no mode was found: after %zu Newton steps none of %g deviations, nor 2^-%d "
+                      "of it, takes F below %.17g",
+                      o->newton_steps, sqrt(slope), HALVINGS - 1, objective);
     if (!result) memcpy(step, tried, o->unknowns * sizeof *step);
     free(tried);
     return result;

@@ -22,7 +22,7 @@ typedef struct {
     double ess;          /**< lambda; NaN: the job's of ivon and bbb, of others N */
     double prior;      /**< of matrices; NaN: lambda weight_decay of a job of ivon or bbb, of others
                             an error */
-    double bias_prior; /**< of 1-D tensors */
+    double bias_prior; /**< of 1-D tensors; NaN: 0, but of bbb, which has no other than matrices' */
     int threads;
     bool spectrum; /**< there will be oracle_spectrum or oracle_maximize: room for them */
 } oracle_options;
@@ -37,11 +37,12 @@ typedef struct {
     bool classes, fixed; /**< fixed: of gpt2, whose mode is taken to be the run's mean */
     uint64_t count;      /**< N: training rows that were not left out */
     double ess, weight;  /**< lambda, lambda / N */
-    double *prior, *start, *mode, *diagonal; /**< [unknowns]; diagonal: of Lambda */
-    double *step, *gradient;                 /**< [unknowns] scratch */
-    exact_matrix *precision;                 /**< Lambda */
-    exact_matrix *factor;                    /**< its Cholesky factor */
-    exact_matrix *spare;                     /**< for spectra */
+    const double *start; /**< [unknowns] jacobian_mean */
+    double *prior, *mode, *diagonal; /**< [unknowns]; diagonal: of Lambda */
+    double *step, *gradient;         /**< [unknowns] scratch */
+    exact_matrix *precision;         /**< Lambda */
+    exact_matrix *factor;            /**< its Cholesky factor */
+    exact_matrix *spare;             /**< for spectra */
     size_t newton_steps;
     double loss;      /**< mean over the training rows, at the mode; NaN of gpt2 */
     double objective; /**< F at the mode */

@@ -34,17 +34,12 @@ typedef struct {
     double loss;   /* of this rank's batch */
 } leaving;
 
-static const void *give_weights(void *context, size_t u)
-{
-    return sensitivity_weights(((leaving *)context)->x, u);
-}
-
 static float *give_gradients(void *context, size_t u)
 {
-    return ((leaving *)context)->gradients[u];
+    return ((sensitivity *)context)->gradients[u];
 }
 
-static void nothing(void *context, size_t u)
+static void keep(void *context, size_t u)
 {
     (void)context;
     (void)u;
@@ -52,15 +47,16 @@ static void nothing(void *context, size_t u)
 
 static size_t unit_floats(const leaving *w, size_t u)
 {
-    return w->x->layout.unit_bytes[u] / sizeof(float);
+    return w->x->m.layout.unit_bytes[u] / sizeof(float);
 }
 
 static status open_arena(leaving *w)
 {
-    const parameters *p = &w->x->r->p;
-    size_t floats = 0, largest = 0, elements = w->x->r->owned.elements;
+    const parameters *p = &w->x->m.r->p;
+    size_t floats = 0, largest = 0, elements = w->x->m.r->owned.elements;
     w->gradients = calloc(p->unit_count, sizeof *w->gradients);
     w->sums = calloc(p->unit_count, sizeof *w->sums);
+    w->x->gradients = w->gradients;
     if (!w->gradients || !w->sums) return fail(STATUS_NOMEM, "memory for groups");
     for (size_t u = 0; u < p->unit_count; u++) {
         size_t n = unit_floats(w, u);
@@ -84,24 +80,19 @@ static status open_arena(leaving *w)
 static status open_leaving(leaving *w)
 {
     sensitivity *x = w->x;
-    model_config config = job_model(&x->job);
-    model_shape shape = {.sequences = x->job.batch.sequences,
-                         .length = x->job.batch.length,
-                         .precision = x->r->precision,
-                         .recompute = x->job.recompute,
-                         .training = true};
+    model_shape shape = x->m.shape;
     w->order = calloc((size_t)w->count, sizeof *w->order);
     w->start = calloc(w->groups + 1, sizeof *w->start);
-    w->batches = calloc((size_t)x->r->c->size, sizeof *w->batches);
+    w->batches = calloc((size_t)x->m.r->c->size, sizeof *w->batches);
     if (!w->order || !w->start || !w->batches)
         return fail(STATUS_NOMEM, "memory for %zu groups", w->groups);
-    w->hooks = (model_hooks){.context = w,
-                             .weights = give_weights,
-                             .release = nothing,
-                             .gradients = give_gradients,
-                             .gradients_done = nothing};
+    w->hooks = x->m.hooks;
+    w->hooks.gradients = give_gradients;
+    w->hooks.gradients_done = keep;
+    shape.training = true;
+    shape.variances = false;
     status result = open_arena(w);
-    return result ? result : model_open(&w->model, &config, &shape);
+    return result ? result : model_open(&w->model, &x->m.config, &shape);
 }
 
 static void close_leaving(leaving *w)
@@ -119,7 +110,7 @@ static void close_leaving(leaving *w)
 /* Rank 0 knows who belongs to whom. */
 static status share_groups(leaving *w, const uint32_t *group)
 {
-    comm *c = w->x->r->c;
+    comm *c = w->x->m.r->c;
     uint64_t groups = w->groups;
     w->group = calloc((size_t)w->count, sizeof *w->group);
     status result = agree(c->world, w->group ? STATUS_OK : fail(STATUS_NOMEM, "memory for groups"));
@@ -151,7 +142,7 @@ static uint64_t row_at(const leaving *w, size_t at)
 static span next_batch(const leaving *w, size_t begin, size_t limit)
 {
     bool tokens = w->x->per == PER_TOKEN;
-    uint64_t length = w->x->job.batch.length, window = row_at(w, begin) / length;
+    uint64_t length = w->x->m.job.batch.length, window = row_at(w, begin) / length;
     size_t end = begin + 1, most = tokens ? (size_t)length : w->x->most;
     while (end < limit && end - begin < most && (!tokens || row_at(w, end) / length == window))
         end++;
@@ -161,7 +152,7 @@ static span next_batch(const leaving *w, size_t begin, size_t limit)
 /* The batches of a round, one a rank; where the next round begins. */
 static size_t begin_round(leaving *w, size_t begin, size_t limit)
 {
-    for (w->active = 0; begin < limit && w->active < (size_t)w->x->r->c->size; w->active++) {
+    for (w->active = 0; begin < limit && w->active < (size_t)w->x->m.r->c->size; w->active++) {
         w->batches[w->active] = next_batch(w, begin, limit);
         begin = w->batches[w->active].end;
     }
@@ -170,55 +161,50 @@ static size_t begin_round(leaving *w, size_t begin, size_t limit)
 
 static bool works(const leaving *w)
 {
-    return (size_t)w->x->r->c->rank < w->active;
+    return (size_t)w->x->m.r->c->rank < w->active;
 }
 
 static status read_batch(leaving *w)
 {
     sensitivity *x = w->x;
-    size_t length = x->job.batch.length;
+    size_t length = x->m.job.batch.length;
     status result = STATUS_OK;
     if (!works(w)) return STATUS_OK;
-    span b = w->batches[x->r->c->rank];
-    x->batch.view.sequences = x->per == PER_TOKEN ? 1 : b.end - b.begin;
-    x->batch.view.counted = NULL;
+    span b = w->batches[x->m.r->c->rank];
+    x->m.batch.view.sequences = x->per == PER_TOKEN ? 1 : b.end - b.begin;
+    x->m.batch.view.counted = NULL;
     if (x->per != PER_TOKEN) {
         for (size_t s = 0; !result && s < b.end - b.begin; s++)
-            result = dataset_window(w->data, row_at(w, b.begin + s), &x->batch, s);
+            result = dataset_window(w->data, row_at(w, b.begin + s), &x->m.batch, s);
         return result;
     }
     memset(x->counted, 0, length);
     for (size_t at = b.begin; at < b.end; at++) x->counted[row_at(w, at) % length] = 1;
-    x->batch.view.counted = x->counted;
-    return dataset_window(w->data, row_at(w, b.begin) / length, &x->batch, 0);
+    x->m.batch.view.counted = x->counted;
+    return dataset_window(w->data, row_at(w, b.begin) / length, &x->m.batch, 0);
 }
 
 static void backward(leaving *w)
 {
     sensitivity *x = w->x;
-    trainer *r = x->r;
-    weights_begin(&r->weights,
-                  &(weights_round){.active = w->active, .keys = r->keys, .backward = true});
-    if (works(w))
-        model_backward(w->model, &w->hooks, &x->batch.view, (noise_key){0});
-    else
-        weights_idle(&x->r->weights, true);
-    weights_end(&r->weights);
+    if (mean_pass_begin(&x->m, w->active, true, works(w)))
+        model_backward(w->model, &w->hooks, &x->m.batch.view, (noise_key){0});
+    mean_pass_end(&x->m);
 }
 
 /* Rows over which a batch's gradient is a mean. */
 static double rows_of(const leaving *w, size_t from)
 {
     span b = w->batches[from];
-    size_t length = w->x->job.batch.length;
+    size_t length = w->x->m.job.batch.length;
     return w->x->per == PER_TOKEN ? (double)length : (double)((b.end - b.begin) * length);
 }
 
 static void add_gradients(leaving *w)
 {
-    comm *c = w->x->r->c;
+    comm *c = w->x->m.r->c;
     for (size_t from = 0; from < w->active; from++)
-        for (size_t u = 0; u < w->x->r->p.unit_count; u++) {
+        for (size_t u = 0; u < w->x->m.r->p.unit_count; u++) {
             float *values = from == (size_t)c->rank ? w->gradients[u] : w->incoming;
             double rows = rows_of(w, from);
             MPI_Bcast(values, (int)unit_floats(w, u), MPI_FLOAT, (int)from, c->world);
@@ -230,13 +216,13 @@ static void add_gradients(leaving *w)
 /* The gradient of the group's summed loss, left in w->gradients. */
 static status sum_gradients(leaving *w, size_t g)
 {
-    const parameters *p = &w->x->r->p;
+    const parameters *p = &w->x->m.r->p;
     status result = STATUS_OK;
     for (size_t u = 0; u < p->unit_count; u++)
         memory_clear(w->sums[u], unit_floats(w, u) * sizeof(double));
     for (size_t at = w->start[g]; at < w->start[g + 1];) {
         at = begin_round(w, at, w->start[g + 1]);
-        result = agree(w->x->r->c->world, read_batch(w));
+        result = agree(w->x->m.r->c->world, read_batch(w));
         if (result) return result;
         backward(w);
         add_gradients(w);
@@ -249,12 +235,12 @@ static status sum_gradients(leaving *w, size_t g)
 static double form_of(const leaving *w)
 {
     const sensitivity *x = w->x;
-    const parameters *p = &x->r->p;
+    const parameters *p = &x->m.r->p;
     double form = 0.0;
     for (size_t i = 0; i < p->tensor_count; i++) {
-        size_t at = x->layout.tensor_offset[i] / sizeof(float), u = p->tensors[i].unit;
-        form += sensitivity_form(x->blocks, w->gradients[u] + at, x->variances[u] + at,
-                                 p->tensors[i].count);
+        size_t at = x->m.layout.tensor_offset[i] / sizeof(float);
+        form += sensitivity_form(x->blocks, w->gradients[p->tensors[i].unit] + at,
+                                 sensitivity_variances(x, i), p->tensors[i].count);
     }
     return form;
 }
@@ -263,32 +249,32 @@ static double form_of(const leaving *w)
 static void move_mean(leaving *w, bool away)
 {
     sensitivity *x = w->x;
-    state *s = &x->r->state;
-    for (size_t i = 0; i < x->r->owned.owned_count; i++) {
-        const slice *part = &x->r->owned.owned[i];
-        size_t u = x->r->p.tensors[part->tensor].unit;
-        size_t at = x->layout.tensor_offset[part->tensor] / sizeof(float) + part->first;
+    state *s = &x->m.r->state;
+    for (size_t i = 0; i < x->m.r->owned.owned_count; i++) {
+        const slice *part = &x->m.r->owned.owned[i];
+        size_t u = x->m.r->p.tensors[part->tensor].unit;
+        size_t at = x->m.layout.tensor_offset[part->tensor] / sizeof(float) + part->first;
         float *mean = state_at(s, s->mean, part), *kept = w->kept + part->offset;
         if (away) memcpy(kept, mean, part->count * sizeof *kept);
         for (size_t k = 0; k < part->count; k++)
             mean[k] = away ? kept[k] + x->variances[u][at + k] * w->gradients[u][at + k] : kept[k];
     }
-    state_share(s, x->r->c);
-    weights_changed(&x->r->weights);
+    state_share(s, x->m.r->c);
+    weights_changed(&x->m.r->weights);
 }
 
 static void visit(void *context, size_t first, size_t rows, float *outputs)
 {
     leaving *w = context;
-    trainer *r = w->x->r;
-    model_losses(r->losses + first, &r->config, &w->x->batch.view, first, rows, outputs);
+    trainer *r = w->x->m.r;
+    model_losses(r->losses + first, &r->config, &w->x->m.batch.view, first, rows, outputs);
     for (size_t i = 0; i < rows; i++) w->loss += (double)r->losses[first + i];
 }
 
 /* The group's summed loss at the trainer's mean. */
 static status sum_losses(leaving *w, size_t g, double *sum)
 {
-    trainer *r = w->x->r;
+    trainer *r = w->x->m.r;
     double losses[r->c->size];
     *sum = 0.0;
     for (size_t at = w->start[g]; at < w->start[g + 1];) {
@@ -296,7 +282,7 @@ static status sum_losses(leaving *w, size_t g, double *sum)
         status result = agree(r->c->world, read_batch(w));
         if (result) return result;
         w->loss = 0.0;
-        trainer_predict(r, works(w) ? &w->x->batch.view : NULL, w->active, NULL, NULL, visit, w);
+        trainer_predict(r, works(w) ? &w->x->m.batch.view : NULL, w->active, NULL, NULL, visit, w);
         MPI_Allgather(&w->loss, 1, MPI_DOUBLE, losses, 1, MPI_DOUBLE, r->c->world);
         for (size_t from = 0; from < w->active; from++) *sum += losses[from];
     }
@@ -323,7 +309,7 @@ status sensitivity_leave(sensitivity *x, const dataset *data, uint64_t first, ui
 {
     leaving w = {.x = x, .data = data, .first = first, .count = count, .groups = groups};
     status result = share_groups(&w, group);
-    if (!result) result = agree(x->r->c->world, open_leaving(&w));
+    if (!result) result = agree(x->m.r->c->world, open_leaving(&w));
     if (!result) sort_rows(&w);
     for (size_t g = 0; !result && g < w.groups; g++) {
         double found = NAN;

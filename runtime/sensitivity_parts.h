@@ -2,23 +2,19 @@
 #ifndef VARIO_RUNTIME_SENSITIVITY_PARTS_H
 #define VARIO_RUNTIME_SENSITIVITY_PARTS_H
 
+#include "runtime/mean_pass.h"
 #include "runtime/sensitivity.h"
 
 struct sensitivity {
-    trainer *r;
+    mean_pass m; /**< of gpt2 one sequence a batch; its layout is that of variances, too */
     sensitivity_per per;
-    job job;       /**< the trainer's; of gpt2 with one sequence a batch */
-    layout layout; /**< of variances and gradients */
     arena arena;
     float **variances; /**< [unit_count] whole; sensitivity_run gathers them */
-    slots gradients;   /**< of gpt2 */
-    model *model;
-    model_hooks hooks;
-    dataset_batch batch;
-    double *blocks;   /**< scratch for one tensor */
-    uint8_t *counted; /**< [length] of tokens: the one */
-    double form;      /**< of the pass in progress */
-    size_t most;      /**< rows of a batch */
+    float **gradients; /**< [unit_count] of a group, while sensitivity_leave works on it */
+    double *blocks;    /**< scratch for one tensor */
+    uint8_t *counted;  /**< [length] of tokens: the one */
+    double form;       /**< of the pass in progress */
+    size_t most;       /**< rows of a batch */
     /* Of a batch: */
     float *outputs, *found; /**< (most, outputs) */
     double *errors;         /**< [outputs] */
@@ -27,7 +23,10 @@ struct sensitivity {
     size_t columns;         /**< of details */
 };
 
-/** The weights hook of a pass at the mean; context is a sensitivity. */
-const void *sensitivity_weights(void *context, size_t u);
+/** Those of tensor i. */
+static inline float *sensitivity_variances(const sensitivity *x, size_t i)
+{
+    return x->variances[x->m.r->p.tensors[i].unit] + x->m.layout.tensor_offset[i] / sizeof(float);
+}
 
 #endif

@@ -43,14 +43,6 @@ static const checkpoint_array adamw_arrays[ARRAYS] = {
 static const gpt2_config small = {
     .n_layer = 2, .n_head = 2, .n_embd = 20, .block_size = 16, .vocab_size = 97, .bias = true};
 
-/* True on all ranks or on none, so that no rank leaves the others waiting in an assertion. */
-static bool everywhere(bool here)
-{
-    int all, mine = here;
-    MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_LAND, world.world);
-    return all;
-}
-
 static const char *in(char *path, const char *format, ...)
 {
     va_list arguments;

@@ -48,6 +48,7 @@ check "which are smaller than the exact ones" awk -v r="$(jq .variance_over_exac
 check "the parts of the distance add up" near "$(jq .kl first.json)" "$(jq '.kl_mean + .kl_variance + .kl_diagonal' first.json)" 1e-12
 check "the largest evidence is larger" awk -v a="$(jq .maximum.log_evidence first.json)" -v b="$evidence" 'BEGIN { exit !(a > b) }'
 check "sensitivities rank alike" awk -v r="$(jq .loo_correlation first.json)" 'BEGIN { exit !(r > 0.9) }'
+check "so do moves of predictions" awk -v r="$(jq .moved_correlation first.json)" 'BEGIN { exit !(r > 0.9) }'
 check "as many eigenvalues as unknowns" same "$(jq '.spectrum | length' first.json)" 20
 launch 2 exact runs/line --leave-out precision --json
 check "leave-one-out by the precision" near "$(value loo_loss)" "$(jq .loo_loss first.json)" 1e-10
@@ -140,6 +141,8 @@ refuse "a job of a perceptron" 2 "moons.yaml: a job of a linear model" moons.yam
 refuse "a table without its numbers" 2 "--leave-out expected beside it" runs/line --examples e.csv
 refuse "evidence of classes" 2 "--maximize: a regression" runs/moons --bias-prior 1 --maximize
 refuse "an ess of 0" 2 "--ess: 0 found" runs/line --ess 0
+refuse "an infinite prior" 2 "--prior: inf found" runs/line --prior inf
+refuse "an infinite prior of biases" 2 "--bias-prior: inf found" runs/line --bias-prior inf
 refuse "no samples" 2 "--samples: 0 found" runs/line --samples 0
 awk 'BEGIN { for (row = 0; row < 4; row++) for (i = 0; i <= 400000; i++) printf "%s%d%s", row ? "" : "x", i % 7 + row, i < 400000 ? "," : "\n" }' >wide.csv
 sed -e "s/inputs: 19/inputs: 400000/; s/, features: 19//; s|curve:[-0-9]*|csv:$work/wide.csv|g; s/sequences: 75/sequences: 3/" line.yaml >wide.yaml
@@ -147,6 +150,8 @@ refuse "too many unknowns" 2 "400001 unknowns: .*(GB are free|elements on each o
 sed -e 's/kind: ivon.*weight_decay: 0.02/kind: sgd/; s/name: line/name: plain/; s/steps: 3000/steps: 20/; s/peak: 0.3/peak: 0.001/' line.yaml >plain.yaml
 launch 1 train plain.yaml --quiet
 refuse "no prior" 2 "plain: --prior P expected" runs/plain
+sed -e 's/kind: ivon, ess: 300, hessian_init: 1.0, beta2: 0.998,/kind: bbb, ess: 300,/; s/name: line/name: bbb/' line.yaml >bbb.yaml
+refuse "a prior of biases that bbb has" 2 "bbb: --bias-prior 1 found, none expected" bbb.yaml --bias-prior 1
 launch 2 exact runs/plain --prior 6 --json
 check "a prior of one's own" near "$(value log_evidence)" "$evidence" 1e-9
 check "a run without a posterior" same "$(value kl)" null

@@ -99,7 +99,7 @@ sed -i "s|train: .*train.bin|train: \"$work/gone.bin|" runs/moved/job.yaml
 refuse "training data that are gone" 2 "gone.bin" runs/moved --samples 2 --posterior kfac
 launch 1 train digits.yaml --set name=wide --set model.hidden='[3000]' --set steps=1
 check "a wide layer" exits 0
-refuse "samples that no memory holds" 3 "wide: K-FAC of 2 layers: rank 0 wants .* GB for its factors, .* for 65536 samples; .* it has " runs/wide --samples 65536 --posterior kfac
+refuse "samples that no memory holds" 3 "wide: K-FAC of 2 layers: rank 0 wants .* GB for its factors, .* for 65536 samples; the ranks on .* need .* GB are free" runs/wide --samples 65536 --posterior kfac
 launch 1 train digits.yaml --set name=wider --set model.hidden='[32500]' --set steps=1
 check "a wider layer" exits 0
 refuse "a factor that is too wide" 2 "wider: tensor 'layers.0.weight': a K-FAC factor of 32500 rows and columns found, 8.45 GB" runs/wider --samples 2 --posterior kfac

@@ -22,6 +22,14 @@ static void world_close(void)
     comm_close(&world);
 }
 
+/* True on all ranks or on none, so that no rank leaves the others waiting in an assertion. */
+static inline bool everywhere(bool here)
+{
+    int all, mine = here;
+    MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_LAND, world.world);
+    return all;
+}
+
 #define MPI_SUITE(name) TestSuite(name, .init = world_open, .fini = world_close, .timeout = 60)
 
 #endif

@@ -1,23 +1,10 @@
 /* Posteriors from squared gradients, on any number of ranks and in every stage, against gradients
  * that are found in another way. */
 #include "checkpoint_fixture.h"
-#include "kernels/kernels.h"
 #include "runtime/curvature.h"
-#include "runtime/trainer.h"
+#include "trainer_fixture.h"
 
-static void start(void)
-{
-    world_open();
-    kernels_open();
-}
-
-static void stop(void)
-{
-    kernels_close();
-    world_close();
-}
-
-TestSuite(curvature, .init = start, .fini = stop, .timeout = 60);
+TRAINER_SUITE(curvature);
 
 enum { MOST = 64 /* parameters */ };
 

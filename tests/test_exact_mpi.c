@@ -1,7 +1,7 @@
 /* Dense algebra on all ranks against independent sums, factors and identities on one. */
+#include "dense_fixture.h"
 #include "exact/matrix.h"
 #include "io/agree.h"
-#include "mpi_fixture.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -53,29 +53,6 @@ static double *definite(size_t n, size_t k, double shift)
     return a;
 }
 
-/* Cholesky's factor, in the lower triangle. */
-static void reference_factor(double *a, size_t n)
-{
-    for (size_t j = 0; j < n; j++) {
-        for (size_t k = 0; k < j; k++)
-            for (size_t i = j; i < n; i++) a[j * n + i] -= a[k * n + i] * a[k * n + j];
-        double pivot = sqrt(a[j * n + j]);
-        for (size_t i = j; i < n; i++) a[j * n + i] /= pivot;
-    }
-}
-
-static void reference_solve(const double *l, double *b, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j < i; j++) b[i] -= l[j * n + i] * b[j];
-        b[i] /= l[i * n + i];
-    }
-    for (size_t i = n; i-- > 0;) {
-        for (size_t j = i + 1; j < n; j++) b[i] -= l[i * n + j] * b[j];
-        b[i] /= l[i * n + i];
-    }
-}
-
 static double *reference_inverse(const double *l, size_t n)
 {
     double *inverse = calloc(n * n + 1, sizeof *inverse);
@@ -84,24 +61,6 @@ static double *reference_inverse(const double *l, size_t n)
         reference_solve(l, inverse + j * n, n);
     }
     return inverse;
-}
-
-/* Largest difference, over the largest number that is expected. */
-static double difference(const double *found, const double *expected, size_t count)
-{
-    double most = 0.0, scale = 0.0;
-    for (size_t i = 0; i < count; i++) {
-        most = fmax(most, fabs(found[i] - expected[i]));
-        scale = fmax(scale, fabs(expected[i]));
-    }
-    return isfinite(most) ? most / fmax(scale, 1e-300) : INFINITY;
-}
-
-static bool everywhere(bool here)
-{
-    int all = here;
-    MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MIN, world.world);
-    return all;
 }
 
 static void expect_near(const double *found, const double *expected, size_t count)
@@ -133,6 +92,10 @@ Test(exact, whole_there_and_back)
         exact_matrix *m = open_matrix(rows, columns, whole);
         exact_get(m, back);
         cr_expect(everywhere(memcmp(back, whole, rows * columns * sizeof *back) == 0));
+        memset(back, 0xff, rows * columns * sizeof *back);
+        exact_collect(m, world.size - 1, back);
+        bool here = memcmp(back, whole, rows * columns * sizeof *back) == 0;
+        cr_expect(everywhere(here == (world.rank == world.size - 1)));
         exact_matrix_close(&m);
         free(whole);
         free(back);
@@ -378,7 +341,7 @@ Test(exact, refuses_what_has_no_room)
     cr_expect(everywhere(result == STATUS_INPUT && !m));
     status_clear();
     result = exact_check_room(grid, "43000 unknowns", 43000, 500, 0);
-    cr_expect(everywhere(result == STATUS_INPUT &&
+    cr_expect(everywhere(result == STATUS_NOMEM &&
                          strstr(status_message(), "500 x 43000 x 43000 x 8 bytes are 7396 GB")),
               "%s", status_message());
     status_clear();

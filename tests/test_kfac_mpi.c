@@ -1,294 +1,75 @@
 /* Factors and samples of K-FAC on any number of ranks and in every stage, against dense sums over
  * the rows that a model takes in and gives back, and against closed forms. */
-#include "folder_fixture.h"
-#include "io/agree.h"
-#include "kernels/kernels.h"
-#include "model_fixture.h"
-#include "mpi_fixture.h"
-#include "runtime/kfac_parts.h"
-#include "runtime/sampling.h"
+#include "kfac_root.h"
+#include "kfac_twin.h"
 
-enum { COUNT = 43, S = 8, T = 12, WINDOWS = 5, LAYERS = 16, MOST = 2048 /* numbers of a layer */ };
-
-static void start(void)
-{
-    world_open();
-    kernels_open();
-    if (world.rank == 0) open_folder();
-    MPI_Bcast(folder, sizeof folder, MPI_BYTE, 0, world.world);
-}
-
-static void stop(void)
-{
-    MPI_Barrier(world.world);
-    if (world.rank == 0) close_folder();
-    kernels_close();
-    world_close();
-}
-
-TestSuite(kfac, .init = start, .fini = stop, .timeout = 60);
+TRAINER_SUITE(kfac);
 
 static job mlp_job(loss_kind loss, size_t hidden, shard_stage stage)
 {
-    bool values = loss == LOSS_GAUSSIAN;
-    job j = {.seed = 3,
-             .name = "run",
-             .model = {.kind = hidden ? MODEL_MLP : MODEL_LINEAR,
-                       .gpt2 = {.n_layer = 2,
-                                .n_head = 2,
-                                .n_embd = 8,
-                                .block_size = T,
-                                .vocab_size = 97,
-                                .bias = true,
-                                .dropout = 0.3},
-                       .mlp = {.inputs = values ? 1 : 2,
-                               .outputs = values ? 1 : 2,
-                               .hidden_count = hidden,
-                               .hidden = {6, 7},
-                               .bias = true,
-                               .dropout = 0.3,
-                               .loss = loss,
-                               .noise_variance = 0.25}},
-             .data = {.seed = 1, .leave_out = 11},
-             .batch = {.sequences = S, .length = 1, .microbatches = 4},
-             .optimizer = {.kind = OPTIMIZER_ADAMW, .weight_decay = 0.01, .mc_samples = 1},
-             .parallel = {.shard = stage}};
-    strcpy(j.data.train, values ? "curve:0-42" : "moons:0-42");
+    job j = deep_job(loss, stage);
+    if (hidden == 0) j.model.kind = MODEL_LINEAR;
+    j.model.mlp.hidden_count = hidden;
+    j.model.mlp.noise_variance = 0.25;
+    j.optimizer.kind = OPTIMIZER_ADAMW;
     return j;
 }
 
-static job gpt2_job(shard_stage stage, size_t vocabulary)
+static job text_job(shard_stage stage, size_t vocabulary)
 {
-    uint16_t tokens[T * WINDOWS + 1];
-    job j = mlp_job(LOSS_CROSS_ENTROPY, 1, stage);
-    j.model.kind = MODEL_GPT2;
-    j.model.gpt2.vocab_size = vocabulary;
-    j.batch.sequences = 2;
-    j.batch.length = T;
-    j.data.leave_out = UINT64_MAX;
-    for (unsigned i = 0; i < T * WINDOWS + 1; i++) tokens[i] = (uint16_t)(i * i % vocabulary);
-    if (world.rank == 0) write_file("tokens.bin", tokens, sizeof tokens);
-    MPI_Barrier(world.world);
-    snprintf(j.data.train, sizeof j.data.train, "%s", path_of("tokens.bin"));
+    job j = tokens_job(stage, 8, vocabulary);
+    j.optimizer.kind = OPTIMIZER_ADAMW;
     return j;
 }
 
-/* A run at its initial weights, and what is made of it. */
-typedef struct {
-    job job;
-    dataset *data;
-    trainer r;
-    kfac k;
-    kfac_posterior q;
-    kfac_options o;
-} running;
+static const kfac_options plain = {.ess = NAN, .precision = NAN, .samples = 1};
 
-static void running_open(running *x, job j, double tau, size_t samples)
+static void check_job(job j, size_t grid_from)
 {
-    x->job = j;
-    x->o = (kfac_options){.ess = NAN, .precision = tau, .samples = samples};
-    x->q = (kfac_posterior){0};
-    status result = dataset_open(&x->data, &x->job, DATASET_TRAIN, NULL);
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(trainer_open(&x->r, &x->job, &world, DTYPE_F32, false), STATUS_OK);
-    uint64_t rows = dataset_count(x->data) * x->job.batch.length;
-    cr_assert_eq(kfac_begin(&x->k, &x->r, &x->o, &x->q, rows), STATUS_OK, "%s", status_message());
-    cr_assert_eq(kfac_accumulate(&x->k, x->data), STATUS_OK, "%s", status_message());
-}
-
-static void running_close(running *x)
-{
-    kfac_end(&x->k);
-    kfac_close(&x->q);
-    trainer_close(&x->r);
-    dataset_close(&x->data);
-}
-
-/* Everyone gets the factor from its owner. */
-static const double *shared(const running *x, size_t l, int side)
-{
-    static double found[MOST];
-    const kfac_factor *f = &x->k.parts[l].factors[side];
-    size_t count = f->n * f->n;
-    cr_assert_leq(count, MOST);
-    if (world.rank == f->owner) memcpy(found, f->matrix, count * sizeof *found);
-    MPI_Bcast(found, (int)count, MPI_DOUBLE, f->owner, world.world);
-    return found;
-}
-
-/* One process's own way to the factors: a model with plain buffers, whose rows are added up one by
- * one in double. */
-typedef struct {
-    buffers w; /* first: the context of its hooks */
-    const running *x;
-    model *m;
-    dataset_batch batch;
-    double *outputs; /* probabilities of the batch */
-    size_t pass;
-    double *factors[LAYERS][KFAC_SIDES];
-    size_t rows; /* in all */
-} twin;
-
-static void add_outer(double *sum, const float *row, double scale, size_t width, size_t n)
-{
-    double x[n];
-    for (size_t i = 0; i < n; i++) x[i] = i < width ? (double)row[i] : 1.0;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++) sum[i * n + j] += scale * x[i] * x[j];
-}
-
-static bool draws_labels(const twin *t)
-{
-    return model_outputs(&t->x->k.config) > KFAC_EXACT;
-}
-
-static void twin_layer(void *context, size_t weight, size_t rows, const void *in, const void *d)
-{
-    twin *t = context;
-    const tensor *of = &t->w.p.tensors[weight];
-    size_t I = of->shape[0], O = of->shape[1];
-    for (size_t l = 0; l < t->x->k.layers; l++) {
-        if (t->x->k.parts[l].weight != weight) continue;
-        for (size_t r = 0; r < rows; r++) {
-            double p =
-                draws_labels(t) ? 1.0 : t->outputs[r * model_outputs(&t->x->k.config) + t->pass];
-            if (t->pass == 0)
-                add_outer(t->factors[l][KFAC_INPUTS], (const float *)in + r * I, 1.0, I, I + 1);
-            add_outer(t->factors[l][KFAC_GRADIENTS], (const float *)d + r * O,
-                      p * (double)rows * (double)rows, O, O);
-        }
-    }
-}
-
-static void twin_visit(void *context, size_t first, size_t rows, float *outputs)
-{
-    twin *t = context;
-    size_t C = model_outputs(&t->x->k.config);
-    for (size_t r = 0; r < rows; r++) {
-        double sum = 0.0;
-        for (size_t c = 0; c < C; c++) sum += exp((double)outputs[r * C + c]);
-        for (size_t c = 0; c < C; c++)
-            t->outputs[(first + r) * C + c] = exp((double)outputs[r * C + c]) / sum;
-        if (!draws_labels(t)) continue;
-        uint32_t word;
-        noise_key key = {.seed = 3, .stream = STREAM_LABELS};
-        noise_uniform_words(&word, key, t->rows + first + r, 1);
-        t->batch.targets[first + r] = (uint16_t)sample_token(outputs + r * C, C, 1.0, 0, 1.0,
-                                                             ((double)word + 0.5) / 4294967296.0);
-    }
-}
-
-static void twin_batch(twin *t, uint64_t b)
-{
-    size_t left = 0;
-    for (uint64_t v = b * t->x->k.job.batch.sequences;
-         v < dataset_count(t->x->data) && v < (b + 1) * t->x->k.job.batch.sequences; v++)
-        if (v != t->x->job.data.leave_out)
-            cr_assert_eq(dataset_window(t->x->data, v, &t->batch, left++), STATUS_OK);
-    t->batch.view.sequences = left;
-    model_predict(t->m, &t->w.hooks, &t->batch.view, false, (noise_key){0}, twin_visit, t);
-    size_t rows = left * t->x->job.batch.length, C = model_outputs(&t->x->k.config);
-    for (t->pass = 0; t->pass < (draws_labels(t) ? 1 : C); t->pass++) {
-        for (size_t r = 0; !draws_labels(t) && r < rows; r++)
-            t->batch.targets[r] = (uint16_t)t->pass;
-        model_backward(t->m, &t->w.hooks, &t->batch.view, (noise_key){0});
-    }
-    t->rows += rows;
-}
-
-/* Weights are those of a trainer that has them whole. */
-static void twin_open(twin *t, const running *x)
-{
-    memset(t, 0, sizeof *t);
-    t->x = x;
-    model_shape shape = {
-        .sequences = x->job.batch.sequences, .length = x->job.batch.length, .training = true};
-    cr_assert_eq(model_parameters(&t->w.p, &x->k.config), STATUS_OK);
-    buffers_open(&t->w, DTYPE_F32);
-    omp_set_num_threads(1);
-    for (size_t i = 0; i < t->w.p.tensor_count; i++) {
-        const tensor *of = &t->w.p.tensors[i];
-        initial_weights(t->w.theta + of->index, of->init_mean, of->init_deviation, x->job.seed,
-                        of->index, of->count);
-    }
-    load_weights(&t->w);
-    t->w.hooks.layer = twin_layer;
-    cr_assert_eq(model_open(&t->m, &x->k.config, &shape), STATUS_OK);
-    cr_assert_eq(dataset_batch_open(&t->batch, &x->k.job), STATUS_OK);
-    t->outputs = calloc(x->k.most * model_outputs(&x->k.config), sizeof *t->outputs);
-    for (size_t l = 0; l < x->k.layers; l++)
-        for (int side = 0; side < KFAC_SIDES; side++) {
-            size_t n = x->k.parts[l].factors[side].n;
-            t->factors[l][side] = calloc(n * n, sizeof(double));
-        }
-    for (uint64_t b = 0; b < dataset_batches(x->data); b++) twin_batch(t, b);
-}
-
-static void twin_close(twin *t)
-{
-    for (size_t l = 0; l < LAYERS; l++)
-        for (int side = 0; side < KFAC_SIDES; side++) free(t->factors[l][side]);
-    free(t->outputs);
-    dataset_batch_close(&t->batch);
-    model_close(&t->m);
-    buffers_close(&t->w);
-    kernels_open(); /* as it was before the buffers */
-}
-
-static void check_factors(const running *x, twin *t)
-{
-    cr_expect_eq(x->q.rows, t->rows);
-    for (size_t l = 0; l < x->k.layers; l++)
-        for (int side = 0; side < KFAC_SIDES; side++) {
-            size_t n = x->k.parts[l].factors[side].n;
-            const double *found = shared(x, l, side);
-            double most = 0.0, far = 0.0;
-            for (size_t i = 0; i < n * n; i++) {
-                double expected = t->factors[l][side][i] /= (double)t->rows;
-                most = fmax(most, fabs(expected));
-                far = fmax(far, fabs(found[i] - expected));
-            }
-            cr_expect_gt(most, 0.0);
-            cr_expect_leq(far, 1e-10 * most, "layer %zu side %d: %g of %g", l, side, far, most);
-        }
-}
-
-static void check_job(job j)
-{
-    running x;
+    made x;
     twin t;
-    running_open(&x, j, NAN, 1);
+    kfac_options o = plain;
+    o.grid_from = grid_from;
+    made_open(&x, j, o);
     twin_open(&t, &x);
     check_factors(&x, &t);
     twin_close(&t);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* 43 examples less one, in batches of eight: the last is short. */
 Test(kfac, factors_of_a_perceptron)
 {
-    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS));
-    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_PARAMETERS));
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 0);
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_PARAMETERS), 0);
 }
 
 /* Of 97 tokens labels are drawn, of 50 all are taken. */
 Test(kfac, factors_of_blocks)
 {
-    check_job(gpt2_job(SHARD_GRADIENTS, 97));
-    check_job(gpt2_job(SHARD_PARAMETERS, 50));
+    check_job(text_job(SHARD_GRADIENTS, 97), 0);
+    check_job(text_job(SHARD_PARAMETERS, 50), 0);
+}
+
+/* All of them together, or some: layers of a perceptron are 3 x 6, 7 x 7 and 8 x 2. */
+Test(kfac, factors_on_the_grid)
+{
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 1);
+    check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 7);
+    check_job(text_job(SHARD_PARAMETERS, 97), 24);
 }
 
 /* y = x W, N(f, 1/4): A is the mean of (x, 1)^T (x, 1) and G is 4, whatever the labels. */
 Test(kfac, factors_of_a_linear_regression)
 {
-    running x;
+    made x;
     dataset_batch b;
     double expected[4] = {0};
-    running_open(&x, mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS), NAN, 1);
-    cr_assert_eq(dataset_batch_open(&b, &x.job), STATUS_OK);
+    made_open(&x, mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS), plain);
+    cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);
     for (uint64_t v = 0; v < COUNT; v++) {
         if (v == 11) continue;
-        cr_assert_eq(dataset_window(x.data, v, &b, 0), STATUS_OK);
+        cr_assert_eq(dataset_window(x.on.data, v, &b, 0), STATUS_OK);
         double in = (double)b.inputs[0], row[] = {in * in, in, in, 1.0};
         for (size_t i = 0; i < 4; i++) expected[i] += row[i] / (COUNT - 1);
     }
@@ -298,21 +79,21 @@ Test(kfac, factors_of_a_linear_regression)
     cr_expect_float_eq(x.q.lambda, COUNT, 0.0);
     cr_expect_float_eq(x.q.tau, 0.01 * COUNT, 1e-12);
     dataset_batch_close(&b);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* Softmax of two classes: G is the mean of diag(p) - p p^T, to what fp32 logits are worth. */
 Test(kfac, factors_of_a_softmax_regression)
 {
-    running x;
+    made x;
     dataset_batch b;
-    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), NAN, 1);
-    cr_assert_eq(dataset_batch_open(&b, &x.job), STATUS_OK);
-    const float *w = x.r.state.mean.values;
+    made_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), plain);
+    cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);
+    const float *w = x.on.r.state.mean.values;
     double variance = 0.0;
     for (uint64_t v = 0; v < COUNT; v++) {
         if (v == 11) continue;
-        cr_assert_eq(dataset_window(x.data, v, &b, 0), STATUS_OK);
+        cr_assert_eq(dataset_window(x.on.data, v, &b, 0), STATUS_OK);
         double z = 0.0;
         for (size_t i = 0; i < 2; i++)
             z += (double)b.inputs[i] * ((double)w[2 * i + 1] - (double)w[2 * i]);
@@ -322,22 +103,23 @@ Test(kfac, factors_of_a_softmax_regression)
     const double *found = shared(&x, 0, KFAC_GRADIENTS);
     for (size_t i = 0; i < 4; i++) cr_expect_float_eq(found[i], i % 3 ? -variance : variance, 1e-6);
     dataset_batch_close(&b);
-    running_close(&x);
+    made_close(&x);
 }
 
 /* A sample is mean + root of the covariance times the elements' own noise z, so that its deviation
  * d has d^T precision d = z^T z; here with dense precisions of factors that everyone has. */
-static void check_sample(running *x, size_t l, const double *a, const double *g, size_t s)
+static void check_sample(made *x, size_t l, const double *a, const double *g, size_t s)
 {
     const kfac_part *part = &x->k.parts[l];
     size_t I = part->factors[KFAC_INPUTS].n, O = part->factors[KFAC_GRADIENTS].n;
-    size_t first = x->r.p.tensors[part->weight].index;
+    size_t first = x->on.r.p.tensors[part->weight].index;
     double d[part->count], z[part->count], form = 0.0, expected = 0.0;
     noise_normals_reference(
         z, (noise_key){.seed = 3, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s}, first,
         part->count);
     for (size_t i = 0; i < part->count; i++) {
-        d[i] = (double)x->q.draws[s].values[first + i] - (double)x->r.state.mean.values[first + i];
+        d[i] =
+            (double)x->q.draws[s].values[first + i] - (double)x->on.r.state.mean.values[first + i];
         expected += z[i] * z[i];
     }
     for (size_t i = 0; i < part->count; i++)
@@ -348,20 +130,51 @@ static void check_sample(running *x, size_t l, const double *a, const double *g,
     cr_expect_float_eq(form, expected, 1e-4 * expected, "layer %zu: %g, %g", l, form, expected);
 }
 
-Test(kfac, samples_have_the_dense_precision)
+/* At home the root of a layer's covariance, and its samples everywhere. */
+static void check_layers(size_t grid_from)
 {
-    running x;
+    made x;
     double a[LAYERS][MOST], g[LAYERS][MOST];
-    running_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 0.5, 3);
+    const kfac_options o = {.ess = NAN, .precision = 0.5, .samples = 3, .grid_from = grid_from};
+    made_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), o);
     for (size_t l = 0; l < x.k.layers; l++) {
         memcpy(a[l], shared(&x, l, KFAC_INPUTS), sizeof a[l]);
         memcpy(g[l], shared(&x, l, KFAC_GRADIENTS), sizeof g[l]);
     }
     cr_assert_eq(kfac_decompose(&x.k), STATUS_OK, "%s", status_message());
+    for (size_t l = 0; l < x.k.layers; l++) {
+        if (x.k.parts[l].home != world.rank) continue;
+        const kfac_layer layer = kfac_layer_of(&x.k, l);
+        double far = kfac_root_error(&layer, a[l], g[l]);
+        cr_expect_lt(far, 1e-10, "layer %zu, grid from %zu: %g", l, grid_from, far);
+    }
     kfac_sample(&x.k);
     for (size_t l = 0; l < x.k.layers; l++)
         for (size_t s = 0; s < 3; s++) check_sample(&x, l, a[l], g[l], s);
-    running_close(&x);
+    made_close(&x);
+}
+
+Test(kfac, samples_have_the_dense_precision)
+{
+    check_layers(0);
+    check_layers(7);
+}
+
+/* A factor of 2101 columns, and one of 1: the grid takes three times the work, so it wants four
+ * ranks. Beside another of its size it stays with its owner. */
+Test(kfac, the_grid_is_for_factors_that_others_wait_for)
+{
+    made x;
+    job j = mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS);
+    j.model.mlp.inputs = j.data.features = 2100;
+    made_begin(&x, j, plain);
+    cr_expect_eq(x.q.on_grid, world.size < 4 ? 0 : 1);
+    made_close(&x);
+    j = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS);
+    j.model.mlp.hidden[0] = 2100;
+    made_begin(&x, j, plain);
+    cr_expect_eq(x.q.on_grid, 0);
+    made_close(&x);
 }
 
 /* A trainer gives what was drawn, whole or from its owners, and what is no layer's at its mean. */
@@ -370,18 +183,18 @@ Test(kfac, trainers_give_the_samples)
     trainer r[2];
     kfac_posterior q[2];
     kfac_options o = {.ess = 10.0, .precision = 5.0, .samples = 2};
-    job j[] = {gpt2_job(SHARD_NONE, 97), gpt2_job(SHARD_PARAMETERS, 97)};
+    job j[] = {text_job(SHARD_NONE, 97), text_job(SHARD_PARAMETERS, 97)};
     for (size_t i = 0; i < 2; i++) {
         cr_assert_eq(trainer_open(&r[i], &j[i], &world, DTYPE_F32, false), STATUS_OK);
         cr_assert_eq(kfac_draw(&q[i], &r[i], &o), STATUS_OK, "%s", status_message());
-        cr_expect_eq(q[i].layers, 8);
+        cr_expect_eq(q[i].layers, 12);
         cr_expect_eq(q[i].widest, 33);
     }
     for (size_t p = 0; p < r[1].owned.owned_count; p++) {
         const slice *part = &r[1].owned.owned[p];
         size_t index = slice_index(&r[1].p, part);
         const tensor *t = &r[1].p.tensors[part->tensor];
-        bool layer = t->unit > 0 && t->unit < 3 && !strstr(t->name, "ln_");
+        bool layer = t->unit > 0 && t->unit < 4 && !strstr(t->name, "ln_");
         for (uint32_t s = 0; s < 2; s++) {
             float theta[part->count];
             noise_key key = {.seed = 3, .stream = STREAM_POSTERIOR, .sample = s};
@@ -415,12 +228,12 @@ Test(kfac, refuses_what_it_cannot_do)
     kfac_options o = {.ess = NAN, .precision = NAN, .samples = 1};
     job j = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS), wide = j;
     o.batches = 7;
-    must_fail(j, o, STATUS_INPUT, "moons:0-42: 6 batches of 8 found");
+    must_fail(j, o, STATUS_INPUT, "moons:7-49: 6 batches of 8 found");
     o.batches = 0;
     wide.model.mlp.hidden[0] = 32000;
     must_fail(wide, o, STATUS_INPUT, "tensor 'layers.1.weight': a K-FAC factor of 32001");
     o.samples = SIZE_MAX / 1024;
-    must_fail(j, o, STATUS_NOMEM, "run: K-FAC of 2 layers: rank 0 wants");
+    must_fail(j, o, STATUS_NOMEM, ": K-FAC of 2 layers: rank 0 wants");
     o.samples = 1;
     j.optimizer.weight_decay = 0.0;
     must_fail(j, o, STATUS_INPUT, "--prior-precision TAU expected");

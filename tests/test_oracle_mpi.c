@@ -1,51 +1,9 @@
 /* The dense posterior against normal equations, Newton steps and refits of this file's own, on any
  * number of ranks. */
-#include "io/agree.h"
-#include "kernels/kernels.h"
-#include "mpi_fixture.h"
+#include "oracle_reference.h"
 #include "runtime/oracle.h"
 
-#include <math.h>
-#include <string.h>
-
-enum { ROWS = 200, MOST = 24 /* unknowns */, CLASSES = 3 };
-
-static void start(void)
-{
-    world_open();
-    kernels_open();
-}
-
-static void stop(void)
-{
-    kernels_close();
-    world_close();
-}
-
-TestSuite(oracle, .init = start, .fini = stop, .timeout = 60);
-
-static bool everywhere(bool here)
-{
-    int all = here;
-    MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MIN, world.world);
-    return all;
-}
-
-static double difference(const double *found, const double *expected, size_t count)
-{
-    double most = 0.0, scale = 0.0;
-    for (size_t i = 0; i < count; i++) {
-        most = fmax(most, fabs(found[i] - expected[i]));
-        scale = fmax(scale, fabs(expected[i]));
-    }
-    return isfinite(most) ? most / fmax(scale, 1e-300) : INFINITY;
-}
-
-#define NEAR(found, expected, count, tolerance)                                                    \
-    do {                                                                                           \
-        double far_ = difference(found, expected, count);                                          \
-        cr_expect(everywhere(far_ < (tolerance)), "%s: %g", #found, far_);                         \
-    } while (0)
+TRAINER_SUITE(oracle);
 
 /* An effective sample size that is not the number of rows: lambda / N = 1.5. */
 static job regression(size_t features)
@@ -87,20 +45,16 @@ static job classification(bool hidden)
 }
 
 typedef struct {
-    job j;
-    dataset *data;
-    trainer r;
+    running on;
     oracle o;
     double whole[MOST * MOST]; /* Lambda, both triangles */
 } example;
 
 static void example_open(example *x, job j, const oracle_options *options)
 {
-    x->j = j;
-    cr_assert_eq(dataset_open(&x->data, &x->j, DATASET_TRAIN, NULL), STATUS_OK, "%s",
-                 status_message());
-    cr_assert_eq(trainer_open(&x->r, &x->j, &world, DTYPE_F32, false), STATUS_OK);
-    cr_assert_eq(oracle_open(&x->o, &x->r, x->data, options), STATUS_OK, "%s", status_message());
+    running_look(&x->on, j);
+    status result = oracle_open(&x->o, &x->on.r, x->on.data, options);
+    cr_assert_eq(result, STATUS_OK, "%s", status_message());
 }
 
 static void example_find(example *x)
@@ -116,86 +70,10 @@ static void example_find(example *x)
 static void example_close(example *x)
 {
     oracle_close(&x->o);
-    trainer_close(&x->r);
-    dataset_close(&x->data);
+    running_close(&x->on);
 }
 
 static const oracle_options plain = {.ess = NAN, .prior = NAN, .threads = 1, .spectrum = true};
-
-/* A = L L' in the lower triangle (row after row), and A^-1 b. */
-static void reference_factor(double *a, size_t n)
-{
-    for (size_t j = 0; j < n; j++)
-        for (size_t i = j; i < n; i++) {
-            double sum = a[i * n + j];
-            for (size_t k = 0; k < j; k++) sum -= a[i * n + k] * a[j * n + k];
-            a[i * n + j] = i == j ? sqrt(sum) : sum / a[j * n + j];
-        }
-}
-
-static void reference_solve(const double *l, double *b, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < i; k++) b[i] -= l[i * n + k] * b[k];
-        b[i] /= l[i * n + i];
-    }
-    for (size_t i = n; i-- > 0;) {
-        for (size_t k = i + 1; k < n; k++) b[i] -= l[k * n + i] * b[k];
-        b[i] /= l[i * n + i];
-    }
-}
-
-/* Inputs and a one, and the value, of every row. */
-typedef struct {
-    size_t n, rows;
-    double x[ROWS][MOST], y[ROWS];
-    uint16_t label[ROWS];
-} table;
-
-static void read_table(const example *e, table *t)
-{
-    dataset_batch b;
-    t->rows = (size_t)dataset_count(e->data);
-    t->n = e->j.model.mlp.inputs + 1;
-    cr_assert_eq(dataset_batch_open(&b, &e->j), STATUS_OK);
-    for (size_t i = 0; i < t->rows; i++) {
-        cr_assert_eq(dataset_window(e->data, i, &b, 0), STATUS_OK);
-        for (size_t k = 0; k + 1 < t->n; k++) t->x[i][k] = (double)b.inputs[k];
-        t->x[i][t->n - 1] = 1.0;
-        if (b.values) t->y[i] = (double)b.values[0];
-        if (b.targets) t->label[i] = b.targets[0];
-    }
-    dataset_batch_close(&b);
-}
-
-/* Ridge regression without rows a and b: Lambda's factor and the mode; returns the log evidence. */
-static double reference_ridge(const table *t, double weight, double noise, double prior, size_t a,
-                              size_t b, double *l, double *mode)
-{
-    size_t n = t->n;
-    double objective = 0.0, evidence = 0.0;
-    memset(l, 0, n * n * sizeof *l);
-    memset(mode, 0, n * sizeof *mode);
-    for (size_t r = 0; r < t->rows; r++)
-        for (size_t i = 0; r != a && r != b && i < n; i++) {
-            mode[i] += weight / noise * t->x[r][i] * t->y[r];
-            for (size_t k = 0; k < n; k++) l[i * n + k] += weight / noise * t->x[r][i] * t->x[r][k];
-        }
-    for (size_t i = 0; i + 1 < n; i++) l[i * n + i] += prior;
-    reference_factor(l, n);
-    reference_solve(l, mode, n);
-    for (size_t r = 0; r < t->rows; r++) {
-        double error = -t->y[r];
-        for (size_t i = 0; i < n; i++) error += t->x[r][i] * mode[i];
-        if (r != a && r != b)
-            objective += weight * 0.5 * (error * error / noise + log(8.0 * atan(1.0) * noise));
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n) objective += 0.5 * prior * mode[i] * mode[i];
-        evidence += 0.5 * log(i + 1 < n ? prior : 8.0 * atan(1.0)) - log(l[i * n + i]);
-    }
-    return evidence - objective;
-}
 
 Test(oracle, of_a_regression)
 {
@@ -204,7 +82,7 @@ Test(oracle, of_a_regression)
     double l[MOST * MOST], mode[MOST], variances[MOST], found[MOST], determinant = 0.0;
     example_open(&x, regression(20), &plain);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     double evidence = reference_ridge(&t, 1.5, 0.04, 2.985, 17, 17, l, mode);
     cr_expect_eq(x.o.unknowns, 21);
     cr_expect_eq(x.o.count, 199);
@@ -230,21 +108,30 @@ Test(oracle, regression_without_each_example)
     example x;
     table t;
     oracle_left_out by[2][ROWS];
-    double l[MOST * MOST], mode[MOST], expected[ROWS], found[ROWS];
+    double l[MOST * MOST], mode[MOST], all[MOST], expected[ROWS], found[ROWS];
+    double moved[ROWS], found_moved[ROWS];
     example_open(&x, regression(20), &plain);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     for (int k = 0; k < 2; k++)
         cr_assert_eq(oracle_leave_out(&x.o, k, by[k]), STATUS_OK, "%s", status_message());
+    reference_ridge(&t, 1.5, 0.04, 2.985, 17, 17, l, all);
+    for (size_t r = 0; r < t.rows; r++) {
+        double error = -t.y[r];
+        moved[r] = 0.0;
+        reference_ridge(&t, 1.5, 0.04, 2.985, r, 17, l, mode);
+        for (size_t i = 0; i < t.n; i++) error += t.x[r][i] * mode[i];
+        for (size_t i = 0; i < t.n; i++) moved[r] += t.x[r][i] * (mode[i] - all[i]);
+        moved[r] = fabs(moved[r]);
+        expected[r] = 0.5 * (error * error / 0.04 + log(8.0 * atan(1.0) * 0.04));
+    }
     for (int k = 0; k < 2; k++) {
         for (size_t r = 0; r < t.rows; r++) {
-            double error = -t.y[r];
-            reference_ridge(&t, 1.5, 0.04, 2.985, r, 17, l, mode);
-            for (size_t i = 0; i < t.n; i++) error += t.x[r][i] * mode[i];
-            expected[r] = 0.5 * (error * error / 0.04 + log(8.0 * atan(1.0) * 0.04));
             found[r] = by[k][r].loo_loss;
+            found_moved[r] = by[k][r].moved;
         }
         NEAR(found, expected, t.rows, 1e-8);
+        NEAR(found_moved, moved, t.rows, 1e-8);
     }
     example_close(&x);
 }
@@ -257,7 +144,7 @@ Test(oracle, largest_evidence_of_a_regression)
     double l[MOST * MOST], mode[MOST];
     example_open(&x, regression(12), &plain);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     cr_assert_eq(oracle_maximize(&x.o, &m), STATUS_OK, "%s", status_message());
     cr_expect(!m.at_edge);
     double most = reference_ridge(&t, 1.0, m.noise_variance, m.prior, 17, 17, l, mode);
@@ -272,41 +159,6 @@ Test(oracle, largest_evidence_of_a_regression)
     example_close(&x);
 }
 
-/* Probabilities of the softmax regression at theta (in, out), biases last. */
-static void probabilities(const table *t, const double *theta, size_t row, double *p)
-{
-    double sum = 0.0;
-    for (size_t c = 0; c < CLASSES; c++) {
-        p[c] = 0.0;
-        for (size_t i = 0; i < t->n; i++) p[c] += t->x[row][i] * theta[i * CLASSES + c];
-        sum += p[c] = exp(p[c]);
-    }
-    for (size_t c = 0; c < CLASSES; c++) p[c] /= sum;
-}
-
-/* Gradient and precision of weight sum of losses + prior, without rows a and b. */
-static void reference_softmax(const table *t, const double *theta, double weight,
-                              const double *prior, size_t a, size_t b, double *g, double *h)
-{
-    size_t n = t->n * CLASSES;
-    memset(h, 0, n * n * sizeof *h);
-    for (size_t i = 0; i < n; i++) {
-        g[i] = prior[i] * theta[i];
-        h[i * n + i] = prior[i];
-    }
-    for (size_t r = 0; r < t->rows; r++) {
-        double p[CLASSES];
-        probabilities(t, theta, r, p);
-        for (size_t i = 0; r != a && r != b && i < n; i++) {
-            size_t c = i % CLASSES;
-            g[i] += weight * t->x[r][i / CLASSES] * (p[c] - (t->label[r] == c));
-            for (size_t k = 0; k < n; k++)
-                h[i * n + k] += weight * t->x[r][i / CLASSES] * t->x[r][k / CLASSES] * p[c] *
-                                ((k % CLASSES == c) - p[k % CLASSES]);
-        }
-    }
-}
-
 static const oracle_options with_biases = {
     .ess = NAN, .prior = NAN, .bias_prior = 0.7, .threads = 1};
 
@@ -317,7 +169,7 @@ Test(oracle, of_a_softmax_regression)
     double g[MOST], h[MOST * MOST];
     example_open(&x, classification(false), &with_biases);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     size_t n = x.o.unknowns;
     cr_expect_eq(n, 9);
     cr_expect_eq(x.o.count, 149);
@@ -336,24 +188,31 @@ Test(oracle, softmax_regression_without_each_example)
     example x;
     table t;
     oracle_left_out by[2][ROWS];
-    double g[MOST], h[MOST * MOST], expected[ROWS], found[ROWS];
+    double g[MOST], h[MOST * MOST], expected[ROWS], found[ROWS], moved[ROWS], found_moved[ROWS];
     example_open(&x, classification(false), &with_biases);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     size_t n = x.o.unknowns;
     for (size_t r = 0; r < t.rows; r++) {
-        double p[CLASSES];
+        double p[CLASSES], before[CLASSES];
         reference_softmax(&t, x.o.mode, 298.5 / 149.0, x.o.prior, r, 17, g, h);
         reference_factor(h, n);
         reference_solve(h, g, n);
         for (size_t i = 0; i < n; i++) g[i] = x.o.mode[i] - g[i];
         probabilities(&t, g, r, p);
+        probabilities(&t, x.o.mode, r, before);
         expected[r] = -log(p[t.label[r]]);
+        moved[r] = 0.0;
+        for (size_t c = 0; c < CLASSES; c++) moved[r] += fabs(p[c] - before[c]);
     }
     for (int k = 0; k < 2; k++) {
         cr_assert_eq(oracle_leave_out(&x.o, k, by[k]), STATUS_OK, "%s", status_message());
-        for (size_t r = 0; r < t.rows; r++) found[r] = by[k][r].loo_loss;
+        for (size_t r = 0; r < t.rows; r++) {
+            found[r] = by[k][r].loo_loss;
+            found_moved[r] = by[k][r].moved;
+        }
         NEAR(found, expected, t.rows, 1e-8);
+        NEAR(found_moved, moved, t.rows, 1e-8);
     }
     example_close(&x);
 }
@@ -371,6 +230,26 @@ Test(oracle, names_what_nothing_is_known_of)
     example_close(&x);
 }
 
+/* Inputs so large that probabilities are 0 or 1: there the curvature vanishes, and a step by the
+ * prior alone is much too long. */
+Test(oracle, refuses_where_no_step_helps)
+{
+    static const char rows[] = "x,y,class\n1e20,1e20,0\n1e20,1e20,1\n1e20,1e20,2\n";
+    example x;
+    job j = classification(false);
+    if (world.rank == 0) write_file("large.csv", rows, sizeof rows - 1);
+    MPI_Barrier(world.world);
+    snprintf(j.data.train, sizeof j.data.train, "csv:%s", path_of("large.csv"));
+    j.data.leave_out = UINT64_MAX;
+    example_open(&x, j, &with_biases);
+    status result = oracle_find(&x.o);
+    cr_expect(everywhere(result == STATUS_NUMERIC && strstr(status_message(), "no mode was found")),
+              "%d: %s", (int)result, status_message());
+    cr_expect(everywhere(x.o.newton_steps < 60), "%zu steps", x.o.newton_steps);
+    status_clear();
+    example_close(&x);
+}
+
 /* The last layer of a perceptron is a softmax regression on its hidden units. */
 Test(oracle, of_a_last_layer)
 {
@@ -379,14 +258,14 @@ Test(oracle, of_a_last_layer)
     double g[MOST], h[MOST * MOST], ways[MOST], biases[MOST];
     example_open(&x, classification(true), &with_biases);
     example_find(&x);
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     cr_expect_eq(x.o.unknowns, 6 * CLASSES);
     jacobian *first;
-    cr_assert_eq(jacobian_open(&first, &x.r, "layers.0.weight"), STATUS_OK);
-    jacobian_gather(first, ways, NULL);
+    cr_assert_eq(jacobian_open(&first, &x.on.r, "layers.0.weight"), STATUS_OK);
+    memcpy(ways, jacobian_mean(first), jacobian_unknowns(first) * sizeof *ways);
     jacobian_close(&first);
-    cr_assert_eq(jacobian_open(&first, &x.r, "layers.0.bias"), STATUS_OK);
-    jacobian_gather(first, biases, NULL);
+    cr_assert_eq(jacobian_open(&first, &x.on.r, "layers.0.bias"), STATUS_OK);
+    memcpy(biases, jacobian_mean(first), jacobian_unknowns(first) * sizeof *biases);
     jacobian_close(&first);
     for (size_t r = 0; r < t.rows; r++) {
         double hidden[5];
@@ -398,45 +277,6 @@ Test(oracle, of_a_last_layer)
     t.n = 6;
     reference_softmax(&t, x.o.mode, 298.5 / 149.0, x.o.prior, 17, 17, g, h);
     NEAR(x.whole, h, x.o.unknowns * x.o.unknowns, 1e-5); /* hidden units are fp32 */
-    example_close(&x);
-}
-
-/* J of a chosen tensor by differences of the last layer's inputs, at the start. */
-Test(oracle, of_a_sub_network)
-{
-    example x;
-    oracle_options options = with_biases;
-    options.tensors = "layers.0";
-    example_open(&x, classification(true), &options);
-    cr_expect_eq(x.o.unknowns, 15);
-    cr_expect(!jacobian_is_linear(x.o.x));
-    double rows[MOST], theta[MOST], last[MOST], bias[MOST];
-    jacobian *other;
-    jacobian_rows b;
-    cr_assert_eq(jacobian_open(&other, &x.r, "layers.1.weight"), STATUS_OK);
-    jacobian_gather(other, last, NULL);
-    jacobian_close(&other);
-    cr_assert_eq(jacobian_open(&other, &x.r, "layers.1.bias,layers.1.weight"), STATUS_OK);
-    cr_expect(jacobian_is_linear(other));
-    jacobian_close(&other);
-    memset(bias, 0, sizeof bias);
-    jacobian_gather(x.o.x, theta, NULL);
-    cr_assert_eq(jacobian_round(x.o.x, x.data, 0, &b), STATUS_OK);
-    table t;
-    read_table(&x, &t);
-    for (size_t s = 0; s < b.examples && s < 10; s++)
-        for (size_t c = 0; c < CLASSES; c++) {
-            const double *in = t.x[b.first + s];
-            for (size_t k = 0; k < 5; k++) {
-                double sum = theta[10 + k] + in[0] * theta[k] + in[1] * theta[5 + k];
-                double slope = (1.0 - tanh(sum) * tanh(sum)) * last[k * CLASSES + c];
-                rows[k] = in[0] * slope;
-                rows[5 + k] = in[1] * slope;
-                rows[10 + k] = slope;
-            }
-            double far = difference(b.rows + (s * CLASSES + c) * 15, rows, 15);
-            cr_expect_lt(far, 1e-5, "%g", far);
-        }
     example_close(&x);
 }
 
@@ -492,15 +332,15 @@ Test(oracle, predictions)
     double sigma[MOST];
     example_open(&x, regression(12), &plain);
     example_find(&x);
-    cr_assert_eq(dataset_open(&test, &x.j, DATASET_VALID, NULL), STATUS_OK);
+    cr_assert_eq(dataset_open(&test, &x.on.j, DATASET_VALID, NULL), STATUS_OK);
     for (size_t i = 0; i < x.o.unknowns; i++) sigma[i] = 1e-6;
     cr_assert_eq(oracle_predict(&x.o, test, sigma, 8, scores), STATUS_OK, "%s", status_message());
     table t;
     double l[MOST * MOST], mode[MOST], nll = 0.0;
-    read_table(&x, &t);
+    read_table(&x.on, &t);
     reference_ridge(&t, 1.5, 0.04, 2.985, 17, 17, l, mode);
     dataset_batch b;
-    cr_assert_eq(dataset_batch_open(&b, &x.j), STATUS_OK);
+    cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);
     for (uint64_t v = 0; v < 100; v++) {
         double z[MOST], row[MOST], variance = 0.04, error;
         cr_assert_eq(dataset_window(test, v, &b, 0), STATUS_OK);

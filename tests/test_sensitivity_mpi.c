@@ -1,63 +1,10 @@
 /* Sensitivities against their definition, on any number of ranks, with a Hessian that differs from
  * weight to weight. */
-#include "folder_fixture.h"
-#include "io/agree.h"
-#include "kernels/kernels.h"
-#include "mpi_fixture.h"
+#include "model_fixture.h"
 #include "runtime/sensitivity.h"
+#include "trainer_fixture.h"
 
-#include <math.h>
-#include <string.h>
-
-enum { COUNT = 43, S = 8, WIDTH = 6, T = 16, WINDOWS = 7, TOKENS = T * WINDOWS + 1 };
-
-static void start(void)
-{
-    world_open();
-    kernels_open();
-    if (world.rank == 0) open_folder();
-    MPI_Bcast(folder, sizeof folder, MPI_BYTE, 0, world.world);
-}
-
-static void stop(void)
-{
-    MPI_Barrier(world.world);
-    if (world.rank == 0) close_folder();
-    kernels_close();
-    world_close();
-}
-
-TestSuite(sensitivity, .init = start, .fini = stop, .timeout = 60);
-
-static job job_of(loss_kind loss, shard_stage stage)
-{
-    bool values = loss == LOSS_GAUSSIAN;
-    return (job){.seed = 3,
-                 .model = {.kind = MODEL_MLP,
-                           .gpt2 = {.n_layer = 3,
-                                    .n_head = 2,
-                                    .n_embd = 20,
-                                    .block_size = T,
-                                    .vocab_size = 97,
-                                    .bias = true,
-                                    .dropout = 0.3},
-                           .mlp = {.inputs = values ? 1 : 2,
-                                   .outputs = values ? 1 : 2,
-                                   .hidden_count = 2,
-                                   .hidden = {WIDTH, WIDTH + 1},
-                                   .bias = true,
-                                   .dropout = 0.3,
-                                   .loss = loss,
-                                   .noise_variance = 0.01}},
-                 .data = {.seed = 1, .leave_out = 11},
-                 .batch = {.sequences = S, .length = 1, .microbatches = 4},
-                 .optimizer = {.kind = OPTIMIZER_IVON,
-                               .ess = 100.0,
-                               .hessian_init = 0.05,
-                               .weight_decay = 0.01,
-                               .mc_samples = 1},
-                 .parallel = {.shard = stage}};
-}
+TRAINER_SUITE(sensitivity);
 
 static float hessian_of(size_t index)
 {
@@ -71,25 +18,25 @@ static double variance_of(const tensor *t, size_t element)
 }
 
 /* A trainer whose Hessian is hessian_of. */
-static void open_trainer(trainer *r, const job *j)
+static void look(running *x, job j)
 {
-    cr_assert_eq(trainer_open(r, j, &world, DTYPE_F32, false), STATUS_OK, "%s", status_message());
-    const sharding *owned = &r->owned;
-    for (size_t i = 0; i < owned->owned_count; i++) {
-        const slice *part = &owned->owned[i];
-        float *h = state_at(&r->state, r->state.second, part);
-        for (size_t k = 0; k < part->count; k++) h[k] = hessian_of(slice_index(&r->p, part) + k);
+    running_look(x, j);
+    const state *s = &x->r.state;
+    for (size_t i = 0; i < x->r.owned.owned_count; i++) {
+        const slice *part = &x->r.owned.owned[i];
+        float *h = state_at(s, s->second, part);
+        for (size_t k = 0; k < part->count; k++) h[k] = hessian_of(slice_index(&x->r.p, part) + k);
     }
-    state_share(&r->state, &world);
+    state_share(&x->r.state, &world);
 }
 
-static sensitivity_table run(trainer *r, const dataset *data, sensitivity_per per, uint64_t first,
-                             uint64_t count)
+static sensitivity_table run(running *on, sensitivity_per per, uint64_t first, uint64_t count)
 {
     sensitivity *x;
     sensitivity_table found;
-    cr_assert_eq(sensitivity_open(&x, r, per), STATUS_OK, "%s", status_message());
-    cr_assert_eq(sensitivity_run(x, data, first, count, &found), STATUS_OK, "%s", status_message());
+    cr_assert_eq(sensitivity_open(&x, &on->r, per), STATUS_OK, "%s", status_message());
+    status result = sensitivity_run(x, on->data, first, count, &found);
+    cr_assert_eq(result, STATUS_OK, "%s", status_message());
     sensitivity_close(&x);
     return found;
 }
@@ -158,24 +105,18 @@ static void check_row(const trainer *r, double *theta, const dataset_batch *b,
 
 static void check(loss_kind loss)
 {
-    job j = job_of(loss, SHARD_GRADIENTS);
-    const char *text = loss == LOSS_GAUSSIAN ? "curve:7-49" : "moons:7-49";
-    dataset *data;
+    running on;
     dataset_batch b;
-    trainer r;
-    status result = dataset_open(&data, &j, DATASET_TRAIN, text);
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(dataset_batch_open(&b, &j), STATUS_OK);
-    open_trainer(&r, &j);
-    sensitivity_table found = run(&r, data, PER_EXAMPLE, 2, COUNT - 2);
-    double theta[r.p.count], sums[2] = {0};
-    for (size_t i = 0; i < r.p.count; i++) theta[i] = (double)r.state.mean.values[i];
+    look(&on, deep_job(loss, SHARD_GRADIENTS));
+    cr_assert_eq(dataset_batch_open(&b, &on.j), STATUS_OK);
+    sensitivity_table found = run(&on, PER_EXAMPLE, 2, COUNT - 2);
+    double *theta = widened(on.r.state.mean.values, on.r.p.count), sums[2] = {0};
     cr_expect_eq(found.rows != NULL, world.rank == 0);
     for (size_t i = 0; found.rows && i < COUNT - 2; i++) {
         const sensitivity_row *row = &found.rows[i];
         cr_expect_eq(row->index, i + 2);
-        cr_assert_eq(dataset_window(data, row->index, &b, 0), STATUS_OK);
-        check_row(&r, theta, &b, row, found.details + i * 2 * found.outputs);
+        cr_assert_eq(dataset_window(on.data, row->index, &b, 0), STATUS_OK);
+        check_row(&on.r, theta, &b, row, found.details + i * 2 * found.outputs);
         if (row->left_out) continue;
         sums[0] += row->loss / (COUNT - 3);
         sums[1] += row->loo_loss / (COUNT - 3);
@@ -183,10 +124,10 @@ static void check(loss_kind loss)
     MPI_Bcast(sums, 2, MPI_DOUBLE, 0, world.world);
     cr_expect_float_eq(found.loss, sums[0], 1e-9);
     cr_expect_float_eq(found.loo_loss, sums[1], 1e-9);
+    free(theta);
     sensitivity_table_close(&found);
-    trainer_close(&r);
     dataset_batch_close(&b);
-    dataset_close(&data);
+    running_close(&on);
 }
 
 enum { GROUPS = 3, NONE = 1000 /* a row in no group */ };
@@ -231,16 +172,16 @@ static double added_by(const trainer *r, const dataset *data, dataset_batch *b, 
 }
 
 /* leave: what sensitivity_leave adds, on rank 0; rows are those of run. */
-static void leave(trainer *r, const dataset *data, sensitivity_per per, uint64_t first,
-                  uint64_t count, const uint32_t *group, size_t groups, double *added)
+static void leave(running *on, sensitivity_per per, uint64_t first, uint64_t count,
+                  const uint32_t *group, size_t groups, double *added)
 {
     sensitivity *x;
     sensitivity_table found;
     bool root = world.rank == 0;
-    cr_assert_eq(sensitivity_open(&x, r, per), STATUS_OK, "%s", status_message());
-    cr_assert_eq(sensitivity_run(x, data, first, count, &found), STATUS_OK);
-    status result = sensitivity_leave(x, data, first, count, root ? group : NULL, root ? groups : 0,
-                                      root ? added : NULL);
+    cr_assert_eq(sensitivity_open(&x, &on->r, per), STATUS_OK, "%s", status_message());
+    cr_assert_eq(sensitivity_run(x, on->data, first, count, &found), STATUS_OK);
+    status result = sensitivity_leave(x, on->data, first, count, root ? group : NULL,
+                                      root ? groups : 0, root ? added : NULL);
     cr_assert_eq(result, STATUS_OK, "%s", status_message());
     sensitivity_table_close(&found);
     sensitivity_close(&x);
@@ -248,36 +189,30 @@ static void leave(trainer *r, const dataset *data, sensitivity_per per, uint64_t
 
 static void check_groups(loss_kind loss, shard_stage stage)
 {
-    job j = job_of(loss, stage);
-    dataset *data;
+    running on;
     dataset_batch b;
-    trainer r;
     uint32_t group[COUNT];
     double added[GROUPS];
-    status result =
-        dataset_open(&data, &j, DATASET_TRAIN, loss == LOSS_GAUSSIAN ? "curve:7-49" : "moons:7-49");
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    cr_assert_eq(dataset_batch_open(&b, &j), STATUS_OK);
-    open_trainer(&r, &j);
-    float mean[r.owned.elements + 1];
-    const slice *mine = r.owned.owned; /* a rank may own nothing of so small a model */
-    size_t bytes = r.owned.owned_count ? mine->count * sizeof *mean : 0;
-    if (bytes) memcpy(mean, state_at(&r.state, r.state.mean, mine), bytes);
+    look(&on, deep_job(loss, stage));
+    const state *s = &on.r.state;
+    cr_assert_eq(dataset_batch_open(&b, &on.j), STATUS_OK);
+    float mean[on.r.owned.elements + 1];
+    const slice *mine = on.r.owned.owned; /* a rank may own nothing of so small a model */
+    size_t bytes = on.r.owned.owned_count ? mine->count * sizeof *mean : 0;
+    if (bytes) memcpy(mean, state_at(s, s->mean, mine), bytes);
     for (size_t i = 0; i < COUNT; i++)
-        group[i] = dataset_left_out(data, i) ? NONE : (uint32_t)(i % GROUPS);
-    leave(&r, data, PER_EXAMPLE, 0, COUNT, group, GROUPS, added);
-    if (bytes)
-        cr_expect_arr_eq(mean, state_at(&r.state, r.state.mean, mine), bytes, "the mean is back");
-    for (size_t g = 0; world.rank == 0 && r.state.mean.whole && g < GROUPS; g++) {
-        double theta[r.p.count];
-        for (size_t i = 0; i < r.p.count; i++) theta[i] = (double)r.state.mean.values[i];
-        double expected = added_by(&r, data, &b, g, theta);
+        group[i] = dataset_left_out(on.data, i) ? NONE : (uint32_t)(i % GROUPS);
+    leave(&on, PER_EXAMPLE, 0, COUNT, group, GROUPS, added);
+    if (bytes) cr_expect_arr_eq(mean, state_at(s, s->mean, mine), bytes, "the mean is back");
+    for (size_t g = 0; world.rank == 0 && s->mean.whole && g < GROUPS; g++) {
+        double *theta = widened(s->mean.values, on.r.p.count);
+        double expected = added_by(&on.r, on.data, &b, g, theta);
         cr_expect_lt(fabs(added[g] - expected), 2e-4 * fabs(expected), "group %zu: %g, %g expected",
                      g, added[g], expected);
+        free(theta);
     }
-    trainer_close(&r);
     dataset_batch_close(&b);
-    dataset_close(&data);
+    running_close(&on);
 }
 
 Test(sensitivity, groups_leave_together)
@@ -298,130 +233,80 @@ Test(sensitivity, values)
     check(LOSS_GAUSSIAN);
 }
 
-/* Weights and gradients of a GPT-2 as plain buffers. */
+/* A GPT-2 of one sequence a batch with plain buffers, at the weights that every rank has whole. */
 typedef struct {
-    const trainer *r;
-    char *weights[5];
-    float *gradients[5];
-} plain;
+    buffers w;
+    gpt2 *model;
+    dataset_batch batch;
+} twin;
 
-static const void *give_weights(void *context, size_t u)
+static void open_twin(twin *t, const running *on)
 {
-    return ((plain *)context)->weights[u];
+    job one = on->j;
+    one.batch.sequences = 1;
+    one.model.gpt2.dropout = 0.0;
+    const model_shape shape = {.sequences = 1, .length = T, .training = true};
+    *t = (twin){0};
+    cr_assert_eq(gpt2_parameters(&t->w.p, &one.model.gpt2), STATUS_OK);
+    buffers_open(&t->w, DTYPE_F32);
+    memcpy(t->w.theta, on->r.state.mean.values, t->w.p.count * sizeof *t->w.theta);
+    load_weights(&t->w);
+    cr_assert_eq(gpt2_open(&t->model, &one.model.gpt2, &shape), STATUS_OK);
+    cr_assert_eq(dataset_batch_open(&t->batch, &one), STATUS_OK);
 }
 
-static float *give_gradients(void *context, size_t u)
+static void close_twin(twin *t)
 {
-    return ((plain *)context)->gradients[u];
-}
-
-static void nothing(void *context, size_t u)
-{
-    (void)context;
-    (void)u;
-}
-
-static void open_plain(plain *x, const trainer *r)
-{
-    *x = (plain){.r = r};
-    for (size_t u = 0; u < r->p.unit_count; u++) {
-        x->weights[u] = aligned_alloc(64, r->state.gradient.unit_bytes[u]);
-        x->gradients[u] = aligned_alloc(64, r->state.gradient.unit_bytes[u]);
-    }
-    for (size_t i = 0; i < r->p.tensor_count; i++)
-        memcpy(x->weights[r->p.tensors[i].unit] + r->state.gradient.tensor_offset[i],
-               r->state.mean.values + r->p.tensors[i].index, r->p.tensors[i].count * sizeof(float));
-}
-
-static void close_plain(plain *x)
-{
-    for (size_t u = 0; u < x->r->p.unit_count; u++) {
-        free(x->weights[u]);
-        free(x->gradients[u]);
-    }
+    gpt2_close(&t->model);
+    dataset_batch_close(&t->batch);
+    buffers_close(&t->w);
+    kernels_open(); /* as it was before the buffers */
 }
 
 /* Sum of variance * (d loss / d weight)^2 of a window's summed loss, from its whole gradient. */
-static double form_of(plain *x, gpt2 *g, const dataset_batch *b, double *loss)
+static double form_of(twin *t, double *loss)
 {
-    model_hooks hooks = {x, give_weights, nothing, give_gradients, nothing, NULL, NULL};
     double form = 0.0;
-    *loss = gpt2_backward(g, &hooks, &b->view, (noise_key){0});
-    for (size_t i = 0; i < x->r->p.tensor_count; i++) {
-        const tensor *t = &x->r->p.tensors[i];
-        const float *gradient =
-            x->gradients[t->unit] + x->r->state.gradient.tensor_offset[i] / sizeof(float);
-        for (size_t e = 0; e < t->count; e++)
-            form += variance_of(t, e) * pow(T * (double)gradient[e], 2);
+    *loss = gpt2_backward(t->model, &t->w.hooks, &t->batch.view, (noise_key){0});
+    for (size_t i = 0; i < t->w.p.tensor_count; i++) {
+        const tensor *of = &t->w.p.tensors[i];
+        const float *gradient = gradient_of(&t->w, i);
+        for (size_t e = 0; e < of->count; e++)
+            form += variance_of(of, e) * pow(T * (double)gradient[e], 2);
     }
     return form;
 }
 
-static dataset *open_tokens(const job *j)
-{
-    uint16_t tokens[TOKENS];
-    dataset *data;
-    for (unsigned i = 0; i < TOKENS; i++) tokens[i] = (uint16_t)(i * i % 97);
-    if (world.rank == 0) write_file("tokens.bin", tokens, sizeof tokens);
-    MPI_Barrier(world.world);
-    status result = dataset_open(&data, j, DATASET_TRAIN, path_of("tokens.bin"));
-    cr_assert_eq(agree(world.world, result), STATUS_OK, "%s", status_message());
-    return data;
-}
-
-static job tokens_job(shard_stage stage)
-{
-    job j = job_of(LOSS_CROSS_ENTROPY, stage);
-    j.model.kind = MODEL_GPT2;
-    j.batch.sequences = 2;
-    j.batch.length = T;
-    return j;
-}
-
 Test(sensitivity, sequences)
 {
-    job j = tokens_job(SHARD_GRADIENTS), one = j;
-    dataset *data = open_tokens(&j);
-    dataset_batch b;
-    trainer r;
-    plain x;
-    gpt2 *g;
-    one.batch.sequences = 1;
-    one.model.gpt2.dropout = 0.0;
-    model_shape shape = {.sequences = 1, .length = T, .training = true};
-    open_trainer(&r, &j);
-    cr_assert_eq(dataset_batch_open(&b, &one), STATUS_OK);
-    cr_assert_eq(gpt2_open(&g, &one.model.gpt2, &shape), STATUS_OK);
-    open_plain(&x, &r);
-    sensitivity_table found = run(&r, data, PER_SEQUENCE, 0, WINDOWS);
+    running on;
+    twin t;
+    look(&on, tokens_job(SHARD_GRADIENTS, 20, 97));
+    sensitivity_table found = run(&on, PER_SEQUENCE, 0, WINDOWS);
+    open_twin(&t, &on);
     for (size_t i = 0; found.rows && i < WINDOWS; i++) {
         double loss;
-        cr_assert_eq(dataset_window(data, i, &b, 0), STATUS_OK);
-        double form = form_of(&x, g, &b, &loss);
+        cr_assert_eq(dataset_window(on.data, i, &t.batch, 0), STATUS_OK);
+        double form = form_of(&t, &loss);
         cr_expect_float_eq(found.rows[i].variance, form, 1e-5 * form);
         cr_expect_float_eq(found.rows[i].loss, loss, 1e-6);
         cr_expect_float_eq(found.rows[i].loo_loss, loss + form / T, 1e-5 * form);
     }
+    close_twin(&t);
     sensitivity_table_close(&found);
-    close_plain(&x);
-    gpt2_close(&g);
-    trainer_close(&r);
-    dataset_batch_close(&b);
-    dataset_close(&data);
+    running_close(&on);
 }
 
 /* A window's tokens: their losses make up the window's, and a single one of a window of which only
  * its loss counts has that form. Fetched weights give the same bits. */
 Test(sensitivity, tokens)
 {
-    job j = tokens_job(SHARD_GRADIENTS), fetched = tokens_job(SHARD_PARAMETERS);
-    dataset *data = open_tokens(&j);
-    trainer r, other;
-    open_trainer(&r, &j);
-    open_trainer(&other, &fetched);
-    sensitivity_table sequences = run(&r, data, PER_SEQUENCE, 1, 2);
-    sensitivity_table tokens = run(&r, data, PER_TOKEN, T, 2 * T);
-    sensitivity_table again = run(&other, data, PER_TOKEN, T, 2 * T);
+    running on, other;
+    look(&on, tokens_job(SHARD_GRADIENTS, 20, 97));
+    look(&other, tokens_job(SHARD_PARAMETERS, 20, 97));
+    sensitivity_table sequences = run(&on, PER_SEQUENCE, 1, 2);
+    sensitivity_table tokens = run(&on, PER_TOKEN, T, 2 * T);
+    sensitivity_table again = run(&other, PER_TOKEN, T, 2 * T);
     cr_expect_eq(tokens.loss, again.loss);
     cr_expect_eq(tokens.loo_loss, again.loo_loss);
     cr_expect_float_eq(tokens.loss, sequences.loss, 1e-6);
@@ -437,25 +322,22 @@ Test(sensitivity, tokens)
     sensitivity_table_close(&sequences);
     sensitivity_table_close(&tokens);
     sensitivity_table_close(&again);
-    trainer_close(&r);
-    trainer_close(&other);
-    dataset_close(&data);
+    running_close(&on);
+    running_close(&other);
 }
 
 /* A group of one row adds what the row does, all tokens of a window what the window does. */
 Test(sensitivity, groups_of_text)
 {
-    job j = tokens_job(SHARD_GRADIENTS);
-    dataset *data = open_tokens(&j);
-    trainer r;
+    running on;
     uint32_t windows[] = {0, 1, 1}, tokens[2 * T];
     double of_windows[2], of_tokens[3];
-    open_trainer(&r, &j);
+    look(&on, tokens_job(SHARD_GRADIENTS, 20, 97));
     for (size_t i = 0; i < 2 * T; i++) tokens[i] = i < T ? 2 : i == T + 3 ? 0 : i % 2 ? 1 : NONE;
-    sensitivity_table alone = run(&r, data, PER_SEQUENCE, 1, 3);
-    sensitivity_table token = run(&r, data, PER_TOKEN, 2 * T + 3, 1);
-    leave(&r, data, PER_SEQUENCE, 1, 3, windows, 2, of_windows);
-    leave(&r, data, PER_TOKEN, T, 2 * T, tokens, 3, of_tokens);
+    sensitivity_table alone = run(&on, PER_SEQUENCE, 1, 3);
+    sensitivity_table token = run(&on, PER_TOKEN, 2 * T + 3, 1);
+    leave(&on, PER_SEQUENCE, 1, 3, windows, 2, of_windows);
+    leave(&on, PER_TOKEN, T, 2 * T, tokens, 3, of_tokens);
     if (world.rank == 0) {
         double first = alone.rows[0].variance;
         cr_expect_float_eq(of_windows[0], first, 1e-6 * first);
@@ -468,28 +350,21 @@ Test(sensitivity, groups_of_text)
     }
     sensitivity_table_close(&alone);
     sensitivity_table_close(&token);
-    trainer_close(&r);
-    dataset_close(&data);
+    running_close(&on);
 }
 
 /* Every stage gives the same bits. */
 Test(sensitivity, fetched_examples)
 {
-    job j = job_of(LOSS_CROSS_ENTROPY, SHARD_GRADIENTS), fetched = j;
-    fetched.parallel.shard = SHARD_PARAMETERS;
-    dataset *data;
-    trainer r, other;
-    status result = dataset_open(&data, &j, DATASET_TRAIN, "moons:0-42");
-    cr_assert_eq(agree(world.world, result), STATUS_OK);
-    open_trainer(&r, &j);
-    open_trainer(&other, &fetched);
-    sensitivity_table a = run(&r, data, PER_EXAMPLE, 0, COUNT);
-    sensitivity_table b = run(&other, data, PER_EXAMPLE, 0, COUNT);
+    running on, other;
+    look(&on, deep_job(LOSS_CROSS_ENTROPY, SHARD_GRADIENTS));
+    look(&other, deep_job(LOSS_CROSS_ENTROPY, SHARD_PARAMETERS));
+    sensitivity_table a = run(&on, PER_EXAMPLE, 0, COUNT);
+    sensitivity_table b = run(&other, PER_EXAMPLE, 0, COUNT);
     cr_expect_eq(a.loo_loss, b.loo_loss);
     cr_expect_eq(a.loss, b.loss);
     sensitivity_table_close(&a);
     sensitivity_table_close(&b);
-    trainer_close(&r);
-    trainer_close(&other);
-    dataset_close(&data);
+    running_close(&on);
+    running_close(&other);
 }

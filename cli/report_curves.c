@@ -6,9 +6,10 @@
 #include <string.h>
 
 enum {
-    SERIES = 3 /* columns in a picture, at most */,
-    POINTS = 400 /* of a curve, at most */,
-    FEW = 60
+    SERIES = 3,   /* columns in a picture, at most */
+    POINTS = 400, /* of a curve, at most */
+    FEW = 60,     /* points that get dots */
+    COLUMN_DASH = 3
 };
 
 #define GET(member)                                                                                \
@@ -298,7 +299,9 @@ static void set_range(FILE *out, const curve_panel *panel, const extent *e)
 {
     bool from_0 = panel->kind == AXIS_FROM_0 || panel->kind == AXIS_PERCENT;
     fprintf(out, "set xrange [0:*]\n");
-    if (from_0)
+    if (panel->kind == AXIS_PERCENT && e->most > 0.8 && e->most <= 1.0)
+        fprintf(out, "set yrange [0:100]\nset offsets 0, 0, 0, 0\n");
+    else if (from_0)
         fprintf(out, "set yrange [0:%s]\nset offsets 0, 0, graph 0.06, 0\n",
                 e->most > 0.0 ? "*" : "1");
     else if (e->least == e->most)
@@ -311,18 +314,25 @@ static void set_range(FILE *out, const curve_panel *panel, const extent *e)
 /* One run: a colour a column. Several: a colour a run, and columns differ in their lines. */
 static void style_series(FILE *out, const report *r, const curve_panel *panel, size_t s, size_t run)
 {
-    bool several = r->count > 1, thin = panel->series[s].thin;
-    const char *colour = report_colour(several ? run : thin ? 0 : s > 0 ? s - 1 : 0);
-    size_t lines = panel->series[0].thin ? 1 : 0; /* columns before the first that is no thin one */
-    if (thin)
-        fprintf(out, "lines lw 1 lc rgb '#90%s'", colour + 1);
+    bool several = r->count > 1, few = count_finite(&r->runs[run], panel->series[s].get) < FEW;
+    size_t first = panel->series[0].thin ? 1 : 0; /* that is no thin one */
+    if (panel->series[s].thin)
+        fprintf(out, "lines lw 1 lc rgb '#90%s'", report_colour(several ? run : 0) + 1);
     else
-        fprintf(out, "%s lw 1.6 pt 7 ps 0.3 dt %d lc rgb '%s'",
-                count_finite(&r->runs[run], panel->series[s].get) < FEW ? "linespoints" : "lines",
-                several && s == lines ? report_dash(run)
-                : several             ? 3
-                                      : 1,
-                several || s > 0 ? colour : report_colour(0));
+        fprintf(out, "%s lw 1.6 dt %d lc rgb '%s'", few ? "linespoints pt 7 ps 0.3" : "lines",
+                !several    ? 1
+                : s > first ? COLUMN_DASH
+                            : report_dash(run),
+                report_colour(several ? run : s - first));
+}
+
+/* Of several runs, what the lines of a column look like. */
+static void key_series(FILE *out, const curve_panel *panel, size_t s)
+{
+    bool thin = panel->series[s].thin;
+    size_t first = panel->series[0].thin ? 1 : 0;
+    fprintf(out, ", NaN with lines lw %s dt %d lc rgb '%s' title '%s'", thin ? "1" : "1.6",
+            s > first ? COLUMN_DASH : 1, thin ? "#aaaaaa" : "#555555", panel->series[s].key);
 }
 
 static void write_all(FILE *out, const report *r, const curve_panel *panel, double x_of,
@@ -364,11 +374,7 @@ static void draw_curves(FILE *out, const report *r, const void *what, bool alone
             bool keyed = r->count == 1 && *panel->series[s].key;
             fprintf(out, keyed ? " title '%s'" : " notitle", panel->series[s].key);
         }
-        if (r->count > 1 && *panel->series[s].key)
-            fprintf(out, ", NaN with lines lw %s dt %d lc rgb '%s' title '%s'",
-                    panel->series[s].thin ? "1" : "1.6",
-                    panel->series[s].thin || s == (panel->series[0].thin ? 1U : 0U) ? 1 : 3,
-                    panel->series[s].thin ? "#aaaaaa" : "#555555", panel->series[s].key);
+        if (r->count > 1 && *panel->series[s].key) key_series(out, panel, s);
     }
     report_run_keys(out, r, alone);
     fputc('\n', out);

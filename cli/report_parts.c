@@ -67,7 +67,7 @@ void report_run_keys(FILE *commands, const report *r, bool alone)
 
 static void prepare(FILE *commands)
 {
-    fprintf(commands, "set encoding utf8\nset samples 2\nset key bmargin center horizontal "
+    fprintf(commands, "set encoding utf8\nset samples 2\nset key tmargin center horizontal "
                       "Left reverse samplen 2\n");
 }
 

@@ -33,6 +33,7 @@ once() { same "$(grep -o ' id="[^"]*"' "$1" | sort | uniq -d)" ""; }
 one report runs/run
 page=runs/run/report.html
 check "a report" exits 0
+check "without warnings" test ! -s last.err
 check "says where it is" same "$(cat last.out)" "$page"
 check "is well formed" well_formed $page
 check "has every id once" once $page
@@ -53,6 +54,7 @@ check "asks for nothing else" same "$(grep -cE '(src|href)="(http|/)' $page)" 0
 # Several runs.
 one report runs/run runs/adamw --out both.html --pictures pictures
 check "two runs" exits 0
+check "two runs without warnings" test ! -s last.err
 check "two runs are well formed" well_formed both.html
 check "every id once" once both.html
 for name in run adamw; do

@@ -10,7 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 18 /* elements: a megabyte */, DECADE = 1000 /* bins */, LEAST = -30, MOST = 20 };
+enum {
+    PIECE = 1 << 18 /* elements: a megabyte */,
+    DECADE = 1000 /* bins */,
+    LEAST = -30,
+    MOST = 20
+};
 
 typedef struct {
     uint64_t counts[(MOST - LEAST) * DECADE];

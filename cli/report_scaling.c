@@ -159,7 +159,8 @@ static void begin(FILE *out, const report *r, const scaling_study *s, const char
     (void)r;
     report_axes(out, threads ? "threads of all ranks" : "ranks (of one thread)", y, true, false);
     write_points(out, s);
-    fprintf(out, "set logscale x 2\nset format x '%%g'\nset xtics (");
+    fprintf(out,
+            "set logscale x 2\nset format x '%%g'\nset offsets 0, 0, graph 0.06, 0\nset xtics (");
     for (size_t i = 0; i < s->count; i++) fprintf(out, "%s%g", i ? ", " : "", s->points[i].workers);
     fprintf(out, ")\nset xrange [%g:%g]\n", s->points[0].workers / 1.15,
             s->points[s->count - 1].workers * 1.15);
@@ -233,9 +234,15 @@ static void write_study_table(const report *r, const scaling_study *s)
     fprintf(r->out, "</table></div>\n");
 }
 
+static const struct {
+    const char *name, *caption;
+    report_draw *draw;
+} panels[] = {{"speed", "", draw_speed},
+              {"efficiency", "of a thread", draw_efficiency},
+              {"bytes", "sent in a step", draw_bytes}};
+
 static status write_study(const report *r, const scaling_study *s, size_t number)
 {
-    char name[40];
     const char *kind = s->weak ? "Weak scaling" : "Strong scaling";
     fprintf(r->out,
             "<h3>%s</h3>\n<p class=\"soft\">%s Ideal is the smallest launch's speed times "
@@ -245,13 +252,13 @@ static status write_study(const report *r, const scaling_study *s, size_t number
             s->weak ? "Work items of a step grow with the ranks." : "The same step on more ranks.");
     write_study_table(r, s);
     report_grid(r, true);
-    snprintf(name, sizeof name, "scaling-speed-%zu", number);
-    status result = report_picture(r, name, kind, "speed", draw_speed, s);
-    snprintf(name, sizeof name, "scaling-efficiency-%zu", number);
-    if (!result)
-        result = report_picture(r, name, kind, "efficiency, of a thread", draw_efficiency, s);
-    snprintf(name, sizeof name, "scaling-bytes-%zu", number);
-    if (!result) result = report_picture(r, name, kind, "bytes sent", draw_bytes, s);
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && i < sizeof panels / sizeof panels[0]; i++) {
+        char name[40], title[60];
+        snprintf(name, sizeof name, "scaling-%s-%zu", panels[i].name, number);
+        snprintf(title, sizeof title, "%s: %s", kind, panels[i].name);
+        result = report_picture(r, name, title, panels[i].caption, panels[i].draw, s);
+    }
     report_grid(r, false);
     return result;
 }

@@ -226,13 +226,41 @@ static void note_run(const report *r, const report_run *run)
     if (h->damaged > 0)
         report_note(r, "%s: %zu line%s of events.jsonl cannot be read and are left out.",
                     run->label, h->damaged, h->damaged == 1 ? "" : "s");
-    for (size_t i = 0; i < json_array_size(h->events); i++) {
-        const json_t *event = json_array_get(h->events, i);
-        const char *name = json_string_value(json_object_get(event, "event"));
-        const char *message = json_string_value(json_object_get(event, "message"));
-        if (name && message && strcmp(name, "warning") == 0)
-            report_note(r, "%s: warning: %s.", run->label, message);
+}
+
+/* The message of a warning, NULL of other events. */
+static const char *warning_of(const history *h, size_t i)
+{
+    const json_t *event = json_array_get(h->events, i);
+    const char *name = json_string_value(json_object_get(event, "event"));
+    bool is = name && strcmp(name, "warning") == 0;
+    return is ? json_string_value(json_object_get(event, "message")) : NULL;
+}
+
+/* Every leg of a run warns again. */
+static bool warned_before(const history *h, size_t i)
+{
+    for (size_t k = 0; k < i; k++) {
+        const char *earlier = warning_of(h, k);
+        if (earlier && strcmp(earlier, warning_of(h, i)) == 0) return true;
     }
+    return false;
+}
+
+static void write_warnings(const report *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) count += history_count(&r->runs[i].h, "warning");
+    if (count == 0) return;
+    fprintf(r->out, "<details%s><summary>Warnings of the runs</summary>\n",
+            r->count == 1 ? " open=\"open\"" : "");
+    for (size_t i = 0; i < r->count; i++) {
+        const history *h = &r->runs[i].h;
+        for (size_t k = 0; k < json_array_size(h->events); k++)
+            if (warning_of(h, k) && !warned_before(h, k))
+                report_note(r, "%s: %s.", r->runs[i].label, warning_of(h, k));
+    }
+    fprintf(r->out, "</details>\n");
 }
 
 static void write_legend(const report *r)
@@ -292,6 +320,7 @@ void report_write_head(const report *r)
             "<p class=\"soft\">Losses are in nats a token or an example. Speed and "
             "utilization are medians over the rows of metrics.csv without the first.</p>\n");
     for (size_t i = 0; i < r->count; i++) note_run(r, &r->runs[i]);
+    write_warnings(r);
 }
 
 static const struct {

@@ -1,4 +1,5 @@
-/* gnuplot reads its commands from a pipe and writes under another name. */
+/* gnuplot reads its commands from a pipe and writes under another name. Labels are UTF-8, which it
+ * asks the locale about. */
 #include "io/plot.h"
 
 #include "io/file.h"
@@ -42,7 +43,8 @@ status plot_open(plot *p, const char *path, int width, int height)
 static int run_gnuplot(const plot *p, const char *temporary)
 {
     void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-    FILE *pipe = popen("command -v gnuplot >/dev/null || exit 127; exec gnuplot", "w");
+    FILE *pipe =
+        popen("command -v gnuplot >/dev/null || exit 127; exec env LC_ALL=C.UTF-8 gnuplot", "w");
     int code = -1;
     if (pipe) {
         fprintf(pipe, "set output '%s'\n", temporary);

@@ -79,6 +79,7 @@ static status report(evaluation *v, const dataset *data, const arguments *a, plo
         evaluation_draw(v, picture);
         result = plot_close(picture, true);
     }
+    if (!result && !a->data) result = evaluation_keep(v);
     if (result) return result;
     if (a->json) return evaluation_print_json(v);
     evaluation_print(v);

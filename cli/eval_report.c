@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 enum { POSITIONS = 64 /* buckets at most */ };
 
@@ -141,12 +143,13 @@ static void put_average(json_t *o, const evaluation *v)
     json_object_set_new(o, "curve", curve_json(v));
 }
 
-status evaluation_print_json(const evaluation *v)
+static json_t *evaluation_json(const evaluation *v)
 {
     const ensemble *e = v->e;
     json_t *o = json_pack("{s:s}", "run", e->jobs[0].name);
     if (e->count > 1) json_object_set_new(o, "runs", runs_json(e));
     json_object_set_new(o, "step", json_integer((json_int_t)e->facts[0].steps));
+    json_object_set_new(o, "rows", json_integer((json_int_t)v->mean.rows));
     put_scores(o, v, &v->at_mean, "");
     if (v->averaged.points) put_average(o, v);
     if (v->mean.length > 1) json_object_set_new(o, "by_position", positions_json(v));
@@ -154,10 +157,40 @@ status evaluation_print_json(const evaluation *v)
     if (v->averaged.points)
         json_object_set_new(o, "reliability_averaged",
                             reliability_json(v, evaluation_average(v), v->averaged_bins));
-    bool printed = o && json_dumpf(o, stdout, JSON_REAL_PRECISION(17)) == 0;
+    return o;
+}
+
+static char *evaluation_text(const evaluation *v)
+{
+    json_t *o = evaluation_json(v);
+    char *text = json_dumps(o, JSON_REAL_PRECISION(17));
     json_decref(o);
-    putchar('\n');
-    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
+    if (!text) fail(STATUS_NOMEM, "memory for the result as JSON");
+    return text;
+}
+
+status evaluation_print_json(const evaluation *v)
+{
+    char *text = evaluation_text(v);
+    if (text) puts(text);
+    free(text);
+    return text ? STATUS_OK : STATUS_NOMEM;
+}
+
+status evaluation_keep(const evaluation *v)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%.3900s/job.yaml", v->e->paths[0]);
+    if (v->e->count > 1 || access(path, F_OK) != 0) return STATUS_OK;
+    char *text = evaluation_text(v);
+    if (!text) return STATUS_NOMEM;
+    snprintf(path, sizeof path, "%.3900s/evaluation.json", v->e->paths[0]);
+    if (file_write_atomic(path, text, strlen(text))) {
+        status_warn("%s", status_message());
+        status_clear();
+    }
+    free(text);
+    return STATUS_OK;
 }
 
 /* What a loss says: of tokens a perplexity, of classes an accuracy. */

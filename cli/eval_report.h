@@ -30,6 +30,11 @@ void evaluation_print(const evaluation *v);
 /** @return STATUS_OK or STATUS_NOMEM */
 status evaluation_print_json(const evaluation *v);
 
+/** Write the JSON into the folder of the run that was evaluated, for `vario report`; not that of
+ * several runs or of one of a run's checkpoints. A folder that cannot be written is warned of.
+ * @return STATUS_OK or STATUS_NOMEM */
+status evaluation_keep(const evaluation *v);
+
 /** Write one row a token or example, of the average or else of the mean.
  * @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
 status evaluation_write_rows(const evaluation *v, const char *path);

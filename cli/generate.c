@@ -3,20 +3,23 @@
 #include "cli/verbs.h"
 #include "io/agree.h"
 #include "io/checkpoint.h"
+#include "io/json_text.h"
 #include "io/tokenizer.h"
 #include "runtime/sampling.h"
 #include "runtime/trainer.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     const char *prompt;
     uint64_t count, top_k, seed, samples;
     double temperature, top_p;
-    bool json, quiet;
+    bool keep, quiet;
 } arguments;
 
 /* What the run's tokens mean. */
@@ -111,16 +114,39 @@ static void take_prompt(text *t)
            t->length * sizeof *prompt->values);
 }
 
-static void print_token(const language *l, size_t token)
+static void print_token(const language *l, size_t token, FILE *kept)
 {
     size_t size = 1;
     const char byte = (char)token;
-    fwrite(l->tokenizer ? tokenizer_bytes(l->tokenizer, (uint16_t)token, &size) : &byte, 1, size,
-           stdout);
+    const void *bytes =
+        l->tokenizer ? tokenizer_bytes(l->tokenizer, (uint16_t)token, &size) : &byte;
+    fwrite(bytes, 1, size, stdout);
     fflush(stdout);
+    if (kept) fwrite(bytes, 1, size, kept);
 }
 
-static status write_text(trainer *r, const arguments *a, const language *l)
+/* A line of samples.jsonl, which `vario report` shows. */
+static status keep_text(const arguments *a, const char *run, uint64_t step, const char *made,
+                        size_t size)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%.4000s/samples.jsonl", run);
+    FILE *out = fopen(path, "ab");
+    if (!out) return fail(STATUS_IO, "open %s: %s", path, strerror(errno));
+    fprintf(out,
+            "{\"step\": %" PRIu64 ", \"temperature\": %.9g, \"top_k\": %" PRIu64
+            ", \"top_p\": %.9g, \"seed\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"prompt\": ",
+            step, a->temperature, a->top_k, a->top_p, a->seed, a->samples);
+    json_text_print(out, a->prompt);
+    fprintf(out, ", \"text\": ");
+    json_text_print_bytes(out, made, size);
+    fprintf(out, "}\n");
+    bool failed = ferror(out);
+    if (fclose(out) != 0 || failed) return fail(STATUS_IO, "write %s: %s", path, strerror(errno));
+    return STATUS_OK;
+}
+
+static status write_text(trainer *r, const arguments *a, const language *l, FILE *kept)
 {
     text t;
     status result = open_text(&t, r, a, l);
@@ -131,12 +157,38 @@ static status write_text(trainer *r, const arguments *a, const language *l)
         next_logits(&t, drawn);
         size_t token = sample_token(t.logits, l->vocabulary, a->temperature, a->top_k, a->top_p,
                                     uniform(a->seed, drawn));
-        if (speaks) print_token(l, token);
+        if (speaks) print_token(l, token, kept);
         append(&t, (uint16_t)token);
     }
     if (!result && speaks) putchar('\n');
     close_text(&t);
     return result;
+}
+
+/* Rank 0 keeps what it prints. */
+static status write_kept(trainer *r, const arguments *a, const language *l, const char *run,
+                         uint64_t step)
+{
+    char *made = NULL;
+    size_t size = 0;
+    bool keeps = a->keep && r->c->rank == 0;
+    FILE *kept = keeps ? open_memstream(&made, &size) : NULL;
+    status result =
+        agree(r->c->world, keeps && !kept ? fail(STATUS_NOMEM, "memory for a text") : STATUS_OK);
+    if (!result) result = write_text(r, a, l, kept);
+    if (kept && fclose(kept) != 0 && !result) result = fail(STATUS_NOMEM, "memory for a text");
+    if (kept && !result) result = keep_text(a, run, step, made, size);
+    free(made);
+    return agree(r->c->world, result);
+}
+
+/* Texts are kept beside a run's checkpoints, not in one of them. */
+static status check_folder(const char *run)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%.4000s/job.yaml", run);
+    if (access(path, F_OK) == 0) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: --keep expects a run directory, no job.yaml found in it", run);
 }
 
 static status encode_bytes(language *l, const arguments *a, const job *j, const char *path)
@@ -236,6 +288,9 @@ static status run(session *s, void *context, const char **rest)
                     "vario generate: --samples %" PRIu64
                     ": a posterior (ivon, bbb or swag) expected, %s was trained without one",
                     a->samples, path);
+    if (a->keep && s->c.rank == 0) result = check_folder(path);
+    result = agree(s->c.world, result);
+    if (result) return result;
     language l;
     result = open_language(&l, s, a, &j, path);
     j.batch.sequences = 1;
@@ -246,7 +301,7 @@ static status run(session *s, void *context, const char **rest)
     dtype precision = session_precision(s, &j);
     if (!result) result = trainer_open(&r, &j, &s->c, precision, false);
     if (!result) result = trainer_read(&r, path, &facts);
-    if (!result) result = write_text(&r, a, &l);
+    if (!result) result = write_kept(&r, a, &l, path, facts.steps);
     trainer_close(&r);
     close_language(&l);
     return result;
@@ -265,6 +320,7 @@ int generate_main(int argc, char **argv)
         {"--seed", OPTION_COUNT, &a.seed, "N", "the same seed draws the same text (0)"},
         {"--samples", OPTION_COUNT, &a.samples, "S",
          "draw each token with one of S posterior samples, in turn (0: the mean)"},
+        {"--keep", OPTION_FLAG, &a.keep, NULL, "add the text to RUN/samples.jsonl, for its report"},
         OPTION_QUIET(a.quiet),
     };
     const option_table table = {"generate",

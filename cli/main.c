@@ -14,6 +14,8 @@ static const verb verbs[] = {
     {"sensitivity", sensitivity_main, "examples that a run remembers most, and leave-one-out loss"},
     {"exact", exact_main, "the posterior with all correlations, and how far a run is from it"},
     {"generate", generate_main, "write text with a run's model"},
+    {"report", report_main, "a page of curves and numbers of runs"},
+    {"top", top_main, "follow a run while it goes on"},
     {"merge", merge_main, "merge the weights and posteriors of runs"},
     {"curvature", curvature_main, "give a model a posterior, by squared gradients"},
     {"import", import_main, "make a run of weights from elsewhere"},

@@ -15,6 +15,8 @@ int ood_main(int argc, char **argv);
 int sensitivity_main(int argc, char **argv);
 int exact_main(int argc, char **argv);
 int generate_main(int argc, char **argv);
+int report_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 int merge_main(int argc, char **argv);
 int curvature_main(int argc, char **argv);
 int import_main(int argc, char **argv);

@@ -185,6 +185,16 @@ status file_lock(int *fd, const char *path, const char *what, const char *who)
     return fail(STATUS_INPUT, "%s: in use by %s (%s), expected to be free", what, who, holder);
 }
 
+bool file_is_locked(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool locked = fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    close(fd);
+    return locked;
+}
+
 static status remove_entries(const char *path, DIR *directory)
 {
     status result = STATUS_OK;

@@ -51,6 +51,9 @@ status file_lock(int *fd, const char *path, const char *what, const char *who);
 /** Whether two paths lead to one file or directory. */
 bool file_same(const char *a, const char *b);
 
+/** Whether another process holds the lock of a file; false where there is none. */
+bool file_is_locked(const char *path);
+
 /** fsync a directory. */
 status file_sync_directory(const char *path);
 

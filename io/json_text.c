@@ -1,6 +1,8 @@
 /* Jansson knows what to escape. */
 #include "io/json_text.h"
 
+#include "io/tokenizer_parts.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,4 +19,24 @@ void json_text_print(FILE *out, const char *text)
     fputs(quoted ? quoted : "\"\"", out);
     free(quoted);
     json_decref(value);
+}
+
+void json_text_print_bytes(FILE *out, const char *bytes, size_t size)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *clean = open_memstream(&text, &length);
+    for (size_t at = 0; clean && at < size;) {
+        const unsigned char *rest = (const unsigned char *)bytes + at;
+        size_t good = utf8_valid(rest, size - at);
+        for (size_t i = 0; i < good; i++)
+            rest[i] ? fputc(rest[i], clean) : fputs("\xef\xbf\xbd", clean);
+        at += good;
+        if (at == size) break;
+        at += utf8_invalid(rest + good, size - at);
+        fputs("\xef\xbf\xbd", clean);
+    }
+    bool made = clean && fclose(clean) == 0;
+    json_text_print(out, made ? text : "");
+    free(text);
 }

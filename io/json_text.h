@@ -12,4 +12,7 @@ void json_text_put(struct json_t *o, const char *key, double value);
 /** Print a text in quotes, escaped; "" when it is not UTF-8. */
 void json_text_print(FILE *out, const char *text);
 
+/** Print any bytes in quotes: what is no UTF-8, and a NUL, as U+FFFD. */
+void json_text_print_bytes(FILE *out, const char *bytes, size_t size);
+
 #endif

@@ -1,5 +1,8 @@
-/* gnuplot reads its commands from a pipe and writes under another name. */
+/* gnuplot reads its commands from a pipe and writes under another name. Labels are UTF-8, which it
+ * asks the locale about. */
 #include "io/plot.h"
+
+#include "io/file.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -9,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PLOT_PATH = 4096, NOT_FOUND = 127 /* the shell's exit code */ };
+enum { PLOT_PATH = 4096, PICTURE_LIMIT = 1 << 26, NOT_FOUND = 127 /* the shell's exit code */ };
 
 /* scripts/plot reads it, too. */
 static const char style[] =
@@ -25,12 +28,12 @@ static const char *ending(const char *path)
 status plot_open(plot *p, const char *path, int width, int height)
 {
     *p = (plot){.path = path};
-    bool png = strcmp(ending(path), ".png") == 0;
-    if (!png && strcmp(ending(path), ".svg") != 0)
+    bool png = path && strcmp(ending(path), ".png") == 0;
+    if (path && !png && strcmp(ending(path), ".svg") != 0)
         return fail(STATUS_INPUT, "%s: a picture ends in .png or .svg, '%s' found", path,
                     ending(path));
     p->commands = open_memstream(&p->text, &p->size);
-    if (!p->commands) return fail(STATUS_NOMEM, "memory to draw %s", path);
+    if (!p->commands) return fail(STATUS_NOMEM, "memory to draw %s", path ? path : "it");
     fprintf(p->commands, "terminal = '%s'\nwidth = %d\nheight = %d\n%s", png ? "pngcairo" : "svg",
             width, height, style);
     return STATUS_OK;
@@ -40,7 +43,8 @@ status plot_open(plot *p, const char *path, int width, int height)
 static int run_gnuplot(const plot *p, const char *temporary)
 {
     void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-    FILE *pipe = popen("command -v gnuplot >/dev/null || exit 127; exec gnuplot", "w");
+    FILE *pipe =
+        popen("command -v gnuplot >/dev/null || exit 127; exec env LC_ALL=C.UTF-8 gnuplot", "w");
     int code = -1;
     if (pipe) {
         fprintf(pipe, "set output '%s'\n", temporary);
@@ -52,6 +56,13 @@ static int run_gnuplot(const plot *p, const char *temporary)
     return code;
 }
 
+static status gnuplot_failed(const char *what, int code)
+{
+    if (WIFEXITED(code) && WEXITSTATUS(code) == NOT_FOUND)
+        return fail(STATUS_INPUT, "%s: gnuplot expected to draw it, none found", what);
+    return fail(STATUS_IO, "%s: %s", what, code ? "gnuplot did not draw it" : strerror(errno));
+}
+
 static status draw(const plot *p)
 {
     char temporary[PLOT_PATH];
@@ -60,11 +71,37 @@ static status draw(const plot *p)
                     p->path);
     snprintf(temporary, sizeof temporary, "%s.tmp", p->path);
     int code = run_gnuplot(p, temporary);
-    if (WIFEXITED(code) && WEXITSTATUS(code) == NOT_FOUND)
-        return fail(STATUS_INPUT, "%s: gnuplot expected to draw it, none found", p->path);
     if (code == 0 && rename(temporary, p->path) == 0) return STATUS_OK;
+    status result = gnuplot_failed(p->path, code);
     unlink(temporary);
-    return fail(STATUS_IO, "%s: %s", p->path, code ? "gnuplot did not draw it" : strerror(errno));
+    return result;
+}
+
+static status draw_text(const plot *p, char **svg)
+{
+    const char *directory = getenv("TMPDIR");
+    char temporary[PLOT_PATH];
+    size_t size;
+    snprintf(temporary, sizeof temporary, "%.4000s/vario-plot-XXXXXX",
+             directory ? directory : "/tmp");
+    int fd = mkstemp(temporary);
+    if (fd < 0) return fail(STATUS_IO, "create %s: %s", temporary, strerror(errno));
+    close(fd);
+    int code = run_gnuplot(p, temporary);
+    status result = code ? gnuplot_failed("a picture", code)
+                         : file_read_text(svg, &size, temporary, PICTURE_LIMIT);
+    unlink(temporary);
+    return result;
+}
+
+status plot_take(plot *p, char **svg)
+{
+    *svg = NULL;
+    status result = fclose(p->commands) == 0 ? draw_text(p, svg)
+                                             : fail(STATUS_NOMEM, "memory to draw a picture");
+    free(p->text);
+    *p = (plot){0};
+    return result;
 }
 
 status plot_close(plot *p, bool wanted)

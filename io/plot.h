@@ -17,7 +17,7 @@ typedef struct {
 /** Begin a picture: terminal, size, font, grid, colours by name and line styles 1 to 6 are set, as
  * io/plot_style.inc says.
  *
- * @param path    ends in .png or .svg; the caller keeps it until plot_close
+ * @param path    ends in .png or .svg; the caller keeps it until plot_close; NULL: for plot_take
  * @param width   pixels
  * @param height  pixels
  * @return STATUS_OK, STATUS_INPUT (another ending) or STATUS_NOMEM
@@ -28,5 +28,10 @@ status plot_open(plot *p, const char *path, int width, int height);
  * @param wanted  false throws it away, as after a failure
  * @return STATUS_OK, STATUS_INPUT (no gnuplot) or STATUS_IO (gnuplot failed, or the file) */
 status plot_close(plot *p, bool wanted);
+
+/** Draw a picture without a path, and close it.
+ * @param svg  out: the file's text, the caller frees it
+ * @return as plot_close, or STATUS_NOMEM */
+status plot_take(plot *p, char **svg);
 
 #endif

@@ -25,13 +25,6 @@ struct run {
     FILE *metrics;
 };
 
-static const char header[] =
-    "step,tokens,seconds,train_loss,valid_loss,valid_loss_averaged,lr,grad_norm,"
-    "grad_clip_fraction,update_clip_fraction,sigma_mean,hessian_min,hessian_mean,hessian_bias,"
-    "tokens_per_second,model_flops_utilization,bytes_sent,comm_fraction,"
-    "seconds_sample,seconds_forward,seconds_backward,seconds_wait,seconds_update,seconds_data,"
-    "seconds_checkpoint,loo_loss\n";
-
 static void join(char *out, size_t size, const run *r, const char *name)
 {
     snprintf(out, size, "%s/%s", r->path, name);
@@ -121,8 +114,9 @@ status run_clear(run *r, bool force)
                       r->path, count);
     if (!result) result = remove_checkpoints(r, steps, count);
     free(steps);
-    static const char *const names[] = {"metrics.csv", "events.jsonl", "job.yaml", "vocab.json",
-                                        "merges.txt"};
+    static const char *const names[] = {"metrics.csv",   "events.jsonl", "job.yaml",
+                                        "vocab.json",    "merges.txt",   "evaluation.json",
+                                        "samples.jsonl", "report.html"};
     for (size_t i = 0; !result && i < sizeof names / sizeof names[0]; i++) {
         char path[RUN_PATH + 16];
         join(path, sizeof path, r, names[i]);
@@ -188,8 +182,9 @@ static size_t count_commas(const char *text, size_t size)
  * that came later. */
 static void write_rows(FILE *out, const char *text, size_t kept, size_t header_size)
 {
-    size_t missing = count_commas(header, sizeof header - 1) - count_commas(text, header_size);
-    fputs(header, out);
+    size_t missing =
+        count_commas(metrics_header, strlen(metrics_header)) - count_commas(text, header_size);
+    fputs(metrics_header, out);
     const char *end = text + kept, *line = text + header_size;
     for (const char *next; line < end; line = next + 1) {
         next = memchr(line, '\n', (size_t)(end - line));
@@ -197,20 +192,6 @@ static void write_rows(FILE *out, const char *text, size_t kept, size_t header_s
         for (size_t i = 0; i < missing; i++) fputc(',', out);
         fputc('\n', out);
     }
-}
-
-/* The columns of older versions are the first of the present ones. */
-static status check_header(const char *text, size_t *size, const char *path)
-{
-    size_t columns = strcspn(text, "\n");
-    *size = columns + 1;
-    if (columns < sizeof header && strncmp(text, header, columns) == 0 &&
-        (header[columns] == ',' || header[columns] == '\n'))
-        return STATUS_OK;
-    return fail(STATUS_INPUT,
-                "%s: other columns than this version's found (first line), expected: %.*s; move "
-                "the file away to begin a new one",
-                path, (int)strcspn(header, "\n"), header);
 }
 
 static status replace_rows(const char *path, const char *text, size_t kept, size_t header_size)
@@ -232,7 +213,7 @@ static status keep_rows(const char *path, uint64_t steps, double *seconds)
     size_t size = 0, kept = 0, header_size = 0;
     status result = file_read_text(&text, &size, path, HISTORY_LIMIT);
     if (!result) kept = rows_kept(text, size, steps, seconds);
-    if (kept > 0) result = check_header(text, &header_size, path);
+    if (kept > 0) result = metrics_check_header(text, &header_size, path);
     if (!result) result = replace_rows(path, text, kept, header_size);
     free(text);
     return result;
@@ -245,45 +226,16 @@ status run_metrics_open(run *r, uint64_t steps, double *seconds)
     join(path, sizeof path, r, "metrics.csv");
     status result = steps > 0 && access(path, F_OK) == 0
                         ? keep_rows(path, steps, seconds)
-                        : file_write_atomic(path, header, sizeof header - 1);
+                        : file_write_atomic(path, metrics_header, strlen(metrics_header));
     if (result) return result;
     r->metrics = fopen(path, "ab");
     return r->metrics ? STATUS_OK : fail(STATUS_IO, "open %s: %s", path, strerror(errno));
 }
 
-static void print_field(FILE *out, double value)
-{
-    if (isnan(value))
-        fputc(',', out);
-    else
-        fprintf(out, ",%.9g", value);
-}
-
-status run_metrics_append(run *r, const metrics *m)
+status run_metrics_append(run *r, const metrics *row)
 {
     FILE *out = r->metrics;
-    fprintf(out, "%" PRIu64 ",%" PRIu64, m->step, m->tokens);
-    const double fields[] = {m->seconds,
-                             m->train_loss,
-                             m->valid_loss,
-                             m->valid_loss_averaged,
-                             m->lr,
-                             m->grad_norm,
-                             m->grad_clip_fraction,
-                             m->update_clip_fraction,
-                             m->sigma_mean,
-                             m->hessian_min,
-                             m->hessian_mean,
-                             m->hessian_bias,
-                             m->tokens_per_second,
-                             m->model_flops_utilization};
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) print_field(out, fields[i]);
-    fprintf(out, ",%" PRIu64, m->bytes_sent);
-    const double times[] = {m->comm_fraction,    m->seconds_sample,     m->seconds_forward,
-                            m->seconds_backward, m->seconds_wait,       m->seconds_update,
-                            m->seconds_data,     m->seconds_checkpoint, m->loo_loss};
-    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) print_field(out, times[i]);
-    fputc('\n', out);
+    metrics_print(out, row);
     if (fflush(out) == 0 && !ferror(out)) return STATUS_OK;
     return fail(STATUS_IO, "write %s/metrics.csv: %s", r->path, strerror(errno));
 }

@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "io/job.h"
+#include "io/metrics.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -25,22 +26,6 @@ status run_clear(run *r, bool force);
 
 /** Write job.yaml (resolved) under another name and rename it. */
 status run_write_job(run *r, const job *j);
-
-/** One row of metrics.csv; NAN prints as an empty field. */
-typedef struct {
-    uint64_t step;   /**< finished steps */
-    uint64_t tokens; /**< seen since step 0 */
-    double seconds;  /**< since step 0, of training, over all legs */
-    double train_loss, valid_loss, valid_loss_averaged, lr, grad_norm, grad_clip_fraction,
-        update_clip_fraction, sigma_mean, hessian_min, hessian_mean, hessian_bias,
-        tokens_per_second, model_flops_utilization;
-    uint64_t bytes_sent; /**< by all ranks in the last step */
-    double comm_fraction;
-    /** since the row before, mean of the ranks */
-    double seconds_sample, seconds_forward, seconds_backward, seconds_wait, seconds_update,
-        seconds_data, seconds_checkpoint;
-    double loo_loss; /**< estimated */
-} metrics;
 
 /** Open metrics.csv for appending; rows after `steps` (of a leg that went further than its last
  * checkpoint) are removed first, rewriting the file under another name. A file of an older vario,

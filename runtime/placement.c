@@ -99,6 +99,10 @@ placement placement_choose(const comm *c, uint64_t wanted)
     p.threads = choose_threads(wanted, p.share);
     MPI_Comm_size(node, &p.node_ranks);
     MPI_Allreduce(&p.threads, &p.node_threads, 1, MPI_INT, MPI_SUM, node);
+    int node_rank;
+    MPI_Comm_rank(node, &node_rank);
+    p.nodes = node_rank == 0;
+    MPI_Allreduce(MPI_IN_PLACE, &p.nodes, 1, MPI_INT, MPI_SUM, c->world);
     MPI_Comm_free(&node);
     describe(&p, allowed > p.node_processors);
     agree_on_warning(c, &p);

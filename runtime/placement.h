@@ -9,6 +9,7 @@ typedef struct {
     int share;   /**< processors that this rank may run on, those that other ranks of its node may
                       run on too divided among them; at least 1 */
     int node_ranks, node_threads, node_processors; /**< of this rank's node */
+    int nodes;                                     /**< of the launch; the same on all */
     bool crowded;      /**< a rank has more threads than its share; the same on all ranks */
     char warning[300]; /**< a sentence where threads share processors, else ""; the same on all */
 } placement;

@@ -30,13 +30,13 @@ void progress_open(progress *p, bool shown, const char *rows, uint64_t first, ui
                     .loss = NAN};
 }
 
-static void print_left(double seconds)
+void progress_duration(char *text, size_t size, double seconds)
 {
     long s = lround(seconds);
     if (s >= 3600)
-        printf("%ldh%02ldm left", s / 3600, s / 60 % 60);
+        snprintf(text, size, "%ldh%02ldm", s / 3600, s / 60 % 60);
     else
-        printf("%ldm%02lds left", s / 60, s % 60);
+        snprintf(text, size, "%ldm%02lds", s / 60, s % 60);
 }
 
 static void print_bar(const progress *p, uint64_t step)
@@ -65,7 +65,10 @@ void progress_step(progress *p, uint64_t step, double loss, double rows_per_seco
     printf("step %llu/%llu  loss %.4f  %.0f %s/s  ", (unsigned long long)step,
            (unsigned long long)p->steps, p->loss, rows_per_second, p->rows);
     print_utilization(utilization);
-    print_left((now - p->started) / (double)(step - p->first) * (double)(p->steps - step));
+    char left[40];
+    progress_duration(left, sizeof left,
+                      (now - p->started) / (double)(step - p->first) * (double)(p->steps - step));
+    printf("%s left", left);
     if (!p->terminal) putchar('\n');
     fflush(stdout);
 }

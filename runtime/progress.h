@@ -3,6 +3,7 @@
 #define VARIO_RUNTIME_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -27,6 +28,9 @@ void progress_step(progress *p, uint64_t step, double loss, double rows_per_seco
 
 /** A line of its own, above the bar. */
 void progress_say(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Seconds as people read them: "3m12s", "2h07m". */
+void progress_duration(char *text, size_t size, double seconds);
 
 void progress_close(progress *p);
 

@@ -1,5 +1,6 @@
 /* The life of a run: open or resume, then step, log, evaluate and save until the end or a stop. */
 #include "io/agree.h"
+#include "io/ceilings.h"
 #include "io/tokenizer.h"
 #include "kernels/kernels.h"
 #include "runtime/guard.h"
@@ -35,6 +36,21 @@ static status open_run(training *g, bool *resume)
     MPI_Bcast(g->path, (int)sizeof g->path, MPI_BYTE, 0, g->c->world);
     MPI_Bcast(resume, (int)sizeof *resume, MPI_BYTE, 0, g->c->world);
     return STATUS_OK;
+}
+
+/* Where a leg begins and what computes it; processors' names have no quotes. */
+static void note_leg(training *g)
+{
+    char details[400], processor[100];
+    const placement *p = g->options->placement;
+    ceilings_processor(processor, sizeof processor);
+    snprintf(details, sizeof details,
+             "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"nodes\": %d, "
+             "\"processor\": \"%s\", \"instructions\": \"%s\", \"precision\": \"%s\", "
+             "\"version\": \"%s\", \"product_gflops\": %.6g",
+             g->facts.steps, g->c->size, p->threads, p->nodes, processor, kernels_instruction_set(),
+             g->options->precision == DTYPE_BF16 ? "bf16" : "fp32", VARIO_VERSION, g->ceiling);
+    train_note(g, g->facts.steps ? "resumed" : "started", details);
 }
 
 /* What the first step begins with, where it is not initial weights of the run's own. */
@@ -73,11 +89,7 @@ static status prepare_run(training *g, bool resume)
     if (!result) result = keep_tokenizer(g, resume);
     if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds);
     if (result) return result;
-    char details[160];
-    snprintf(details, sizeof details,
-             "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"product_gflops\": %.6g",
-             g->facts.steps, g->c->size, g->options->placement->threads, g->ceiling);
-    train_note(g, g->facts.steps ? "resumed" : "started", details);
+    note_leg(g);
     note_init(g);
     if (*g->options->placement->warning) train_warn(g, g->options->placement->warning);
     char lines[8][STATUS_MESSAGE_SIZE];

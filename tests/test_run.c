@@ -149,6 +149,73 @@ Test(run, other_columns_are_refused)
     run_close(&r);
 }
 
+Test(run, metrics_are_read_as_they_were_written)
+{
+    run *r = NULL;
+    double seconds;
+    metrics_table t;
+    char path[2000];
+    metrics row = {.step = 10,
+                   .tokens = 1000,
+                   .seconds = 5.25,
+                   .train_loss = 3.0,
+                   .valid_loss = NAN,
+                   .bytes_sent = 7,
+                   .comm_fraction = 0.5,
+                   .seconds_wait = 1.5,
+                   .loo_loss = NAN};
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds), STATUS_OK);
+    cr_assert_eq(run_metrics_append(r, &row), STATUS_OK);
+    row.step = 20;
+    cr_assert_eq(run_metrics_append(r, &row), STATUS_OK);
+    snprintf(path, sizeof path, "%s/metrics.csv", run_path(r));
+    cr_assert_eq(metrics_read(&t, path), STATUS_OK, "%s", status_message());
+    cr_assert_eq(t.count, 2);
+    cr_expect_not(t.torn);
+    cr_expect_eq(t.rows[1].step, 20);
+    cr_expect_eq(t.rows[0].seconds, 5.25);
+    cr_expect(isnan(t.rows[0].valid_loss) && isnan(t.rows[0].loo_loss));
+    cr_expect_eq(t.rows[0].bytes_sent, 7);
+    cr_expect_eq(t.rows[0].comm_fraction, 0.5);
+    cr_expect_eq(t.rows[0].seconds_wait, 1.5);
+    metrics_close(&t);
+    run_close(&r);
+}
+
+/* A torn last row belongs to a run that goes on or was killed; anything else is damage. */
+Test(run, damaged_metrics_are_refused_by_their_line)
+{
+    static const struct {
+        const char *rows, *said;
+    } cases[] = {
+        {"10,100,5,3\n20,200", NULL},
+        {"10,100,5,3\n20,200,x,3\n", ":3: 'x' found in field 3"},
+        {"10,100,5,3,1\n", ":2: 5 fields found, 4 expected"},
+        {"10,100,5\n", ":2: 3 fields found, 4 expected"},
+        {"10,,5,3\n", ":2: '' found in field 2"},
+        {"10,100,5,3\n10,100,5,3\n", ":3: step 10 found after step 10"},
+    };
+    run *r = NULL;
+    char path[2000], text[300];
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    snprintf(path, sizeof path, "%s/metrics.csv", run_path(r));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        metrics_table t;
+        snprintf(text, sizeof text, "step,tokens,seconds,train_loss\n%s", cases[i].rows);
+        write_metrics(r, text);
+        cr_expect_eq(metrics_read(&t, path), cases[i].said ? STATUS_INPUT : STATUS_OK, "case %zu",
+                     i);
+        if (cases[i].said)
+            cr_expect(strstr(status_message(), cases[i].said), "%s", status_message());
+        else
+            cr_expect(t.torn && t.count == 1 && isnan(t.rows[0].lr));
+        status_clear();
+        metrics_close(&t);
+    }
+    run_close(&r);
+}
+
 Test(run, clearing_needs_force)
 {
     run *r = NULL;

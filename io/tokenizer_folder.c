@@ -81,25 +81,31 @@ static status copy(const char *from, const char *name, const char *to, const cha
     return result;
 }
 
-status tokenizer_copy(const char *from, const char *to)
-{
-    if (file_same(from, to)) return STATUS_OK;
-    const tokenizer_form *form = tokenizer_find(from), *pair = &tokenizer_forms[0];
-    status result = tokenizer_remove(to);
-    if (!result && form && form->second) {
-        result = copy(from, form->first, to, pair->first);
-        if (!result) result = copy(from, form->second, to, pair->second);
-    }
-    for (size_t i = 0; !result && i < OTHERS; i++)
-        if (is_there(from, others[i])) result = copy(from, others[i], to, others[i]);
-    return result;
-}
-
 static status remove_one(const char *directory, const char *name)
 {
     char path[PATH_SIZE];
     join(path, directory, name);
     return file_remove_tree(path);
+}
+
+/* What `from` lacks is removed last, so that a copy that fails leaves what was there. */
+status tokenizer_copy(const char *from, const char *to)
+{
+    if (file_same(from, to)) return STATUS_OK;
+    const tokenizer_form *form = tokenizer_find(from), *pair = &tokenizer_forms[0];
+    bool has_pair = form && form->second;
+    status result = STATUS_OK;
+    if (has_pair) {
+        result = copy(from, form->first, to, pair->first);
+        if (!result) result = copy(from, form->second, to, pair->second);
+    }
+    for (size_t i = 0; !result && i < OTHERS; i++)
+        if (is_there(from, others[i])) result = copy(from, others[i], to, others[i]);
+    if (!result && !has_pair) result = remove_one(to, pair->first);
+    if (!result && !has_pair) result = remove_one(to, pair->second);
+    for (size_t i = 0; !result && i < OTHERS; i++)
+        if (!is_there(from, others[i])) result = remove_one(to, others[i]);
+    return result;
 }
 
 status tokenizer_remove(const char *directory)

@@ -96,7 +96,7 @@ static void deal_out(kfac *k)
         f->owner = 0;
         for (int rank = 1; rank < ranks; rank++)
             if (load[rank] < load[f->owner]) f->owner = rank;
-        load[f->owner] += cube(f);
+        load[f->owner] += cube(f); /* of one on the grid, too: its owner keeps it */
     }
     for (size_t l = 0; l < k->layers; l++) {
         kfac_part *part = &k->parts[l];
@@ -316,7 +316,10 @@ status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
     dataset *data = NULL;
     *q = (kfac_posterior){0};
     status result = agree(r->c->world, dataset_open(&data, r->job, DATASET_TRAIN, NULL));
-    if (result) return result;
+    if (result) {
+        dataset_close(&data);
+        return result;
+    }
     result = kfac_begin(&k, r, o, q, rows_there(r->job, data));
     if (!result) result = kfac_accumulate(&k, data);
     if (!result) result = kfac_decompose(&k);

@@ -5,8 +5,11 @@
 #   VARIO_MAX_REQUEUES  requeues in a row without a new step after which a job ends (3)
 # shellcheck shell=bash
 slurm=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+options=$(set +o)
+set +eu # modules' own functions are not written for them
 # shellcheck disable=SC1091
 [ ! -r "$slurm/env.sh" ] || . "$slurm/env.sh"
+eval "$options"
 max_requeues=${VARIO_MAX_REQUEUES:-3}
 read -r -a vario <<<"${VARIO:-${slurm%/*}/build/release/vario}"
 
@@ -27,12 +30,10 @@ say() { echo "$(date +%FT%T) job ${SLURM_JOB_ID:-none}: $*"; }
 
 # USR1 means: save, and run again; it comes before the time limit. TERM means: save, and end.
 signal=""
-ranks="" # process of srun or mpirun, which pass USR1 on to all ranks
 on_signal()
 {
     signal=$1
     say "SIG$1: ranks save a checkpoint"
-    [ -z "$ranks" ] || kill -USR1 "$ranks" 2>/dev/null
 }
 if [ -n "${SLURM_JOB_ID:-}" ]; then
     trap 'on_signal USR1' USR1
@@ -46,9 +47,17 @@ run()
         say "SIG$signal came before the ranks: a --time beyond what --signal takes of it expected"
         exit 75
     fi
+    local ranks nap
     "${launch[@]}" "${vario[@]}" "$@" &
     ranks=$!
-    while kill -0 "$ranks" 2>/dev/null; do wait "$ranks"; done # a signal ends wait, but not the ranks
+    # srun and mpirun pass USR1 on to the ranks, but not while they start them: it is said again.
+    while kill -0 "$ranks" 2>/dev/null; do
+        [ -z "$signal" ] || kill -USR1 "$ranks" 2>/dev/null
+        sleep 5 &
+        nap=$!
+        wait -n "$ranks" "$nap" # a signal ends it, too
+        kill "$nap" 2>/dev/null
+    done
     wait "$ranks"
 }
 
@@ -63,36 +72,45 @@ resolved()
 # value_of KEY: what a resolved job on standard input says.
 value_of() { sed -n "s/^ *$1: \"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" | head -n 1; }
 
-# stalled RUN: whether the last stops of a run, one more than it may be requeued, were all at one step.
+# stalled: whether the run's last stops, one more than it may be requeued, were all at one step.
 stalled()
 {
-    grep '"event": "stopped"' "$1/events.jsonl" | tail -n $((max_requeues + 1)) | sed 's/.*"step"//' |
+    grep '"event": "stopped"' "$directory/events.jsonl" | tail -n $((max_requeues + 1)) | sed 's/.*"step"//' |
         uniq -c | awk -v most="$max_requeues" 'END { exit !($1 > most) }'
 }
+
+# finished: whether the run says that it came to its end; srun may end with 0 when it lost a node.
+finished()
+{
+    grep -oE '"event": "(started|resumed|stopped|finished)"' "$directory/events.jsonl" 2>/dev/null |
+        tail -n 1 | grep -q finished
+}
+
+newest() { find "$directory" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1; }
 
 requeue()
 {
     local id=$SLURM_JOB_ID # of an array's last task it is the id of the whole array
     [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     say "queued again, to go on from the checkpoint"
-    scontrol requeue "$id"
+    for _ in 1 2 3 4 5; do
+        scontrol requeue "$id" && return
+        sleep 5
+    done
 }
 
 # nodes_answer: whether all nodes of the job can still start a process.
 nodes_answer()
 {
-    timeout 60 srun --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
-        --ntasks-per-node=1 true 2>/dev/null
+    timeout 60 srun --mpi=none --overlap --mem=0 --nodes="$SLURM_JOB_NUM_NODES" \
+        --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 true 2>/dev/null
 }
 
-# stop_and_go JOB.yaml [ARGUMENT...]: what is to be done after exit code 75.
-stop_and_go()
+# stopped: what is to be done after exit code 75.
+stopped()
 {
-    local job directory
     [ "$signal" != TERM ] || return
-    job=$(resolved "$@" 2>/dev/null)
-    directory=$(value_of output <<<"$job")/$(value_of name <<<"$job")
-    if stalled "$directory"; then
+    if stalled; then
         say "$directory: $max_requeues requeues brought no new step, not queued again:" \
             "a longer --time, or a --signal that comes later, expected"
     else
@@ -100,22 +118,43 @@ stop_and_go()
     fi
 }
 
+# lost CODE BEFORE: what is to be done when ranks ended in a way that vario does not, and the newest
+# checkpoint had been BEFORE.
+lost()
+{
+    [ -z "$signal" ] || return
+    if ! nodes_answer; then
+        # SLURM queues the job again once it knows that a node is lost, if the job still runs then.
+        say "code $1: a node does not answer, waiting for SLURM to notice"
+        sleep 600
+    elif [ "$(newest)" != "$2" ]; then
+        say "code $1: the ranks were lost, after a new checkpoint"
+        requeue
+    else
+        say "code $1: the ranks were lost without a new checkpoint, not queued again"
+    fi
+}
+
 # train JOB.yaml [ARGUMENT...]: `vario train`, queued again when it was stopped before its end.
-# Ends the script with vario's exit code.
+# Ends the script with vario's exit code, or 1 where ranks were lost and the code was 0.
 train()
 {
-    local code=0
+    local job code=0 before
+    job=$(resolved "$@") || exit
+    directory=$(value_of output <<<"$job")/$(value_of name <<<"$job")
+    if [ "$directory" = / ]; then
+        say "${launch[*]}: the job's output and name expected, found '$job'"
+        exit 2
+    fi
+    before=$(newest)
     run train "$@" || code=$?
+    [ "$code" -ne 0 ] || finished || code=1
+    # USR1 ends a process that has just been started
+    [ "$code" -ne 138 ] || [ "$signal" != USR1 ] || code=75
     case $code in
         0 | 2 | 3) ;;
-        75) stop_and_go "$@" ;;
-        *)
-            # SLURM queues the job again once it knows that a node is lost, if the job still runs then.
-            if [ -z "$signal" ] && ! nodes_answer; then
-                say "code $code: a node does not answer, waiting for SLURM to notice"
-                sleep 600
-            fi
-            ;;
+        75) stopped ;;
+        *) lost "$code" "$before" ;;
     esac
     exit "$code"
 }

@@ -38,14 +38,18 @@ submit()
 
 submit_all()
 {
-    local n ids=""
+    local n left ids=""
     mkdir -p "$out"
     for n in "${nodes[@]}"; do
         ids+=,$(submit strong "$n" "$microbatches")
         ids+=,$(submit weak "$n" $((microbatches * n / nodes[0])))
     done
     echo "waiting for jobs ${ids#,} (--gather makes the table at any time)"
-    while squeue --noheader --jobs="${ids#,}" 2>/dev/null | grep -q .; do sleep 10; done
+    # A controller that does not answer is no end of the jobs.
+    while left=$(squeue --noheader --jobs="${ids#,}" 2>&1) || ! grep -q 'Invalid job id' <<<"$left"; do
+        [ -n "$left" ] || break
+        sleep 10
+    done
     rm -rf "$out"/*/step-* # nobody wants the weights
 }
 

@@ -88,8 +88,19 @@ last=$(basename "$(last_checkpoint whole)")
 
 # These wait for SLURM's clocks: a time limit, a node that does not answer, requeues.
 submit interrupted --time=1 --signal=B:USR1@20
+# hold NAME: stop its ranks once there is a checkpoint.
+hold()
+{
+    local stopped
+    wait_for "$1" has_checkpoint "$1" && mapfile -t stopped < <(ranks_of "$1") && kill -STOP "${stopped[@]}"
+}
+has_checkpoint() { [ "$(last_checkpoint "$1")" != "" ]; }
 submit bereaved --partition=frail
+hold bereaved &
+held_bereaved=$!
 VARIO_LAUNCH=mpirun submit orphaned --partition=frail
+hold orphaned &
+held_orphaned=$!
 extra=(--set checkpoint.margin_seconds=1000000)
 SLURM_JOB_END_TIME=$(date +%s) VARIO_MAX_REQUEUES=2 submit stuck --time=5
 extra=()
@@ -102,20 +113,30 @@ node_dies()
     local process victims
     victims=$(process_of "$1")
     for process in $(of_cluster | xargs grep -lszx "SLURMD_NODENAME=$1" | cut -d / -f 3); do
-        victims+=" $process $(ps -o ppid= -p "$process")"
+        victims+=" $process $(pgrep -x slurmstepd | grep -x "$(ps -o ppid= -p "$process" | tr -d ' ')")"
     done
     # shellcheck disable=SC2086
     kill -KILL $victims
 }
-check "bereaved: has a checkpoint" wait_for bereaved test -d runs/bereaved/step-00000050
-check "orphaned: has a checkpoint" wait_for orphaned test -d runs/orphaned/step-00000050
+check "bereaved: has a checkpoint" wait "$held_bereaved"
+check "orphaned: has a checkpoint" wait "$held_orphaned"
 check "a node dies" node_dies n2
 
 # The second leg stands still until its time limit comes near.
 check "interrupted: goes on" wait_for interrupted says interrupted "resumed from step"
 mapfile -t paused < <(ranks_of interrupted)
-kill -STOP "${paused[@]}"
+check "interrupted: stands still" kill -STOP "${paused[@]}"
 { wait_for interrupted says interrupted SIGUSR1 2 && kill -CONT "${paused[@]}"; } &
+
+# A launcher that loses the ranks and does not say so.
+cat >"$work/losing" <<'END'
+#!/bin/bash
+case " $* " in *" --dry-run "*) exec "${@:5}" ;; esac
+END
+chmod +x "$work/losing"
+VARIO_LAUNCH=$work/losing submit lost
+check "lost: code 0 of the launcher is not believed" ended_as lost FAILED 1:0 0
+check "lost: says so" says lost "the ranks were lost without a new checkpoint"
 
 VARIO_LAUNCH="srun --mpi=none" submit scattered
 check "N worlds of one are refused" ended_as scattered FAILED 2:0 0

@@ -105,7 +105,7 @@ cluster_start()
 }
 
 # of_cluster: /proc/PID/environ of all that was started with this configuration.
-of_cluster() { grep -lszx "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ; }
+of_cluster() { grep -lsz "^SLURM_CONF=$cluster/" /proc/[0-9]*/environ; }
 
 # Nothing of it stays, daemons, steps, ranks, whatever came before.
 cluster_stop()

@@ -137,7 +137,7 @@ static status keep_text(const arguments *a, const char *run, uint64_t step, cons
             "{\"step\": %" PRIu64 ", \"temperature\": %.9g, \"top_k\": %" PRIu64
             ", \"top_p\": %.9g, \"seed\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"prompt\": ",
             step, a->temperature, a->top_k, a->top_p, a->seed, a->samples);
-    json_text_print(out, a->prompt);
+    json_text_print_bytes(out, a->prompt, strlen(a->prompt));
     fprintf(out, ", \"text\": ");
     json_text_print_bytes(out, made, size);
     fprintf(out, "}\n");

@@ -254,7 +254,7 @@ static void write_series(FILE *out, const report_run *run, get_value *x, get_val
                          double x_unit, double y_unit, const char *name)
 {
     const metrics_table *t = &run->h.metrics;
-    size_t group = (count_finite(run, y) + POINTS - 1) / POINTS, taken = 0;
+    size_t left = count_finite(run, y), group = (left + POINTS - 1) / POINTS, taken = 0;
     double sum_x = 0.0, sum_y = 0.0;
     fprintf(out, "$%s << EOD\n", name);
     for (size_t k = 0; k < t->count; k++) {
@@ -262,7 +262,8 @@ static void write_series(FILE *out, const report_run *run, get_value *x, get_val
         if (!isfinite(value)) continue;
         sum_x += x(&t->rows[k]);
         sum_y += value;
-        if (++taken < group) continue;
+        left--;
+        if (++taken < group && left > 0) continue;
         fprintf(out, "%.9g %.9g\n", sum_x / (double)taken / x_unit, sum_y / (double)taken / y_unit);
         sum_x = sum_y = 0.0;
         taken = 0;

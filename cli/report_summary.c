@@ -51,7 +51,7 @@ double report_column_median(const report_run *run, size_t offset)
     const metrics_table *t = &run->h.metrics;
     size_t n = 0;
     double median = NAN, *values = malloc((t->count + 1) * sizeof *values);
-    for (size_t k = t->count > 2 ? 1 : 0; values && k < t->count; k++) {
+    for (size_t k = t->count > 1 ? 1 : 0; values && k < t->count; k++) {
         double value = *(const double *)((const char *)&t->rows[k] + offset);
         if (isfinite(value)) values[n++] = value;
     }

@@ -73,9 +73,6 @@ int report_dash(size_t i);
  * @param log_x, log_y  whether an axis is logarithmic */
 void report_axes(FILE *commands, const char *x, const char *y, bool log_x, bool log_y);
 
-/** Print a text in gnuplot's quotes. */
-void report_quote(FILE *commands, const char *text);
-
 /** After `plot`: entries for the runs, where a picture stands alone. */
 void report_run_keys(FILE *commands, const report *r, bool alone);
 
@@ -96,7 +93,7 @@ void report_swatch(const report *r, size_t i);
 status report_draw_posterior_curves(const report *r);
 status report_draw_speed_curves(const report *r);
 
-/** Read the spread of h and sigma over the layers of a run of IVON from its newest checkpoint, a
+/** Read the spread of h and sigma over the layers of a run from its newest checkpoint, a
  * megabyte at a time. Where there is none, run->no_layers says why.
  * @return STATUS_OK or STATUS_NOMEM */
 status report_read_layers(report_run *run);

@@ -199,7 +199,7 @@ static extent extent_of_sorted(const double *values, size_t n)
     extent e = {.least = values[0], .most = values[n - 1], .top = values[n - 1]};
     for (size_t i = 0; i < n && !(e.positive > 0.0); i++) e.positive = values[i];
     double high = values[n - 1 - n / ABOVE], wanted = high + 0.1 * (high - e.least);
-    if (n >= ENOUGH && wanted < e.most) e.top = wanted;
+    if (n >= ENOUGH && wanted < e.most && high > e.least) e.top = wanted;
     return e;
 }
 

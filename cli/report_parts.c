@@ -27,20 +27,10 @@ int report_dash(size_t i)
     return (int)(i / COLOURS % DASHES) + 1;
 }
 
-void report_quote(FILE *commands, const char *text)
-{
-    fputc('\'', commands);
-    for (const char *c = text; *c; c++) {
-        if (*c == '\'') fputc('\'', commands);
-        fputc(*c == '\n' ? ' ' : *c, commands);
-    }
-    fputc('\'', commands);
-}
-
 static void set_label(FILE *commands, const char *axis, const char *text)
 {
     fprintf(commands, "set %slabel ", axis);
-    report_quote(commands, text);
+    plot_quote(commands, text);
     fputc('\n', commands);
 }
 
@@ -60,7 +50,7 @@ void report_run_keys(FILE *commands, const report *r, bool alone)
     for (size_t i = 0; alone && r->count > 1 && i < r->count; i++) {
         fprintf(commands, ", NaN with lines lw 2 dt %d lc rgb '%s' title ", report_dash(i),
                 report_colour(i));
-        report_quote(commands, r->runs[i].label);
+        plot_quote(commands, r->runs[i].label);
         fprintf(commands, " noenhanced");
     }
 }
@@ -83,7 +73,7 @@ static status draw_file(const report *r, const char *name, const char *ending, c
     if (result) return result;
     prepare(p.commands);
     fprintf(p.commands, "set title ");
-    report_quote(p.commands, title);
+    plot_quote(p.commands, title);
     fprintf(p.commands, " noenhanced\n");
     draw(p.commands, r, what, true);
     return plot_close(&p, true);

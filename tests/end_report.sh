@@ -60,7 +60,7 @@ for name in run adamw; do
 done
 check "says what is missing" says both.html "adamw: not evaluated"
 check "says that no text is kept" says both.html "adamw: no text is kept"
-named=$(sed -n 's/.*adamw: not evaluated. `vario \(.*\)` says how.*/\1/p' both.html)
+named=$(sed -n 's/.*adamw: not evaluated.*vario \(eval .*\). says how.*/\1/p' both.html)
 # shellcheck disable=SC2086  # its words are arguments
 one $named --quiet
 check "the command that it names" exits 0
@@ -91,6 +91,10 @@ cp -r runs/alone runs/broken
 sed -i '/"finished"/d' runs/broken/events.jsonl
 one report runs/broken
 check "a run that broke off" says runs/broken/report.html "broken off after step 20 of"
+printf '{"prompt' >>runs/broken/samples.jsonl
+one generate runs/broken --prompt "$(printf 'caf\351')" --tokens 5 --keep --quiet
+one report runs/broken
+check "a text after a torn one, not all of it UTF-8" says runs/broken/report.html "<b>caf�</b>"
 cp -r runs/alone runs/empty
 rm runs/empty/metrics.csv runs/empty/events.jsonl
 one report runs/empty
@@ -109,6 +113,11 @@ jq '.nll = null | .by_position[].nll = null | .reliability[].accuracy = null' \
 one report runs/null
 check "values that are not finite" exits 0
 check "have no picture" same "$(grep -c '<figure id="\(reliability\|positions\)">' runs/null/report.html)" 0
+cp -r runs/alone runs/unread
+mkdir runs/unread/samples.jsonl
+one report runs/unread
+check "a file that cannot be read is refused" exits 2
+check "by its path" says last.err "runs/unread/samples.jsonl: a regular file expected"
 cp -r runs/alone runs/damaged
 sed -i '3s/,[0-9.]*,/,x,/' runs/damaged/metrics.csv
 one report runs/damaged
@@ -127,6 +136,9 @@ check "texts are not kept in checkpoints" exits 2
 one top runs/alone --once
 check "top --once" exits 0
 check "has the step" says last.out "step 20/20"
+sed -i '/"finished"/d' runs/alone/events.jsonl
+one train job.yaml "${sets[@]}" --set name=alone
+check "a run that was killed before it said that it finished" exits 0
 one top runs/alone
 check "top of a finished run" exits 0
 check "says so" says last.out "finished at step 20"

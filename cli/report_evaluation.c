@@ -63,9 +63,9 @@ static size_t write_pairs(FILE *out, const json_t *array, const char *name, size
 }
 
 static const char mean_style[] = "with linespoints lw 1.4 pt 7 ps 0.35";
-static const char averaged_style[] = "with linespoints lw 1.4 pt 6 ps 0.5 dt 3";
+static const char averaged_style[] = "with linespoints lw 1.4 pt 6 ps 0.5";
 
-/* At the mean the pairs of an array, averaged those of another, in two kinds of lines. */
+/* At the mean the pairs of an array, averaged those of another, with disks and with rings. */
 static void draw_pairs(FILE *out, const report *r, const char *mean, const char *mean_y,
                        const char *averaged, const char *averaged_y, const char *x)
 {
@@ -79,10 +79,11 @@ static void draw_pairs(FILE *out, const report *r, const char *mean, const char 
     fprintf(out, "plot NaN notitle");
     for (size_t i = 0; i < r->count; i++) {
         if (there[i][0])
-            fprintf(out, ", $mean%zu %s lc rgb '%s' notitle", i, mean_style, report_colour(i));
+            fprintf(out, ", $mean%zu %s dt %d lc rgb '%s' notitle", i, mean_style, report_dash(i),
+                    report_colour(i));
         if (there[i][1])
-            fprintf(out, ", $averaged%zu %s lc rgb '%s' notitle", i, averaged_style,
-                    report_colour(several ? i : 1));
+            fprintf(out, ", $averaged%zu %s dt %d lc rgb '%s' notitle", i, averaged_style,
+                    report_dash(i), report_colour(several ? i : 1));
     }
     fprintf(out, ", NaN %s lc rgb '%s' title 'at the mean'", mean_style,
             several ? "#555555" : report_colour(0));
@@ -135,14 +136,16 @@ static void draw_members(FILE *out, const report *r, const void *what, bool alon
     for (size_t i = 0; i < r->count; i++) {
         double mean = history_number(r->runs[i].evaluation, "nll", NAN);
         if (!there[i]) continue;
-        fprintf(out, ", $curve%zu with linespoints lw 1.4 pt 6 ps 0.5 lc rgb '%s' notitle", i,
+        fprintf(out, ", $curve%zu %s dt %d lc rgb '%s' notitle", i, averaged_style, report_dash(i),
                 report_colour(i));
         if (isfinite(mean))
             fprintf(out, ", %.9g with lines lw 1.2 dt 3 lc rgb '%s' notitle", mean,
                     report_colour(i));
     }
-    fprintf(out, ", NaN with linespoints lw 1.4 pt 6 ps 0.5 lc rgb '#555555' title 'averaged', NaN "
-                 "with lines lw 1.2 dt 3 lc rgb '#555555' title 'at the mean'");
+    fprintf(out,
+            ", NaN %s lc rgb '#555555' title 'averaged', NaN with lines lw 1.2 dt 3 lc rgb "
+            "'#555555' title 'at the mean'",
+            averaged_style);
     report_run_keys(out, r, alone);
     fputc('\n', out);
 }

@@ -70,6 +70,25 @@ size_t history_count(const history *h, const char *name)
     return count;
 }
 
+const json_t *history_leg(const history *h)
+{
+    const json_t *resumed = history_event(h, "resumed");
+    return resumed ? resumed : history_event(h, "started");
+}
+
+const char *history_words(history_state state)
+{
+    switch (state) {
+    case HISTORY_WAITING: return "begins";
+    case HISTORY_RUNNING: return "runs";
+    case HISTORY_FINISHED: return "finished";
+    case HISTORY_STOPPED: return "stopped, can go on";
+    case HISTORY_BROKEN: return "broken off";
+    case HISTORY_UNTRAINED: break;
+    }
+    return "not trained";
+}
+
 /* What the last of these events says: of a leg that began, or of one that ended. */
 static history_state last_state(const json_t *events)
 {

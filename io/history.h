@@ -34,6 +34,12 @@ void history_close(history *h);
 /** The newest event of a name, NULL for none. */
 const json_t *history_event(const history *h, const char *name);
 
+/** The event of the newest leg that began, NULL for none. */
+const json_t *history_leg(const history *h);
+
+/** A state in words. */
+const char *history_words(history_state state);
+
 /** How many events of a name there are. */
 size_t history_count(const history *h, const char *name);
 

@@ -71,6 +71,7 @@ check "an SVG" says pictures/loss-tokens.svg "adamw"
 # A scaling study: its bytes are those of the plan.
 one report runs/alone runs/run --out scaling.html
 check "a scaling study" says scaling.html "<h3>Strong scaling</h3>"
+check "of one job" says scaling.html "None but the name"
 speed() { column "$1" tokens_per_second | tail -n +2 | sort -g | awk '{ v[NR] = $1 }
     END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 number() { grep "<td>run</td>" scaling.html | tail -n 1 | grep -o 'value="[^"]*"' | sed -n "$1s/.*\"\(.*\)\"/\1/p"; }
@@ -100,6 +101,20 @@ rm runs/empty/metrics.csv runs/empty/events.jsonl
 one report runs/empty
 check "a run of no steps" says runs/empty/report.html "no steps are logged"
 check "is well formed, too" well_formed runs/empty/report.html
+cp -r runs/alone runs/header
+sed -i 1q runs/header/metrics.csv
+one report runs/header
+check "a run of a header alone" says runs/header/report.html "no steps are logged"
+check "is well formed" well_formed runs/header/report.html
+odd="runs/it's <a> & b"
+cp -r runs/alone "$odd"
+one report runs/alone "$odd" --out odd.html --pictures odd
+check "a path that needs quotes" says odd.html "it's &lt;a&gt; &amp; b"
+check "without warnings" test ! -s last.err
+check "is well formed, too" well_formed odd.html
+launch 2 report runs/alone --out ranks.html
+check "a report by two ranks" exits 0
+check "is one page" same "$(cat last.out)" ranks.html
 cp -r runs/alone runs/long
 awk -F, 'BEGIN { OFS = FS } NR == 1 { print; next } { row = $0 }
     END { $0 = row; for (i = 1; i <= 1001; i++) { $1 = i; $2 = 10 * i; $7 = i < 1000 ? 1 : 50; print } }' \
@@ -142,6 +157,10 @@ check "a run that was killed before it said that it finished" exits 0
 one top runs/alone
 check "top of a finished run" exits 0
 check "says so" says last.out "finished at step 20"
+sed 's/"finished"/"stopped"/' runs/torn/events.jsonl >events.jsonl
+mv events.jsonl runs/torn
+one top runs/torn
+check "top of a run that was stopped" exits 75
 one top runs/broken
 check "top of a run that broke off" exits 3
 check "says that" says last.err "broken off after step 20"
@@ -157,6 +176,7 @@ check "top ends with the run" ended $top 20
 wait $top && code=0 || code=$?
 check "top of a run from its beginning" exits 0
 check "says that it waits" says top.out "nothing is there yet"
+check "has its first row" says top.out "step 5/200  loss"
 check "has its last row" says top.out "step 200/200  loss"
 check "has no row twice" same "$(grep '^step' top.out | sort | uniq -d)" ""
 

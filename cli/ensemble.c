@@ -11,7 +11,7 @@
 
 enum { MOST_SAMPLES = 65536 /* as eval.samples */ };
 
-static bool has_dropout(const job *j)
+bool ensemble_has_dropout(const job *j)
 {
     return j->model.kind == MODEL_GPT2 ? j->model.gpt2.dropout > 0.0 : j->model.mlp.dropout > 0.0;
 }
@@ -79,7 +79,7 @@ static status choose_draw(draw_kind *draw, const job *j, const char *path, const
         *draw = DRAW_SAMPLE;
     else if (job_has_posterior(j) && (automatic || strcmp(name, "samples") == 0))
         *draw = DRAW_SAMPLE;
-    else if (has_dropout(j) && (automatic || strcmp(name, "dropout") == 0))
+    else if (ensemble_has_dropout(j) && (automatic || strcmp(name, "dropout") == 0))
         *draw = DRAW_DROPOUT;
     else if (strcmp(name, "dropout") == 0)
         return fail(STATUS_INPUT,

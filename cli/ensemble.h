@@ -71,6 +71,9 @@ status ensemble_read(ensemble *e, session *s, const char **paths, const ensemble
 status ensemble_open(ensemble *e, session *s);
 void ensemble_close(ensemble *e);
 
+/** Whether a job trains with dropout, so that its networks can be drawn without a posterior. */
+bool ensemble_has_dropout(const job *j);
+
 /** The first run's mean. */
 member ensemble_mean(const ensemble *e);
 

@@ -3,12 +3,12 @@
 #include "cli/verbs.h"
 #include "io/agree.h"
 #include "io/checkpoint.h"
+#include "io/file.h"
 #include "io/json_text.h"
 #include "io/tokenizer.h"
 #include "runtime/sampling.h"
 #include "runtime/trainer.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,21 +129,23 @@ static void print_token(const language *l, size_t token, FILE *kept)
 static status keep_text(const arguments *a, const char *run, uint64_t step, const char *made,
                         size_t size)
 {
-    char path[4096];
+    char path[4096], *line = NULL;
+    size_t length = 0;
     snprintf(path, sizeof path, "%.4000s/samples.jsonl", run);
-    FILE *out = fopen(path, "ab");
-    if (!out) return fail(STATUS_IO, "open %s: %s", path, strerror(errno));
+    FILE *out = open_memstream(&line, &length);
+    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
     fprintf(out,
             "{\"step\": %" PRIu64 ", \"temperature\": %.9g, \"top_k\": %" PRIu64
             ", \"top_p\": %.9g, \"seed\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"prompt\": ",
             step, a->temperature, a->top_k, a->top_p, a->seed, a->samples);
-    json_text_print(out, a->prompt);
+    json_text_print_bytes(out, a->prompt, strlen(a->prompt));
     fprintf(out, ", \"text\": ");
     json_text_print_bytes(out, made, size);
-    fprintf(out, "}\n");
-    bool failed = ferror(out);
-    if (fclose(out) != 0 || failed) return fail(STATUS_IO, "write %s: %s", path, strerror(errno));
-    return STATUS_OK;
+    fputc('}', out);
+    status result = fclose(out) == 0 ? file_append_line(path, line, length)
+                                     : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(line);
+    return result;
 }
 
 static status write_text(trainer *r, const arguments *a, const language *l, FILE *kept)

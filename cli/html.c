@@ -40,7 +40,7 @@ void html_text(FILE *out, const char *text)
         case '>': fputs("&gt;", out); break;
         case '"': fputs("&quot;", out); break;
         default:
-            if (byte == 0x7f || (byte < ' ' && byte != '\n' && byte != '\t'))
+            if (byte == 0x7f || (byte < ' ' && byte != '\n' && byte != '\r' && byte != '\t'))
                 fputs("\xef\xbf\xbd", out);
             else
                 fputc(byte, out);
@@ -54,7 +54,7 @@ void html_number(FILE *out, double value, const char *shown)
     if (isnan(value))
         fputs("&#8211;", out);
     else
-        fprintf(out, "<data value=\"%.9g\">%s</data>", value, shown);
+        fprintf(out, "<data value=\"%.15g\">%s</data>", value, shown);
     fprintf(out, "</td>");
 }
 

@@ -4,6 +4,7 @@
 #include "cli/manual.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ static status set_number(const option_table *table, const option *o, const char 
 {
     char *end;
     double value = strtod(text, &end);
-    if (*end || end == text || !(value >= 0.0))
+    if (*end || end == text || !(value >= 0.0) || isinf(value))
         return fail(STATUS_INPUT, "vario %s: %s: '%s' found, a number from 0 expected", table->verb,
                     o->name, text);
     *(double *)o->target = value;

@@ -17,14 +17,18 @@ typedef struct {
     bool quiet;
 } arguments;
 
-static json_t *read_object(const char *run, const char *name)
+/* NULL where there is no file; the caller drops it, after a failure too. */
+static status read_object(json_t **object, const char *run, const char *name)
 {
     char path[4096];
+    json_error_t error;
+    *object = NULL;
     snprintf(path, sizeof path, "%.3000s/%s", run, name);
-    json_t *object = json_load_file(path, 0, NULL);
-    if (json_is_object(object)) return object;
-    json_decref(object);
-    return NULL;
+    if (access(path, F_OK) != 0) return STATUS_OK;
+    *object = json_load_file(path, 0, &error);
+    if (json_is_object(*object)) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: a JSON object expected, %s", path,
+                *object ? "something else found" : error.text);
 }
 
 /* The newest checkpoint's facts; whether it is whole is asked by those who read its tensors. */
@@ -37,7 +41,7 @@ static json_t *read_state(const char *run)
     if (checkpoint_list(&steps, &count, run)) status_clear();
     if (count > 0) {
         snprintf(name, sizeof name, "step-%08" PRIu64 "/state.json", steps[0]);
-        state = read_object(run, name);
+        if (read_object(&state, run, name)) status_clear();
     }
     free(steps);
     return state;
@@ -49,10 +53,10 @@ static status read_run(report_run *run, const char *path)
     status result = history_read(&run->h, path);
     if (result) return result;
     run->label = run->h.job.name;
-    run->evaluation = read_object(run->h.path, "evaluation.json");
-    run->samples = history_read_lines(run->h.path, "samples.jsonl", &damaged);
     run->state = read_state(run->h.path);
-    return report_read_layers(run);
+    result = read_object(&run->evaluation, run->h.path, "evaluation.json");
+    if (!result) result = history_read_lines(&run->samples, &damaged, run->h.path, "samples.jsonl");
+    return result ? result : report_read_layers(run);
 }
 
 static void close_run(report_run *run)

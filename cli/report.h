@@ -63,6 +63,19 @@ void report_table_end(const report *r);
 /** Begin a table's row with its name. */
 void report_row(const report *r, const char *name);
 
+/** Rows of numbers, one a run; rows that no run has a number for are left out. */
+typedef enum { AS_COUNT, AS_LOSS, AS_DURATION, AS_ONE_DIGIT } report_shown;
+typedef struct {
+    const char *name;
+    double (*value)(const report_run *run); /**< NAN for none */
+    report_shown as;
+} report_number;
+void report_numbers(const report *r, const report_number *rows, size_t count);
+
+/** A row of texts; "" is a dash. */
+typedef void report_text(char *text, size_t size, const report_run *run);
+void report_texts(const report *r, const char *name, report_text *print);
+
 /** The colour of a run in gnuplot's words, and of a number. */
 const char *report_colour(size_t i);
 
@@ -73,17 +86,14 @@ int report_dash(size_t i);
  * @param log_x, log_y  whether an axis is logarithmic */
 void report_axes(FILE *commands, const char *x, const char *y, bool log_x, bool log_y);
 
-/** Print a text in gnuplot's quotes. */
-void report_quote(FILE *commands, const char *text);
-
 /** After `plot`: entries for the runs, where a picture stands alone. */
 void report_run_keys(FILE *commands, const report *r, bool alone);
 
 /** What a run ended with, or has by now; NULL before its first row. */
 const metrics *report_last(const report_run *run);
 
-/** The newest leg that began, NULL for none. */
-const json_t *report_leg(const report_run *run);
+/** Order doubles for qsort. */
+int report_ascending(const void *a, const void *b);
 
 /** Median of a column (its offset in metrics) over a run's rows, without the first where there are
  * others: it has what happens once. NAN for none. */
@@ -96,7 +106,7 @@ void report_swatch(const report *r, size_t i);
 status report_draw_posterior_curves(const report *r);
 status report_draw_speed_curves(const report *r);
 
-/** Read the spread of h and sigma over the layers of a run of IVON from its newest checkpoint, a
+/** Read the spread of h and sigma over the layers of a run from its newest checkpoint, a
  * megabyte at a time. Where there is none, run->no_layers says why.
  * @return STATUS_OK or STATUS_NOMEM */
 status report_read_layers(report_run *run);

@@ -8,35 +8,8 @@
 enum {
     SERIES = 3,   /* columns in a picture, at most */
     POINTS = 400, /* of a curve, at most */
-    FEW = 60,     /* points that get dots */
-    COLUMN_DASH = 3
+    FEW = 60      /* points that get dots */
 };
-
-#define GET(member)                                                                                \
-    static double get_##member(const metrics *m)                                                   \
-    {                                                                                              \
-        return (double)m->member;                                                                  \
-    }
-GET(tokens)
-GET(seconds)
-GET(train_loss)
-GET(valid_loss)
-GET(valid_loss_averaged)
-GET(loo_loss)
-GET(lr)
-GET(grad_norm)
-GET(grad_clip_fraction)
-GET(update_clip_fraction)
-GET(sigma_mean)
-GET(hessian_min)
-GET(hessian_mean)
-GET(hessian_bias)
-GET(tokens_per_second)
-GET(model_flops_utilization)
-GET(bytes_sent)
-GET(comm_fraction)
-
-typedef double get_value(const metrics *m);
 
 typedef enum { AXIS_PLAIN, AXIS_LOSS, AXIS_LOG, AXIS_PERCENT, AXIS_FROM_0 } axis_kind;
 
@@ -46,9 +19,9 @@ typedef struct {
     bool time;        /* against seconds */
     axis_kind kind;
     struct {
-        get_value *get;
-        const char *key;
-        bool thin; /* a noisy line behind the others */
+        size_t column;   /* its offset in metrics */
+        const char *key; /* "": it needs none; NULL: there is no more */
+        bool thin;       /* a noisy line behind the others */
     } series[SERIES];
 } curve_panel;
 
@@ -59,25 +32,26 @@ static const curve_panel loss_panels[] = {
      "loss",
      false,
      AXIS_LOSS,
-     {{get_train_loss, "training", true},
-      {get_valid_loss, "validation", false},
-      {get_valid_loss_averaged, "averaged", false}}},
+     {{offsetof(metrics, train_loss), "training", true},
+      {offsetof(metrics, valid_loss), "validation", false},
+      {offsetof(metrics, valid_loss_averaged), "averaged", false}}},
     {"loss-time",
      "Loss against time",
      "of training steps, over all legs",
      "loss",
      true,
      AXIS_LOSS,
-     {{get_train_loss, "training", true},
-      {get_valid_loss, "validation", false},
-      {get_valid_loss_averaged, "averaged", false}}},
+     {{offsetof(metrics, train_loss), "training", true},
+      {offsetof(metrics, valid_loss), "validation", false},
+      {offsetof(metrics, valid_loss_averaged), "averaged", false}}},
     {"loo-loss",
      "Leave-one-out loss",
      "estimated from sensitivities",
      "loss",
      false,
      AXIS_LOSS,
-     {{get_loo_loss, "leave-one-out", false}, {get_valid_loss, "validation", false}}},
+     {{offsetof(metrics, loo_loss), "leave-one-out", false},
+      {offsetof(metrics, valid_loss), "validation", false}}},
 };
 
 static const curve_panel step_panels[] = {
@@ -87,21 +61,22 @@ static const curve_panel step_panels[] = {
      "learning rate",
      false,
      AXIS_FROM_0,
-     {{get_lr, "", false}}},
+     {{offsetof(metrics, lr), "", false}}},
     {"gradient-norm",
      "Norm of the mean gradient",
      "",
      "norm",
      false,
      AXIS_LOG,
-     {{get_grad_norm, "", false}}},
+     {{offsetof(metrics, grad_norm), "", false}}},
     {"clipped",
      "Clipped",
      "micro-batches or steps; elements of the update",
      "percent",
      false,
      AXIS_PERCENT,
-     {{get_grad_clip_fraction, "gradients", false}, {get_update_clip_fraction, "updates", false}}},
+     {{offsetof(metrics, grad_clip_fraction), "gradients", false},
+      {offsetof(metrics, update_clip_fraction), "updates", false}}},
 };
 
 static const curve_panel posterior_panels[] = {
@@ -111,21 +86,22 @@ static const curve_panel posterior_panels[] = {
      "σ",
      false,
      AXIS_LOG,
-     {{get_sigma_mean, "", false}}},
+     {{offsetof(metrics, sigma_mean), "", false}}},
     {"hessian",
      "Hessian h",
      "over all weights",
      "h",
      false,
      AXIS_LOG,
-     {{get_hessian_mean, "mean", false}, {get_hessian_min, "least", false}}},
+     {{offsetof(metrics, hessian_mean), "mean", false},
+      {offsetof(metrics, hessian_min), "least", false}}},
     {"hessian-bias",
      "What (1 − β₂)² adds to h",
      "in a step",
      "percent of h",
      false,
      AXIS_PERCENT,
-     {{get_hessian_bias, "", false}}},
+     {{offsetof(metrics, hessian_bias), "", false}}},
 };
 
 static const curve_panel speed_panels[] = {
@@ -135,28 +111,28 @@ static const curve_panel speed_panels[] = {
      "%s a second",
      false,
      AXIS_FROM_0,
-     {{get_tokens_per_second, "", false}}},
+     {{offsetof(metrics, tokens_per_second), "", false}}},
     {"utilization",
      "Utilization",
      "of what matrix products reach on these ranks",
      "percent of the peak",
      false,
      AXIS_PERCENT,
-     {{get_model_flops_utilization, "", false}}},
+     {{offsetof(metrics, model_flops_utilization), "", false}}},
     {"bytes",
      "Sent in a step",
      "by all ranks",
      "bytes",
      false,
      AXIS_FROM_0,
-     {{get_bytes_sent, "", false}}},
+     {{offsetof(metrics, bytes_sent), "", false}}},
     {"waiting",
      "Waiting for other ranks",
      "",
      "percent of the step",
      false,
      AXIS_PERCENT,
-     {{get_comm_fraction, "", false}}},
+     {{offsetof(metrics, comm_fraction), "", false}}},
 };
 
 static const char *rows_of(const report *r)
@@ -166,18 +142,18 @@ static const char *rows_of(const report *r)
     return "examples";
 }
 
-static size_t count_finite(const report_run *run, get_value *get)
+static size_t count_finite(const report_run *run, size_t column)
 {
     size_t count = 0;
     for (size_t k = 0; k < run->h.metrics.count; k++)
-        count += isfinite(get(&run->h.metrics.rows[k])) != 0;
+        count += isfinite(metrics_value(&run->h.metrics.rows[k], column)) != 0;
     return count;
 }
 
-static bool in_any(const report *r, get_value *get)
+static bool in_any(const report *r, size_t column)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (count_finite(&r->runs[i], get) > 0) return true;
+        if (count_finite(&r->runs[i], column) > 0) return true;
     return false;
 }
 
@@ -187,19 +163,13 @@ typedef struct {
     double top; /* that a loss is cut off at: a run begins far above where it is interesting */
 } extent;
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static extent extent_of_sorted(const double *values, size_t n)
 {
     enum { ENOUGH = 40, ABOVE = 33 /* one of so many may lie above the top */ };
     extent e = {.least = values[0], .most = values[n - 1], .top = values[n - 1]};
     for (size_t i = 0; i < n && !(e.positive > 0.0); i++) e.positive = values[i];
     double high = values[n - 1 - n / ABOVE], wanted = high + 0.1 * (high - e.least);
-    if (n >= ENOUGH && wanted < e.most) e.top = wanted;
+    if (n >= ENOUGH && wanted < e.most && high > e.least) e.top = wanted;
     return e;
 }
 
@@ -208,23 +178,24 @@ static extent extent_of(const report *r, const curve_panel *panel)
     size_t count = 0, n = 0;
     for (size_t i = 0; i < r->count; i++) count += SERIES * r->runs[i].h.metrics.count;
     double *values = malloc((count + 1) * sizeof *values);
-    for (size_t s = 0; values && s < SERIES && panel->series[s].get; s++)
+    for (size_t s = 0; values && s < SERIES && panel->series[s].key; s++)
         for (size_t i = 0; i < r->count; i++)
             for (size_t k = 0; k < r->runs[i].h.metrics.count; k++) {
-                double value = panel->series[s].get(&r->runs[i].h.metrics.rows[k]);
+                double value =
+                    metrics_value(&r->runs[i].h.metrics.rows[k], panel->series[s].column);
                 if (isfinite(value)) values[n++] = value;
             }
-    if (n > 0) qsort(values, n, sizeof *values, ascending);
+    if (n > 0) qsort(values, n, sizeof *values, report_ascending);
     extent e = n > 0 ? extent_of_sorted(values, n) : (extent){0};
     free(values);
     return e;
 }
 
-static double furthest(const report *r, get_value *x)
+static double furthest(const report *r, size_t x)
 {
     double most = 0.0;
     for (size_t i = 0; i < r->count; i++)
-        if (report_last(&r->runs[i])) most = fmax(most, x(report_last(&r->runs[i])));
+        if (report_last(&r->runs[i])) most = fmax(most, metrics_value(report_last(&r->runs[i]), x));
     return most;
 }
 
@@ -250,19 +221,20 @@ static scale time_scale(double most)
 }
 
 /* A column of a run as gnuplot's data: where there are many rows, means of as many neighbours. */
-static void write_series(FILE *out, const report_run *run, get_value *x, get_value *y,
-                         double x_unit, double y_unit, const char *name)
+static void write_series(FILE *out, const report_run *run, size_t x, size_t y, double x_unit,
+                         double y_unit, const char *name)
 {
     const metrics_table *t = &run->h.metrics;
-    size_t group = (count_finite(run, y) + POINTS - 1) / POINTS, taken = 0;
+    size_t left = count_finite(run, y), group = (left + POINTS - 1) / POINTS, taken = 0;
     double sum_x = 0.0, sum_y = 0.0;
     fprintf(out, "$%s << EOD\n", name);
     for (size_t k = 0; k < t->count; k++) {
-        double value = y(&t->rows[k]);
+        double value = metrics_value(&t->rows[k], y);
         if (!isfinite(value)) continue;
-        sum_x += x(&t->rows[k]);
+        sum_x += metrics_value(&t->rows[k], x);
         sum_y += value;
-        if (++taken < group) continue;
+        left--;
+        if (++taken < group && left > 0) continue;
         fprintf(out, "%.9g %.9g\n", sum_x / (double)taken / x_unit, sum_y / (double)taken / y_unit);
         sum_x = sum_y = 0.0;
         taken = 0;
@@ -311,39 +283,44 @@ static void set_range(FILE *out, const curve_panel *panel, const extent *e)
         fprintf(out, "set yrange [*:%.9g]\n", e->top);
 }
 
+/* Of a column's lines: of several runs the dashes are theirs. */
+static double width_of(const report *r, const curve_panel *panel, size_t s)
+{
+    size_t first = panel->series[0].thin ? 1 : 0; /* that is no thin one */
+    if (panel->series[s].thin) return 1.0;
+    return r->count > 1 && s > first ? 0.7 : 1.6;
+}
+
 /* One run: a colour a column. Several: a colour a run, and columns differ in their lines. */
 static void style_series(FILE *out, const report *r, const curve_panel *panel, size_t s, size_t run)
 {
-    bool several = r->count > 1, few = count_finite(&r->runs[run], panel->series[s].get) < FEW;
-    size_t first = panel->series[0].thin ? 1 : 0; /* that is no thin one */
+    bool several = r->count > 1, few = count_finite(&r->runs[run], panel->series[s].column) < FEW;
+    size_t first = panel->series[0].thin ? 1 : 0;
     if (panel->series[s].thin)
-        fprintf(out, "lines lw 1 lc rgb '#90%s'", report_colour(several ? run : 0) + 1);
+        fprintf(out, "lines lc rgb '#90%s'", report_colour(several ? run : 0) + 1);
     else
-        fprintf(out, "%s lw 1.6 dt %d lc rgb '%s'", few ? "linespoints pt 7 ps 0.3" : "lines",
-                !several    ? 1
-                : s > first ? COLUMN_DASH
-                            : report_dash(run),
-                report_colour(several ? run : s - first));
+        fprintf(out, "%s dt %d lc rgb '%s'", few ? "linespoints pt 7 ps 0.3" : "lines",
+                report_dash(run), report_colour(several ? run : s - first));
+    fprintf(out, " lw %g", width_of(r, panel, s));
 }
 
 /* Of several runs, what the lines of a column look like. */
-static void key_series(FILE *out, const curve_panel *panel, size_t s)
+static void key_series(FILE *out, const report *r, const curve_panel *panel, size_t s)
 {
-    bool thin = panel->series[s].thin;
-    size_t first = panel->series[0].thin ? 1 : 0;
-    fprintf(out, ", NaN with lines lw %s dt %d lc rgb '%s' title '%s'", thin ? "1" : "1.6",
-            s > first ? COLUMN_DASH : 1, thin ? "#aaaaaa" : "#555555", panel->series[s].key);
+    fprintf(out, ", NaN with lines lw %g lc rgb '%s' title '%s'", width_of(r, panel, s),
+            panel->series[s].thin ? "#aaaaaa" : "#555555", panel->series[s].key);
 }
 
 static void write_all(FILE *out, const report *r, const curve_panel *panel, double x_of,
                       double y_of)
 {
-    for (size_t s = 0; s < SERIES && panel->series[s].get; s++)
+    for (size_t s = 0; s < SERIES && panel->series[s].key; s++)
         for (size_t i = 0; i < r->count; i++) {
             char name[32];
             snprintf(name, sizeof name, "c%zu_%zu", s, i);
-            write_series(out, &r->runs[i], panel->time ? get_seconds : get_tokens,
-                         panel->series[s].get, x_of, y_of, name);
+            write_series(out, &r->runs[i],
+                         panel->time ? offsetof(metrics, seconds) : offsetof(metrics, tokens),
+                         panel->series[s].column, x_of, y_of, name);
         }
 }
 
@@ -352,7 +329,7 @@ static void draw_curves(FILE *out, const report *r, const void *what, bool alone
     const curve_panel *panel = what;
     char x_label[64], y_label[64];
     extent e = extent_of(r, panel);
-    double most = furthest(r, panel->time ? get_seconds : get_tokens);
+    double most = furthest(r, panel->time ? offsetof(metrics, seconds) : offsetof(metrics, tokens));
     scale x = panel->time ? time_scale(most) : scale_of(most);
     double y = y_unit(r, panel, &e, y_label, sizeof y_label);
     if (panel->time)
@@ -365,16 +342,16 @@ static void draw_curves(FILE *out, const report *r, const void *what, bool alone
     set_range(out, panel, &e);
     write_all(out, r, panel, x.unit, y);
     fprintf(out, "plot NaN notitle");
-    for (size_t s = 0; s < SERIES && panel->series[s].get; s++) {
-        if (!in_any(r, panel->series[s].get)) continue;
+    for (size_t s = 0; s < SERIES && panel->series[s].key; s++) {
+        if (!in_any(r, panel->series[s].column)) continue;
         for (size_t i = 0; i < r->count; i++) {
-            if (count_finite(&r->runs[i], panel->series[s].get) == 0) continue;
+            if (count_finite(&r->runs[i], panel->series[s].column) == 0) continue;
             fprintf(out, ", $c%zu_%zu with ", s, i);
             style_series(out, r, panel, s, i);
             bool keyed = r->count == 1 && *panel->series[s].key;
             fprintf(out, keyed ? " title '%s'" : " notitle", panel->series[s].key);
         }
-        if (r->count > 1 && *panel->series[s].key) key_series(out, panel, s);
+        if (r->count > 1 && *panel->series[s].key) key_series(out, r, panel, s);
     }
     report_run_keys(out, r, alone);
     fputc('\n', out);
@@ -384,7 +361,7 @@ static status draw_panels(const report *r, const curve_panel *panels, size_t cou
 {
     status result = STATUS_OK;
     for (size_t i = 0; !result && i < count; i++)
-        if (in_any(r, panels[i].series[0].get))
+        if (in_any(r, panels[i].series[0].column))
             result = report_picture(r, panels[i].name, panels[i].title, panels[i].caption,
                                     draw_curves, &panels[i]);
     return result;
@@ -406,7 +383,7 @@ static void note_groups(const report *r)
 
 status report_write_curves(const report *r)
 {
-    if (!in_any(r, get_tokens)) return STATUS_OK;
+    if (!in_any(r, offsetof(metrics, tokens))) return STATUS_OK;
     report_section(r, "Loss");
     note_groups(r);
     report_grid(r, true);

@@ -1,4 +1,5 @@
 /* What `vario eval` and `vario generate --keep` left in the runs' folders. */
+#include "cli/ensemble.h"
 #include "cli/report.h"
 
 #include <inttypes.h>
@@ -10,10 +11,24 @@ static const json_t *array_of(const report_run *run, const char *key)
     return json_object_get(run->evaluation, key);
 }
 
-static bool any(const report *r, const char *key)
+/* Whether a picture of these pairs would have a point: what is not finite is null in the file. */
+static bool any(const report *r, const char *key, const char *x, const char *y)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        const json_t *array = array_of(&r->runs[i], key);
+        for (size_t k = 0; k < json_array_size(array); k++) {
+            const json_t *o = json_array_get(array, k);
+            if (json_is_number(json_object_get(o, x)) && json_is_number(json_object_get(o, y)))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool any_evaluation(const report *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (json_array_size(array_of(&r->runs[i], key)) > 0) return true;
+        if (r->runs[i].evaluation) return true;
     return false;
 }
 
@@ -26,8 +41,7 @@ static bool is_coverage(const report_run *run)
 static bool all_coverage(const report *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (any(r, "reliability") && r->runs[i].evaluation && !is_coverage(&r->runs[i]))
-            return false;
+        if (r->runs[i].evaluation && !is_coverage(&r->runs[i])) return false;
     return true;
 }
 
@@ -49,9 +63,9 @@ static size_t write_pairs(FILE *out, const json_t *array, const char *name, size
 }
 
 static const char mean_style[] = "with linespoints lw 1.4 pt 7 ps 0.35";
-static const char averaged_style[] = "with linespoints lw 1.4 pt 6 ps 0.5 dt 3";
+static const char averaged_style[] = "with linespoints lw 1.4 pt 6 ps 0.5";
 
-/* At the mean the pairs of an array, averaged those of another, in two kinds of lines. */
+/* At the mean the pairs of an array, averaged those of another, with disks and with rings. */
 static void draw_pairs(FILE *out, const report *r, const char *mean, const char *mean_y,
                        const char *averaged, const char *averaged_y, const char *x)
 {
@@ -65,10 +79,11 @@ static void draw_pairs(FILE *out, const report *r, const char *mean, const char 
     fprintf(out, "plot NaN notitle");
     for (size_t i = 0; i < r->count; i++) {
         if (there[i][0])
-            fprintf(out, ", $mean%zu %s lc rgb '%s' notitle", i, mean_style, report_colour(i));
+            fprintf(out, ", $mean%zu %s dt %d lc rgb '%s' notitle", i, mean_style, report_dash(i),
+                    report_colour(i));
         if (there[i][1])
-            fprintf(out, ", $averaged%zu %s lc rgb '%s' notitle", i, averaged_style,
-                    report_colour(several ? i : 1));
+            fprintf(out, ", $averaged%zu %s dt %d lc rgb '%s' notitle", i, averaged_style,
+                    report_dash(i), report_colour(several ? i : 1));
     }
     fprintf(out, ", NaN %s lc rgb '%s' title 'at the mean'", mean_style,
             several ? "#555555" : report_colour(0));
@@ -118,15 +133,19 @@ static void draw_members(FILE *out, const report *r, const void *what, bool alon
     }
     report_axes(out, "posterior samples averaged", "loss (nats)", false, false);
     fprintf(out, "set logscale x 2\nset xrange [0.9:%.9g]\nplot NaN notitle", 1.15 * most);
-    for (size_t i = 0; i < r->count; i++)
-        if (there[i])
-            fprintf(out,
-                    ", $curve%zu with linespoints lw 1.4 pt 6 ps 0.5 lc rgb '%s' notitle, %.9g "
-                    "with lines lw 1.2 dt 3 lc rgb '%s' notitle",
-                    i, report_colour(i), history_number(r->runs[i].evaluation, "nll", NAN),
+    for (size_t i = 0; i < r->count; i++) {
+        double mean = history_number(r->runs[i].evaluation, "nll", NAN);
+        if (!there[i]) continue;
+        fprintf(out, ", $curve%zu %s dt %d lc rgb '%s' notitle", i, averaged_style, report_dash(i),
+                report_colour(i));
+        if (isfinite(mean))
+            fprintf(out, ", %.9g with lines lw 1.2 dt 3 lc rgb '%s' notitle", mean,
                     report_colour(i));
-    fprintf(out, ", NaN with linespoints lw 1.4 pt 6 ps 0.5 lc rgb '#555555' title 'averaged', NaN "
-                 "with lines lw 1.2 dt 3 lc rgb '#555555' title 'at the mean'");
+    }
+    fprintf(out,
+            ", NaN %s lc rgb '#555555' title 'averaged', NaN with lines lw 1.2 dt 3 lc rgb "
+            "'#555555' title 'at the mean'",
+            averaged_style);
     report_run_keys(out, r, alone);
     fputc('\n', out);
 }
@@ -167,7 +186,8 @@ static void write_scores(const report *r)
         for (size_t i = 0; i < r->count; i++) {
             char shown[40];
             double value = history_number(r->runs[i].evaluation, rows[k].key, NAN);
-            snprintf(shown, sizeof shown, value == floor(value) ? "%.0f" : "%.4f", value);
+            bool huge = fabs(value) >= 1e15, whole = value == floor(value);
+            snprintf(shown, sizeof shown, huge ? "%.4g" : whole ? "%.0f" : "%.4f", value);
             html_number(r->out, value, shown);
         }
         fprintf(r->out, "</tr>\n");
@@ -181,11 +201,12 @@ static void note_missing(const report *r)
         const report_run *run = &r->runs[i];
         const metrics *last = report_last(run);
         double step = history_number(run->evaluation, "step", NAN);
+        bool draws = job_has_posterior(&run->h.job) || ensemble_has_dropout(&run->h.job);
         if (!run->evaluation)
             report_note(r,
-                        "%s: not evaluated. `vario eval %s --samples 8` says how well it is "
+                        "%s: not evaluated. `vario eval %s%s` says how well it is "
                         "calibrated; then make this report again.",
-                        run->label, run->h.path);
+                        run->label, run->h.path, draws ? " --samples 8" : "");
         else if (last && step < (double)last->step)
             report_note(r, "%s: evaluated at step %.0f, and the run went on to step %" PRIu64 ".",
                         run->label, step, last->step);
@@ -195,18 +216,21 @@ static void note_missing(const report *r)
 status report_write_evaluation(const report *r)
 {
     status result = STATUS_OK;
+    bool coverage = all_coverage(r);
     report_section(r, "Calibration");
     note_missing(r);
-    if (!any(r, "reliability")) return STATUS_OK;
+    if (!any_evaluation(r)) return STATUS_OK;
     write_scores(r);
     report_grid(r, true);
-    result = report_picture(r, "reliability", all_coverage(r) ? "Coverage" : "Reliability",
-                            all_coverage(r) ? "above the diagonal intervals are too wide"
-                                            : "above the diagonal there is too little confidence",
-                            draw_reliability, NULL);
-    if (!result && any(r, "curve"))
+    if (any(r, "reliability", coverage ? "nominal" : "confidence",
+            coverage ? "observed" : "accuracy"))
+        result = report_picture(r, "reliability", coverage ? "Coverage" : "Reliability",
+                                coverage ? "above the diagonal intervals are too wide"
+                                         : "above the diagonal there is too little confidence",
+                                draw_reliability, NULL);
+    if (!result && any(r, "curve", "samples", "nll"))
         result = report_picture(r, "samples", "Loss against samples", "", draw_members, NULL);
-    if (!result && any(r, "by_position"))
+    if (!result && any(r, "by_position", "first", "nll"))
         result = report_picture(r, "positions", "Loss over the sequence", "", draw_positions, NULL);
     report_grid(r, false);
     return result;

@@ -123,11 +123,6 @@ status report_read_layers(report_run *run)
 {
     reading x = {0};
     *run->no_layers = '\0';
-    if (run->h.job.optimizer.kind != OPTIMIZER_IVON) {
-        snprintf(run->no_layers, sizeof run->no_layers,
-                 "h and σ of single layers are kept by ivon alone");
-        return STATUS_OK;
-    }
     status result = read_all(&x, run);
     checkpoint_source_close(&x.source);
     sharding_close(&x.owned);

@@ -1,5 +1,6 @@
 /* Pieces of the page: pictures, sections, tables, notes. */
 #include "cli/report.h"
+#include "runtime/progress.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -27,20 +28,10 @@ int report_dash(size_t i)
     return (int)(i / COLOURS % DASHES) + 1;
 }
 
-void report_quote(FILE *commands, const char *text)
-{
-    fputc('\'', commands);
-    for (const char *c = text; *c; c++) {
-        if (*c == '\'') fputc('\'', commands);
-        fputc(*c == '\n' ? ' ' : *c, commands);
-    }
-    fputc('\'', commands);
-}
-
 static void set_label(FILE *commands, const char *axis, const char *text)
 {
     fprintf(commands, "set %slabel ", axis);
-    report_quote(commands, text);
+    plot_quote(commands, text);
     fputc('\n', commands);
 }
 
@@ -60,7 +51,7 @@ void report_run_keys(FILE *commands, const report *r, bool alone)
     for (size_t i = 0; alone && r->count > 1 && i < r->count; i++) {
         fprintf(commands, ", NaN with lines lw 2 dt %d lc rgb '%s' title ", report_dash(i),
                 report_colour(i));
-        report_quote(commands, r->runs[i].label);
+        plot_quote(commands, r->runs[i].label);
         fprintf(commands, " noenhanced");
     }
 }
@@ -83,7 +74,7 @@ static status draw_file(const report *r, const char *name, const char *ending, c
     if (result) return result;
     prepare(p.commands);
     fprintf(p.commands, "set title ");
-    report_quote(p.commands, title);
+    plot_quote(p.commands, title);
     fprintf(p.commands, " noenhanced\n");
     draw(p.commands, r, what, true);
     return plot_close(&p, true);
@@ -171,15 +162,84 @@ void report_row(const report *r, const char *name)
     fprintf(r->out, "</td>");
 }
 
+/* Grouped digits read faster. */
+static void print_count(char *text, size_t size, double count)
+{
+    char digits[40];
+    int n = snprintf(digits, sizeof digits, "%.0f", count);
+    size_t at = 0;
+    for (int i = 0; i < n && at + 8 < size; i++) {
+        if (i > 0 && (n - i) % 3 == 0) at += (size_t)snprintf(text + at, size - at, "&#8239;");
+        text[at++] = digits[i];
+    }
+    text[at] = '\0';
+}
+
+static void print_shown(char *text, size_t size, double value, report_shown as)
+{
+    switch (as) {
+    case AS_COUNT: print_count(text, size, value); break;
+    case AS_LOSS: snprintf(text, size, "%.4f", value); break;
+    case AS_DURATION: progress_duration(text, size, value); break;
+    case AS_ONE_DIGIT: snprintf(text, size, "%.1f", value); break;
+    }
+}
+
+void report_numbers(const report *r, const report_number *rows, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        bool there = false;
+        for (size_t i = 0; i < r->count; i++) there = there || !isnan(rows[k].value(&r->runs[i]));
+        if (!there) continue;
+        report_row(r, rows[k].name);
+        for (size_t i = 0; i < r->count; i++) {
+            char shown[120];
+            double value = rows[k].value(&r->runs[i]);
+            print_shown(shown, sizeof shown, value, rows[k].as);
+            html_number(r->out, value, shown);
+        }
+        fprintf(r->out, "</tr>\n");
+    }
+}
+
+void report_texts(const report *r, const char *name, report_text *print)
+{
+    report_row(r, name);
+    for (size_t i = 0; i < r->count; i++) {
+        char text[400] = "";
+        print(text, sizeof text, &r->runs[i]);
+        fprintf(r->out, "<td class=\"text\">");
+        html_text(r->out, *text ? text : "–");
+        fprintf(r->out, "</td>");
+    }
+    fprintf(r->out, "</tr>\n");
+}
+
 const metrics *report_last(const report_run *run)
 {
     const metrics_table *t = &run->h.metrics;
     return t->count ? &t->rows[t->count - 1] : NULL;
 }
 
-const json_t *report_leg(const report_run *run)
+int report_ascending(const void *a, const void *b)
 {
-    const json_t *started = history_event(&run->h, "started");
-    const json_t *resumed = history_event(&run->h, "resumed");
-    return resumed ? resumed : started;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double report_column_median(const report_run *run, size_t offset)
+{
+    const metrics_table *t = &run->h.metrics;
+    size_t n = 0;
+    double median = NAN, *values = malloc((t->count + 1) * sizeof *values);
+    for (size_t k = t->count > 1 ? 1 : 0; values && k < t->count; k++) {
+        double value = metrics_value(&t->rows[k], offset);
+        if (isfinite(value)) values[n++] = value;
+    }
+    if (n > 0) {
+        qsort(values, n, sizeof *values, report_ascending);
+        median = n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+    }
+    free(values);
+    return median;
 }

@@ -6,6 +6,7 @@
 #include "runtime/plan.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ typedef struct {
     double speed;   /* rows a second, median */
     double efficiency;
     double bound;   /* of efficiency, by how the plan deals out a step's work items */
-    double sent;    /* bytes a step, median of what was measured */
+    double sent;    /* bytes of the last step logged */
     double planned; /* bytes a step */
 } scaling_point;
 
@@ -56,12 +57,19 @@ static double rounds(const job *j, size_t ranks)
     return ceil((double)trainer_items(j) / (double)ranks);
 }
 
-static status plan_bytes(scaling_point *p, const job *j)
+/* Older vario's events have no precision. */
+static dtype precision_of(const report_run *run)
 {
-    p->planned = 0.0;
+    const char *name = json_string_value(json_object_get(history_leg(&run->h), "precision"));
+    if (!name) return run->h.job.precision;
+    return strcmp(name, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
+}
+
+static status plan_bytes(scaling_point *p, const report_run *run)
+{
     for (size_t rank = 0; rank < p->ranks; rank++) {
         plan of;
-        status result = plan_make(&of, j, p->ranks, rank, j->precision);
+        status result = plan_make(&of, &run->h.job, p->ranks, rank, precision_of(run));
         if (result) return result;
         for (int kind = 0; kind < BYTES_KINDS; kind++) p->planned += (double)of.sent[kind];
     }
@@ -78,19 +86,26 @@ static void insert(scaling_study *s, const scaling_point *p)
     s->points[at] = *p;
 }
 
+/* A number of ranks or threads that an event has; 0 for what cannot be one. */
+static size_t count_of(const json_t *leg, const char *key)
+{
+    double count = history_number(leg, key, 0.0);
+    return count >= 1.0 && count <= INT_MAX ? (size_t)count : 0;
+}
+
 /* The run's point of a study; its ranks are 0 where it has no speed. */
 static status make_point(scaling_point *p, const report *r, size_t run)
 {
     const report_run *of = &r->runs[run];
-    double ranks = history_number(report_leg(of), "ranks", 0.0);
-    double threads = history_number(report_leg(of), "threads", 1.0);
+    size_t ranks = count_of(history_leg(&of->h), "ranks"),
+           threads = count_of(history_leg(&of->h), "threads");
     *p = (scaling_point){.run = run,
-                         .ranks = (size_t)ranks,
-                         .workers = ranks * threads,
+                         .ranks = threads > 0 ? ranks : 0,
+                         .workers = (double)ranks * (double)threads,
                          .speed = report_column_median(of, offsetof(metrics, tokens_per_second)),
                          .sent = report_last(of) ? (double)report_last(of)->bytes_sent : NAN};
     if (!(p->speed > 0.0) || history_count(&of->h, "resumed") > 0) p->ranks = 0;
-    return p->ranks > 0 ? plan_bytes(p, &of->h.job) : STATUS_OK;
+    return p->ranks > 0 ? plan_bytes(p, of) : STATUS_OK;
 }
 
 static double items_of(const report *r, const scaling_point *p)
@@ -112,23 +127,22 @@ static void compare(const report *r, scaling_study *s)
 }
 
 /* The study that a run begins: those after it of the same work, and strong or weak as it is. */
-static status gather(scaling_study *s, const report *r, size_t first, bool weak, bool *taken)
+static void gather(scaling_study *s, const report *r, const scaling_point *points, size_t first,
+                   bool weak, const bool *taken)
 {
     *s = (scaling_study){.weak = weak};
     const job *j = &r->runs[first].h.job;
-    scaling_point lead, p;
-    status result = make_point(&lead, r, first);
-    if (result || lead.ranks == 0) return result;
-    insert(s, &lead);
-    for (size_t i = 0; !result && i < r->count; i++) {
+    const scaling_point *lead = &points[first];
+    if (lead->ranks == 0) return;
+    insert(s, lead);
+    for (size_t i = 0; i < r->count; i++) {
+        const scaling_point *p = &points[i];
         const job *other = &r->runs[i].h.job;
-        if (i == first || taken[i] || !same_work(j, other)) continue;
-        result = make_point(&p, r, i);
-        if (result || p.ranks == 0 || (weak && p.ranks == lead.ranks)) continue;
+        if (i == first || taken[i] || p->ranks == 0 || !same_work(j, other)) continue;
+        if (weak && p->ranks == lead->ranks) continue;
         uint64_t a = trainer_items(j), b = trainer_items(other);
-        if (weak ? a * p.ranks == b * lead.ranks : a == b) insert(s, &p);
+        if (weak ? a * p->ranks == b * lead->ranks : a == b) insert(s, p);
     }
-    return result;
 }
 
 static bool is_study(const scaling_study *s)
@@ -151,12 +165,11 @@ static void write_points(FILE *out, const scaling_study *s)
 }
 
 /* Each launch is a tic of its own. */
-static void begin(FILE *out, const report *r, const scaling_study *s, const char *y)
+static void begin(FILE *out, const scaling_study *s, const char *y)
 {
     bool threads = false;
     for (size_t i = 0; i < s->count; i++)
         threads = threads || s->points[i].workers != (double)s->points[i].ranks;
-    (void)r;
     report_axes(out, threads ? "threads of all ranks" : "ranks (of one thread)", y, true, false);
     write_points(out, s);
     fprintf(out,
@@ -171,8 +184,9 @@ static const char lines_of_plan[] =
 
 static void draw_speed(FILE *out, const report *r, const void *what, bool alone)
 {
+    (void)r;
     (void)alone;
-    begin(out, r, what, "thousand tokens or examples a second");
+    begin(out, what, "thousand tokens or examples a second");
     fprintf(out,
             "set yrange [0:*]\nplot $points using 1:($3/1e3) with lines lw 1.2 dt 2 lc rgb "
             "'#777777' title 'ideal', $points using 1:($4/1e3) %s, $points using 1:($2/1e3) with "
@@ -182,8 +196,9 @@ static void draw_speed(FILE *out, const report *r, const void *what, bool alone)
 
 static void draw_efficiency(FILE *out, const report *r, const void *what, bool alone)
 {
+    (void)r;
     (void)alone;
-    begin(out, r, what, "efficiency (percent)");
+    begin(out, what, "efficiency (percent)");
     fprintf(out,
             "set yrange [0:*]\nplot 100 with lines lw 1.2 dt 2 lc rgb '#777777' title 'ideal', "
             "$points using 1:6 %s, $points using 1:5 with linespoints lw 1.8 pt 7 ps 0.5 lc rgb "
@@ -193,8 +208,9 @@ static void draw_efficiency(FILE *out, const report *r, const void *what, bool a
 
 static void draw_bytes(FILE *out, const report *r, const void *what, bool alone)
 {
+    (void)r;
     (void)alone;
-    begin(out, r, what, "million bytes a step, all ranks");
+    begin(out, what, "million bytes a step, all ranks");
     fprintf(
         out,
         "set yrange [0:*]\nplot $points using 1:8 %s, $points using 1:7 with points pt 7 ps 0.5 "
@@ -223,7 +239,7 @@ static void write_study_table(const report *r, const scaling_study *s)
         report_row(r, r->runs[p->run].label);
         write_cells(r, (double)p->ranks, "%.0f");
         write_cells(r, p->workers, "%.0f");
-        write_cells(r, history_number(report_leg(&r->runs[p->run]), "nodes", NAN), "%.0f");
+        write_cells(r, history_number(history_leg(&r->runs[p->run].h), "nodes", NAN), "%.0f");
         write_cells(r, p->speed, "%.0f");
         write_cells(r, 100.0 * p->efficiency, "%.1f");
         write_cells(r, 100.0 * p->bound, "%.1f");
@@ -266,14 +282,16 @@ static status write_study(const report *r, const scaling_study *s, size_t number
 status report_write_scaling(const report *r)
 {
     size_t found = 0;
+    scaling_point points[REPORT_RUNS];
     status result = STATUS_OK;
+    for (size_t i = 0; !result && i < r->count; i++) result = make_point(&points[i], r, i);
     for (int weak = 0; weak < 2; weak++) {
         bool taken[REPORT_RUNS] = {false};
         for (size_t i = 0; !result && i < r->count; i++) {
             scaling_study s;
             if (taken[i]) continue;
-            result = gather(&s, r, i, weak, taken);
-            if (result || !is_study(&s)) continue;
+            gather(&s, r, points, i, weak, taken);
+            if (!is_study(&s)) continue;
             for (size_t k = 0; k < s.count; k++) taken[s.points[k].run] = true;
             compare(r, &s);
             if (found++ == 0) report_section(r, "Scaling");

@@ -22,8 +22,7 @@ static double spent(const report_run *run, size_t part)
 {
     double sum = 0.0;
     for (size_t k = 0; k < run->h.metrics.count; k++) {
-        double value =
-            *(const double *)((const char *)&run->h.metrics.rows[k] + parts[part].offset);
+        double value = metrics_value(&run->h.metrics.rows[k], parts[part].offset);
         if (isfinite(value)) sum += value;
     }
     return sum;

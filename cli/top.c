@@ -71,11 +71,12 @@ static void print_window(const char *text)
     window(&columns, &lines);
     fputs("\033[H", stdout);
     for (int line = 0; *text && line + 1 < lines; line++) {
-        int length = 0;
-        for (; text[length] && text[length] != '\n'; length++)
-            if (length < columns) putchar(text[length]);
+        for (int length = 0; *text && *text != '\n'; text++) {
+            length += (*text & 0xc0) != 0x80; /* UTF-8: bytes that begin a character */
+            if (length <= columns) putchar(*text);
+        }
         fputs("\033[K\n", stdout);
-        text += length + (text[length] == '\n');
+        text += *text == '\n';
     }
     fputs("\033[J", stdout);
     fflush(stdout);
@@ -99,14 +100,14 @@ static status show_screen(const following *f, const history *h, bool last)
     return STATUS_OK;
 }
 
-/* Every row since the last look; of a run that goes on already the newest alone. */
+/* Every row since the last look; of a run that went on before the first the newest alone. */
 static void show_rows(following *f, const history *h)
 {
     const metrics_table *t = &h->metrics;
     if (t->count > 0 && t->rows[t->count - 1].step < f->printed) f->printed = 0; /* begun anew */
     size_t k = t->count;
     while (k > 0 && t->rows[k - 1].step > f->printed) k--;
-    if (f->printed == 0 && t->count > 0) k = t->count - 1;
+    if (f->printed == 0 && !f->waited && t->count > 0) k = t->count - 1;
     for (; k < t->count; k++) {
         top_print_line(stdout, h, k);
         f->printed = t->rows[k].step;

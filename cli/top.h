@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/** Print how a run stands, in lines of at most `columns` characters; of a run with rows. */
+/** Print how a run stands, with bars for a window of `columns` characters; of a run with rows. */
 void top_print_block(FILE *out, const history *h, int columns);
 
 /** Print a row as a line. */

@@ -29,7 +29,7 @@ enum { PARTS = sizeof parts / sizeof parts[0] };
 
 static double part_of(const metrics *row, size_t part)
 {
-    double value = *(const double *)((const char *)row + parts[part].offset);
+    double value = metrics_value(row, parts[part].offset);
     return isnan(value) ? 0.0 : value;
 }
 
@@ -98,27 +98,13 @@ static void print_bar(FILE *out, double share, int width)
     for (int i = 0; i < width; i++) fputc(i < filled ? '#' : '.', out);
 }
 
-static const char *state_word(history_state state)
-{
-    switch (state) {
-    case HISTORY_WAITING:
-    case HISTORY_RUNNING: return "runs";
-    case HISTORY_FINISHED: return "finished";
-    case HISTORY_STOPPED: return "stopped";
-    case HISTORY_BROKEN: return "broken off";
-    case HISTORY_UNTRAINED: break;
-    }
-    return "not begun";
-}
-
 static void print_head(FILE *out, const history *h, const metrics *now, int columns)
 {
     char so_far[40];
-    const json_t *started = history_event(h, "started"), *resumed = history_event(h, "resumed");
-    const json_t *leg = resumed ? resumed : started;
+    const json_t *leg = history_leg(h);
     int width = columns - 8 < BAR ? columns - 8 : BAR;
     double share = h->job.steps ? (double)now->step / (double)h->job.steps : 0.0;
-    fprintf(out, "%s: %s", h->path, state_word(h->state));
+    fprintf(out, "%s: %s", h->path, history_words(h->state));
     if (leg)
         fprintf(out, ", %.0f ranks x %.0f threads", history_number(leg, "ranks", NAN),
                 history_number(leg, "threads", NAN));

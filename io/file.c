@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { PATH_SIZE = 4096 };
@@ -117,6 +118,37 @@ status file_write_atomic(const char *path, const char *text, size_t size)
         return result;
     }
     return sync_parent(path);
+}
+
+static bool is_torn(int fd, off_t size)
+{
+    char last = '\n';
+    return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+}
+
+static status append_line(int fd, const char *path, const char *line, size_t size)
+{
+    struct stat before;
+    if (fstat(fd, &before) != 0) return io_failed("stat", path);
+    char end = '\n';
+    size_t torn = is_torn(fd, before.st_size);
+    struct iovec parts[] = {{&end, torn}, {(void *)line, size}, {&end, 1}};
+    ssize_t n;
+    do n = writev(fd, parts, 3);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)(torn + size + 1)) return STATUS_OK;
+    if (n < 0) return io_failed("write", path);
+    (void)!ftruncate(fd, before.st_size);
+    return fail(STATUS_IO, "write %s: %zu bytes expected, %zd written", path, torn + size + 1, n);
+}
+
+status file_append_line(const char *path, const char *line, size_t size)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) return io_failed("open", path);
+    status result = append_line(fd, path, line, size);
+    if (close(fd) != 0 && !result) result = io_failed("close", path);
+    return result;
 }
 
 static status read_open(char **text, size_t *size, const char *path, size_t limit, FILE *file)

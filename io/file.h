@@ -37,6 +37,12 @@ status file_write_atomic(const char *path, const char *text, size_t size);
 status file_print_atomic(const char *path, void (*print)(FILE *out, const void *context),
                          const void *context);
 
+/** Append a line with one write. It begins behind what a killed process left of another, and of a
+ * write that fails nothing stays.
+ * @param line  [size] without its end
+ * @return STATUS_OK or STATUS_IO */
+status file_append_line(const char *path, const char *line, size_t size);
+
 /** Read a whole text file, NUL-terminated; the caller frees *text.
  * @param limit  bytes; a larger file is STATUS_INPUT
  * @return STATUS_OK, STATUS_INPUT (absent, unreadable, too large) or STATUS_NOMEM */

@@ -34,13 +34,25 @@ void history_close(history *h);
 /** The newest event of a name, NULL for none. */
 const json_t *history_event(const history *h, const char *name);
 
+/** The event of the newest leg that began, NULL for none. */
+const json_t *history_leg(const history *h);
+
+/** A state in words. */
+const char *history_words(history_state state);
+
 /** How many events of a name there are. */
 size_t history_count(const history *h, const char *name);
 
-/** Objects of a file with one a line, an empty array where there is no file; the caller drops it.
+/** Objects of a file with one a line, an empty array where there is no file.
+ * @param lines    out: an array, the caller drops it, after a failure too
  * @param damaged  out: lines that are no objects, as a torn last one
- * @return NULL without memory */
-json_t *history_read_lines(const char *directory, const char *name, size_t *damaged);
+ * @return STATUS_OK, STATUS_NOMEM or STATUS_INPUT (a file that cannot be read) */
+status history_read_lines(json_t **lines, size_t *damaged, const char *directory, const char *name);
+
+/** Whether the newest leg of a run has not said that it ended. The lock is not asked for: for the
+ * process that holds it.
+ * @return as history_read_lines */
+status history_broken(bool *broken, const char *directory);
 
 /** The number of a key, or what else where there is none. */
 double history_number(const json_t *object, const char *key, double otherwise);

@@ -73,6 +73,14 @@ void metrics_print(FILE *out, const metrics *row)
     fputc('\n', out);
 }
 
+double metrics_value(const metrics *row, size_t column)
+{
+    const char *at = (const char *)row + column;
+    for (size_t i = 0; i < FIELDS; i++)
+        if (fields[i].offset == column && fields[i].count) return (double)*(const uint64_t *)at;
+    return *(const double *)at;
+}
+
 status metrics_check_header(const char *text, size_t *size, const char *path)
 {
     size_t columns = strcspn(text, "\n");

@@ -28,6 +28,9 @@ typedef struct {
 /** The first line, with its end. */
 extern const char metrics_header[];
 
+/** A column of a row as a number. @param column  its offset in metrics */
+double metrics_value(const metrics *row, size_t column);
+
 /** Print one row. */
 void metrics_print(FILE *out, const metrics *row);
 

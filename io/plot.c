@@ -39,6 +39,16 @@ status plot_open(plot *p, const char *path, int width, int height)
     return STATUS_OK;
 }
 
+void plot_quote(FILE *commands, const char *text)
+{
+    fputc('\'', commands);
+    for (const char *c = text; *c; c++) {
+        if (*c == '\'') fputc('\'', commands);
+        fputc(*c == '\n' ? ' ' : *c, commands);
+    }
+    fputc('\'', commands);
+}
+
 /* What gnuplot says goes to the user. SIGPIPE would end us where it stops early. */
 static int run_gnuplot(const plot *p, const char *temporary)
 {
@@ -47,7 +57,9 @@ static int run_gnuplot(const plot *p, const char *temporary)
         popen("command -v gnuplot >/dev/null || exit 127; exec env LC_ALL=C.UTF-8 gnuplot", "w");
     int code = -1;
     if (pipe) {
-        fprintf(pipe, "set output '%s'\n", temporary);
+        fputs("set output ", pipe);
+        plot_quote(pipe, temporary);
+        fputc('\n', pipe);
         fwrite(p->text, 1, p->size, pipe);
         fprintf(pipe, "\nset output\n");
         code = pclose(pipe);
@@ -83,7 +95,7 @@ static status draw_text(const plot *p, char **svg)
     char temporary[PLOT_PATH];
     size_t size;
     snprintf(temporary, sizeof temporary, "%.4000s/vario-plot-XXXXXX",
-             directory ? directory : "/tmp");
+             directory && *directory ? directory : "/tmp");
     int fd = mkstemp(temporary);
     if (fd < 0) return fail(STATUS_IO, "create %s: %s", temporary, strerror(errno));
     close(fd);

@@ -24,6 +24,9 @@ typedef struct {
  */
 status plot_open(plot *p, const char *path, int width, int height);
 
+/** Print a text in gnuplot's quotes. */
+void plot_quote(FILE *commands, const char *text);
+
 /** Draw it: the file appears under its name when it is whole. Takes a plot that was not opened.
  * @param wanted  false throws it away, as after a failure
  * @return STATUS_OK, STATUS_INPUT (no gnuplot) or STATUS_IO (gnuplot failed, or the file) */

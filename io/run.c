@@ -242,19 +242,21 @@ status run_metrics_append(run *r, const metrics *row)
 
 status run_event(run *r, const char *event, const char *details)
 {
-    char path[RUN_PATH + 16], when[32];
+    char path[RUN_PATH + 16], when[32], *line = NULL;
+    size_t size = 0;
     join(path, sizeof path, r, "events.jsonl");
-    FILE *out = fopen(path, "ab");
-    if (!out) return fail(STATUS_IO, "open %s: %s", path, strerror(errno));
+    FILE *out = open_memstream(&line, &size);
+    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
     time_t now = time(NULL);
     struct tm utc;
     gmtime_r(&now, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    fprintf(out, "{\"time\": \"%s\", \"event\": \"%s\"%s%s}\n", when, event, *details ? ", " : "",
+    fprintf(out, "{\"time\": \"%s\", \"event\": \"%s\"%s%s}", when, event, *details ? ", " : "",
             details);
-    int failed = ferror(out);
-    if (fclose(out) != 0 || failed) return fail(STATUS_IO, "write %s: %s", path, strerror(errno));
-    return STATUS_OK;
+    status result = fclose(out) == 0 ? file_append_line(path, line, size)
+                                     : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(line);
+    return result;
 }
 
 status run_check_space(const run *r, uint64_t bytes)

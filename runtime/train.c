@@ -1,6 +1,7 @@
 /* The life of a run: open or resume, then step, log, evaluate and save until the end or a stop. */
 #include "io/agree.h"
 #include "io/ceilings.h"
+#include "io/history.h"
 #include "io/tokenizer.h"
 #include "kernels/kernels.h"
 #include "runtime/guard.h"
@@ -194,6 +195,15 @@ static status run_steps(training *g)
     return result;
 }
 
+/* A process that was killed after its last checkpoint has not said that the run finished. */
+static status note_finished(training *g)
+{
+    bool broken;
+    status result = history_broken(&broken, g->path);
+    if (!result && broken) train_note_step(g, "finished", g->facts.steps);
+    return result;
+}
+
 static status run_open_run(training *g)
 {
     bool resume = false;
@@ -209,7 +219,7 @@ static status run_open_run(training *g)
     if (g->facts.steps >= g->job->steps || train_over(g)) {
         progress_say(&g->progress, "%s: finished at step %" PRIu64 ", nothing to do", g->path,
                      g->facts.steps);
-        return STATUS_OK;
+        return agree(g->c->world, train_first_rank(g) ? note_finished(g) : STATUS_OK);
     }
     g->ceiling = utilization_ceiling(g->c, g->options->precision, g->options->placement);
     result = agree(g->c->world, train_first_rank(g) ? prepare_run(g, resume) : STATUS_OK);

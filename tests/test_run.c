@@ -1,5 +1,6 @@
 /* Run directories: the lock, metrics over several legs, starting over. */
 #include "io/file.h"
+#include "io/history.h"
 #include "io/run.h"
 
 #include <criterion/criterion.h>
@@ -247,6 +248,37 @@ Test(run, events_are_lines_of_json)
     cr_expect(strstr(text, "\"event\": \"started\", \"step\": 3}\n"), "%s", text);
     cr_expect(strstr(text, "\"event\": \"finished\"}\n"), "%s", text);
     free(text);
+    run_close(&r);
+}
+
+/* What a killed process or a machine that went down left of a line harms no other. */
+Test(run, events_after_a_torn_one_are_whole)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } torn[] = {{"{\"time\": \"20", 12}, {"\0\0\0\0", 4}};
+    run *r = NULL;
+    char path[2000];
+    json_t *events;
+    size_t damaged;
+    bool broken;
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_event(r, "started", ""), STATUS_OK);
+    snprintf(path, sizeof path, "%s/events.jsonl", run_path(r));
+    for (size_t i = 0; i < 2; i++) {
+        FILE *out = fopen(path, "ab");
+        cr_assert(out);
+        fwrite(torn[i].bytes, 1, torn[i].size, out);
+        fclose(out);
+        cr_assert_eq(history_broken(&broken, run_path(r)), STATUS_OK);
+        cr_expect_eq(broken, i == 0);
+        cr_assert_eq(run_event(r, "finished", ""), STATUS_OK);
+        cr_assert_eq(history_read_lines(&events, &damaged, run_path(r), "events.jsonl"), STATUS_OK);
+        cr_expect_eq(json_array_size(events), i + 2);
+        cr_expect_eq(damaged, i + 1);
+        json_decref(events);
+    }
     run_close(&r);
 }
 

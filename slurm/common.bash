@@ -5,11 +5,11 @@
 #   VARIO_MAX_REQUEUES  requeues in a row without a new step after which a job ends (3)
 # shellcheck shell=bash
 slurm=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-options=$(set +o)
+shell_options=$(set +o)
 set +eu # modules' own functions are not written for them
 # shellcheck disable=SC1091
 [ ! -r "$slurm/env.sh" ] || . "$slurm/env.sh"
-eval "$options"
+eval "$shell_options"
 max_requeues=${VARIO_MAX_REQUEUES:-3}
 read -r -a vario <<<"${VARIO:-${slurm%/*}/build/release/vario}"
 

@@ -107,7 +107,7 @@ plot 100 with lines dashtype 2 lc rgb grey title 'ideal', \\
 G
 }
 
-! $submits || submit_all
+if $submits; then submit_all; fi
 gather >"$out/scaling.csv"
 awk -F, '{ printf "%-7s %5s %6s %14s %15s %18s %14s %15s %11s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }' "$out/scaling.csv"
 draw

@@ -82,11 +82,13 @@ stalled()
 # finished: whether the run says that it came to its end; srun may end with 0 when it lost a node.
 finished()
 {
+    [ "$directory" != / ] || return 0 # nobody knows
     grep -oE '"event": "(started|resumed|stopped|finished)"' "$directory/events.jsonl" 2>/dev/null |
         tail -n 1 | grep -q finished
 }
 
-newest() { find "$directory" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1; }
+# saved_since SECONDS: whether the run has a checkpoint that is younger.
+saved_since() { find "$directory" -maxdepth 1 -name 'step-*' -newermt "@$1" 2>/dev/null | grep -q .; }
 
 requeue()
 {
@@ -118,8 +120,7 @@ stopped()
     fi
 }
 
-# lost CODE BEFORE: what is to be done when ranks ended in a way that vario does not, and the newest
-# checkpoint had been BEFORE.
+# lost CODE BEGAN: what is to be done when ranks that were started then ended as vario itself does not.
 lost()
 {
     [ -z "$signal" ] || return
@@ -127,7 +128,7 @@ lost()
         # SLURM queues the job again once it knows that a node is lost, if the job still runs then.
         say "code $1: a node does not answer, waiting for SLURM to notice"
         sleep 600
-    elif [ "$(newest)" != "$2" ]; then
+    elif saved_since "$2"; then
         say "code $1: the ranks were lost, after a new checkpoint"
         requeue
     else
@@ -139,22 +140,19 @@ lost()
 # Ends the script with vario's exit code, or 1 where ranks were lost and the code was 0.
 train()
 {
-    local job code=0 before
-    job=$(resolved "$@") || exit
-    directory=$(value_of output <<<"$job")/$(value_of name <<<"$job")
-    if [ "$directory" = / ]; then
-        say "${launch[*]}: the job's output and name expected, found '$job'"
-        exit 2
-    fi
-    before=$(newest)
+    local job code=0 began
+    began=$(date +%s)
     run train "$@" || code=$?
-    [ "$code" -ne 0 ] || finished || code=1
-    # USR1 ends a process that has just been started
+    # USR1 ends a process that has just been started.
     [ "$code" -ne 138 ] || [ "$signal" != USR1 ] || code=75
+    case $code in 2 | 3) exit "$code" ;; esac
+    job=$(resolved "$@" 2>/dev/null)
+    directory=$(value_of output <<<"$job")/$(value_of name <<<"$job")
+    [ "$code" -ne 0 ] || finished || code=1
     case $code in
-        0 | 2 | 3) ;;
+        0) ;;
         75) stopped ;;
-        *) lost "$code" "$before" ;;
+        *) lost "$code" "$began" ;;
     esac
     exit "$code"
 }

@@ -141,8 +141,8 @@ refuse "a job of a perceptron" 2 "moons.yaml: a job of a linear model" moons.yam
 refuse "a table without its numbers" 2 "--leave-out expected beside it" runs/line --examples e.csv
 refuse "evidence of classes" 2 "--maximize: a regression" runs/moons --bias-prior 1 --maximize
 refuse "an ess of 0" 2 "--ess: 0 found" runs/line --ess 0
-refuse "an infinite prior" 2 "--prior: inf found" runs/line --prior inf
-refuse "an infinite prior of biases" 2 "--bias-prior: inf found" runs/line --bias-prior inf
+refuse "an infinite prior" 2 "--prior: 'inf' found" runs/line --prior inf
+refuse "an infinite prior of biases" 2 "--bias-prior: 'inf' found" runs/line --bias-prior inf
 refuse "no samples" 2 "--samples: 0 found" runs/line --samples 0
 awk 'BEGIN { for (row = 0; row < 4; row++) for (i = 0; i <= 400000; i++) printf "%s%d%s", row ? "" : "x", i % 7 + row, i < 400000 ? "," : "\n" }' >wide.csv
 sed -e "s/inputs: 19/inputs: 400000/; s/, features: 19//; s|curve:[-0-9]*|csv:$work/wide.csv|g; s/sequences: 75/sequences: 3/" line.yaml >wide.yaml

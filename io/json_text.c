@@ -1,10 +1,11 @@
 /* Jansson knows what to escape. */
 #include "io/json_text.h"
 
-#include "io/tokenizer_parts.h"
+#include "io/utf8.h"
 
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 void json_text_put(struct json_t *o, const char *key, double value)

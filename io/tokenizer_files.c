@@ -2,6 +2,7 @@
  * bytes. */
 #include "io/file.h"
 #include "io/tokenizer_parts.h"
+#include "io/utf8.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -86,12 +86,6 @@ void tokenizer_spell(char text[3], unsigned char byte);
 /** The byte that a character of a file stands for, -1 for none. */
 int tokenizer_byte_of(uint32_t character);
 
-/** Length of the longest beginning that is well-formed UTF-8. */
-size_t utf8_valid(const unsigned char *text, size_t size);
-
-/** Length of the longest beginning where no well-formed character begins. */
-size_t utf8_invalid(const unsigned char *text, size_t size);
-
 /** The pieces of a text, one after the other. */
 typedef struct {
     const pcre2_code *pattern;

@@ -1,9 +1,9 @@
 /* GPT-2's pieces. PCRE2's \s is not Unicode's White_Space (it has U+180E), so that is spelled out;
  * bytes that are not UTF-8 never reach the pattern: each run of them is a piece. */
 #include "io/tokenizer_parts.h"
+#include "io/utf8.h"
 
 #include <assert.h>
-#include <string.h>
 
 #define SPACE                                                                                      \
     "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"        \
@@ -20,56 +20,6 @@ pcre2_code *splitter_compile(void)
                                      PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &place, NULL);
     if (code) pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* without it, matching is slower */
     return code;
-}
-
-static bool continues(unsigned char byte)
-{
-    return (byte & 0xc0) == 0x80;
-}
-
-/* Bytes of the character that begins here, 0 when none does: Unicode's table 3-7. */
-static size_t character_size(const unsigned char *p, size_t left)
-{
-    unsigned char a = p[0];
-    if (a < 0x80) return 1;
-    if (a < 0xc2 || a > 0xf4 || left < 2) return 0;
-    if (a < 0xe0) return continues(p[1]) ? 2 : 0;
-    unsigned char low = 0x80, high = 0xbf; /* no overlong form, no surrogate, none past U+10FFFF */
-    if (a == 0xe0) low = 0xa0;
-    if (a == 0xed) high = 0x9f;
-    if (a == 0xf0) low = 0x90;
-    if (a == 0xf4) high = 0x8f;
-    if (p[1] < low || p[1] > high || left < 3 || !continues(p[2])) return 0;
-    if (a < 0xf0) return 3;
-    return left >= 4 && continues(p[3]) ? 4 : 0;
-}
-
-static bool eight_ascii(const unsigned char *p)
-{
-    uint64_t bytes;
-    memcpy(&bytes, p, sizeof bytes);
-    return (bytes & 0x8080808080808080U) == 0;
-}
-
-size_t utf8_valid(const unsigned char *text, size_t size)
-{
-    for (size_t i = 0; i < size;) {
-        if (size - i >= 8 && eight_ascii(text + i)) {
-            i += 8;
-            continue;
-        }
-        size_t n = character_size(text + i, size - i);
-        if (n == 0) return i;
-        i += n;
-    }
-    return size;
-}
-
-size_t utf8_invalid(const unsigned char *text, size_t size)
-{
-    size_t i = 0;
-    while (i < size && character_size(text + i, size - i) == 0) i++;
-    return i;
 }
 
 size_t splitter_next(splitter *s)

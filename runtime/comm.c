@@ -34,8 +34,6 @@ status comm_open(comm *c)
     *c = (comm){.size = 1};
     int provided = 0;
     prepare_copies();
-    /* A process without mpirun needs no daemon beside it. */
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
     MPI_Comm_dup(MPI_COMM_WORLD, &c->world);
     MPI_Comm_dup(MPI_COMM_WORLD, &c->checkpoint);

@@ -14,9 +14,8 @@ static const int one = 1;
 status exact_add_products(exact_matrix *a, const double *x, size_t count)
 {
     exact_matrix *panel;
-    size_t most;
     const double unit = 1.0;
-    status result = exact_open_panel(&panel, a, x, count, &most);
+    status result = exact_open_panel(&panel, a, x, count);
     if (result || !panel) return result;
     const int n = (int)a->rows, k = (int)panel->columns;
     scalapack.pdsyrk_("L", "N", &n, &k, &unit, panel->values, &one, &one, panel->descriptor, &unit,
@@ -36,9 +35,9 @@ void exact_add_gram(exact_matrix *a, const exact_matrix *b)
 /* The element of this rank on the diagonal at local column j, or NULL. */
 static double *diagonal_at(const exact_matrix *m, size_t j)
 {
-    size_t whole = exact_whole_column(m, j), block = whole / m->block;
+    size_t whole = exact_whole_column(m, j), block = whole / m->row_block;
     if (block % (size_t)m->g->rows != (size_t)m->g->row) return NULL;
-    size_t i = block / (size_t)m->g->rows * m->block + whole % m->block;
+    size_t i = block / (size_t)m->g->rows * m->row_block + whole % m->row_block;
     return m->values + j * m->local_rows + i;
 }
 
@@ -179,7 +178,7 @@ status exact_solve(const exact_matrix *l, double *b, size_t count)
     exact_matrix *x;
     const int n = (int)l->rows, k = (int)count;
     int info;
-    status result = exact_matrix_open_blocks(&x, l->g, l->rows, count, l->block);
+    status result = exact_matrix_open_blocks(&x, l->g, l->rows, count, l->row_block, l->row_block);
     if (result) return result;
     exact_set(x, b);
     scalapack.pdpotrs_("L", &n, &k, l->values, &one, &one, l->descriptor, x->values, &one, &one,
@@ -223,14 +222,13 @@ status exact_covariances(const exact_matrix *l, const double *x, size_t count, s
 {
     exact_matrix *panel;
     double *z = NULL;
-    size_t most;
     const double unit = 1.0;
-    status result = exact_open_panel(&panel, l, x, count, &most);
+    status result = exact_open_panel(&panel, l, x, count);
     if (result || !panel) return result;
     const int n = (int)l->rows, k = (int)panel->columns;
     scalapack.pdtrsm_("L", "L", "N", "N", &n, &k, &unit, l->values, &one, &one, l->descriptor,
                       panel->values, &one, &one, panel->descriptor);
-    result = exact_take_panel(panel, most, &z);
+    result = exact_take_panel(panel, &z);
     for (size_t i = 0; !result && i < count; i += group) /* of each group's vectors */
         dense_product(out + i * group, z + i * l->rows, false, z + i * l->rows, true, group, group,
                       l->rows);

@@ -59,7 +59,7 @@ status exact_eigen(exact_matrix *a, double *values, exact_matrix *vectors)
     int integers = 0;
     run(a, values, vectors, &numbers, -1, &integers, -1);
     /* What it asks for is too little for pdormtr where blocks are not much smaller than n. */
-    numbers += (double)(a->block * (a->local_rows + a->local_columns + a->block));
+    numbers += (double)(a->row_block * (a->local_rows + a->local_columns + a->row_block));
     status result = agree(a->g->world, open_workspace(&w, numbers, integers, a->rows));
     if (!result) {
         int info = run(a, values, vectors, w.numbers, w.number_count, w.integers, w.integer_count);

@@ -34,6 +34,7 @@ status exact_grid_open(exact_grid **out, MPI_Comm world, int threads)
     g->columns = g->size / g->rows;
     g->row = g->rank / g->columns;
     g->column = g->rank % g->columns;
+    MPI_Comm_split(g->world, g->column, g->row, &g->column_world);
     g->handle = scalapack.Csys2blacs_handle(g->world);
     g->context = g->line = g->handle; /* in: the ranks, out: the grid */
     scalapack.Cblacs_gridinit(&g->context, "R", g->rows, g->columns);
@@ -48,6 +49,7 @@ void exact_grid_close(exact_grid **out)
     scalapack.Cblacs_gridexit(g->line);
     scalapack.Cblacs_gridexit(g->context);
     scalapack.Cfree_blacs_system_handle(g->handle);
+    MPI_Comm_free(&g->column_world);
     MPI_Comm_free(&g->world);
     free(g);
     *out = NULL;

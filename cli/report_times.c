@@ -3,28 +3,11 @@
 
 #include <math.h>
 
-static const struct {
-    const char *name;
-    size_t offset;
-} parts[] = {
-    {"sampling weights", offsetof(metrics, seconds_sample)},
-    {"forward pass", offsetof(metrics, seconds_forward)},
-    {"output layer, loss, backward pass", offsetof(metrics, seconds_backward)},
-    {"waiting for other ranks", offsetof(metrics, seconds_wait)},
-    {"norms, exchange, update", offsetof(metrics, seconds_update)},
-    {"reading data", offsetof(metrics, seconds_data)},
-    {"checkpoints, between steps", offsetof(metrics, seconds_checkpoint)},
-};
-
-enum { PARTS = sizeof parts / sizeof parts[0] };
-
 static double spent(const report_run *run, size_t part)
 {
     double sum = 0.0;
-    for (size_t k = 0; k < run->h.metrics.count; k++) {
-        double value = metrics_value(&run->h.metrics.rows[k], parts[part].offset);
-        if (isfinite(value)) sum += value;
-    }
+    for (size_t k = 0; k < run->h.metrics.count; k++)
+        sum += metrics_spent(&run->h.metrics.rows[k], part);
     return sum;
 }
 
@@ -32,11 +15,11 @@ static void write_times(const report *r)
 {
     fprintf(r->out, "<h3>Where the time goes, percent</h3>\n");
     report_table(r);
-    for (size_t part = 0; part < PARTS; part++) {
-        report_row(r, parts[part].name);
+    for (size_t part = 0; part < METRICS_TIMES; part++) {
+        report_row(r, metrics_times[part].what);
         for (size_t i = 0; i < r->count; i++) {
             double all = 0.0;
-            for (size_t k = 0; k < PARTS; k++) all += spent(&r->runs[i], k);
+            for (size_t k = 0; k < METRICS_TIMES; k++) all += spent(&r->runs[i], k);
             double share = all > 0.0 ? spent(&r->runs[i], part) / all : NAN;
             char shown[120];
             snprintf(shown, sizeof shown,

@@ -12,31 +12,10 @@ enum {
     BAR = 60 /* characters at most */
 };
 
-static const struct {
-    const char *name;
-    size_t offset;
-} parts[] = {
-    {"sample", offsetof(metrics, seconds_sample)},
-    {"forward", offsetof(metrics, seconds_forward)},
-    {"backward", offsetof(metrics, seconds_backward)},
-    {"wait", offsetof(metrics, seconds_wait)},
-    {"update", offsetof(metrics, seconds_update)},
-    {"data", offsetof(metrics, seconds_data)},
-    {"checkpoint", offsetof(metrics, seconds_checkpoint)},
-};
-
-enum { PARTS = sizeof parts / sizeof parts[0] };
-
-static double part_of(const metrics *row, size_t part)
-{
-    double value = metrics_value(row, parts[part].offset);
-    return isnan(value) ? 0.0 : value;
-}
-
 static double all_parts(const metrics *row)
 {
     double sum = 0.0;
-    for (size_t k = 0; k < PARTS; k++) sum += part_of(row, k);
+    for (size_t k = 0; k < METRICS_TIMES; k++) sum += metrics_spent(row, k);
     return sum;
 }
 
@@ -86,9 +65,9 @@ void top_print_line(FILE *out, const history *h, size_t row)
         fprintf(out, " of peak");
     }
     print_left(out, h, row);
-    for (size_t k = 0; all > 0.0 && k < PARTS; k++)
-        if (part_of(m, k) >= 0.005 * all)
-            fprintf(out, "  %s %.0f%%", parts[k].name, 100.0 * part_of(m, k) / all);
+    for (size_t k = 0; all > 0.0 && k < METRICS_TIMES; k++)
+        if (metrics_spent(m, k) >= 0.005 * all)
+            fprintf(out, "  %s %.0f%%", metrics_times[k].name, 100.0 * metrics_spent(m, k) / all);
     fputc('\n', out);
 }
 
@@ -157,9 +136,9 @@ void top_print_block(FILE *out, const history *h, int columns)
     print_losses(out, h, now);
     print_speed(out, h, now);
     if (all > 0.0) fprintf(out, "\nwhere the time of the last row's steps went\n");
-    for (size_t k = 0; all > 0.0 && k < PARTS; k++) {
-        double share = part_of(now, k) / all;
-        fprintf(out, "%-11s %3.0f%%  ", parts[k].name, 100.0 * share);
+    for (size_t k = 0; all > 0.0 && k < METRICS_TIMES; k++) {
+        double share = metrics_spent(now, k) / all;
+        fprintf(out, "%-11s %3.0f%%  ", metrics_times[k].name, 100.0 * share);
         for (int i = 0; i < (int)lround(share * width); i++) fputc('#', out);
         fputc('\n', out);
     }

@@ -81,6 +81,22 @@ double metrics_value(const metrics *row, size_t column)
     return *(const double *)at;
 }
 
+const struct metrics_time metrics_times[METRICS_TIMES] = {
+    {"sample", "sampling weights", offsetof(metrics, seconds_sample)},
+    {"forward", "forward pass", offsetof(metrics, seconds_forward)},
+    {"backward", "output layer, loss, backward pass", offsetof(metrics, seconds_backward)},
+    {"wait", "waiting for other ranks", offsetof(metrics, seconds_wait)},
+    {"update", "norms, exchange, update", offsetof(metrics, seconds_update)},
+    {"data", "reading data", offsetof(metrics, seconds_data)},
+    {"checkpoint", "checkpoints, between steps", offsetof(metrics, seconds_checkpoint)},
+};
+
+double metrics_spent(const metrics *row, size_t part)
+{
+    double value = metrics_value(row, metrics_times[part].column);
+    return isnan(value) ? 0.0 : value;
+}
+
 status metrics_check_header(const char *text, size_t *size, const char *path)
 {
     size_t columns = strcspn(text, "\n");

@@ -31,6 +31,18 @@ extern const char metrics_header[];
 /** A column of a row as a number. @param column  its offset in metrics */
 double metrics_value(const metrics *row, size_t column);
 
+enum { METRICS_TIMES = 7 };
+
+/** What the seconds of steps are spent on: seconds_sample to seconds_checkpoint, in that order. */
+extern const struct metrics_time {
+    const char *name; /**< one word */
+    const char *what; /**< a few */
+    size_t column;    /**< its offset in metrics */
+} metrics_times[METRICS_TIMES];
+
+/** Seconds of a row that went into one of metrics_times; 0 where the field is empty. */
+double metrics_spent(const metrics *row, size_t part);
+
 /** Print one row. */
 void metrics_print(FILE *out, const metrics *row);
 

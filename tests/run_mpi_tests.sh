@@ -5,6 +5,7 @@ set -eu
 program=$1
 ranks=$2
 . "$(dirname "$0")/../scripts/mpi-env"
+export OMPI_MCA_hwloc_base_binding_policy=none # another launch may run beside
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 tests=$("$program" --list | awk '/: [0-9]+ tests?$/ { sub(/: [0-9]+ tests?$/, ""); suite = $0; next } { print suite "/" $NF }')
 [ -n "$tests" ] || { echo "$program lists no tests"; exit 1; }

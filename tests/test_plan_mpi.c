@@ -6,12 +6,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 MPI_SUITE(plan);
 
-enum { TOKENS = 20000 };
+enum { TOKENS = 20000, PATH_SIZE = 32 };
 
 /* A job small enough for a step in milliseconds, with tensors that no chunk boundary meets. */
 static job small_job(void)
@@ -61,9 +62,10 @@ static job examples_job(size_t hidden_layers)
     return j;
 }
 
-static void write_tokens(const char *path)
+static void write_tokens(char *path)
 {
-    FILE *file = fopen(path, "wb");
+    FILE *file = fdopen(mkstemp(path), "wb");
+    cr_assert(file);
     for (unsigned i = 0; i < TOKENS; i++) {
         uint16_t token = (uint16_t)(i * i % 97);
         fwrite(&token, sizeof token, 1, file);
@@ -71,11 +73,11 @@ static void write_tokens(const char *path)
     fclose(file);
 }
 
-static dataset *open_data(const job *j, const char *path)
+static dataset *open_data(const job *j, char path[PATH_SIZE])
 {
     bool tokens_wanted = j->model.kind == MODEL_GPT2;
     if (world.rank == 0 && tokens_wanted) write_tokens(path);
-    MPI_Barrier(world.world);
+    MPI_Bcast(path, PATH_SIZE, MPI_BYTE, 0, world.world);
     dataset *data = NULL;
     const char *text = tokens_wanted ? path : "moons:0-99";
     status result = agree(world.world, dataset_open(&data, j, DATASET_TRAIN, text));
@@ -85,7 +87,7 @@ static dataset *open_data(const job *j, const char *path)
 
 static void check(const job *j, dtype precision)
 {
-    char path[] = "/tmp/vario-test-plan.bin";
+    char path[PATH_SIZE] = "/tmp/vario-test-plan-XXXXXX";
     dataset *data = open_data(j, path);
     plan expected;
     trainer r;

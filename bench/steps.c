@@ -248,22 +248,25 @@ void bench_threads(int threads)
     kernels_open();
 }
 
+/* Medians of the steps: one in which a processor was taken away, and the other rank waited for it,
+ * does not count. */
 static status time_run(comm *c, const bench_size *size, double *seconds, double *waited)
 {
     bench_run run;
     status result = open_run(&run, c, size, OPTIMIZER_IVON);
     if (result) return result;
-    double times[STEPS_MOST], before = 0.0, all = 0.0;
+    double times[STEPS_MOST], shares[STEPS_MOST];
     result = step(&run, &times[0]);
-    before = c->timing.seconds[TIME_WAIT];
     for (uint64_t i = 0; !result && i < size->steps; i++) {
+        double before = c->timing.seconds[TIME_WAIT];
         result = step(&run, &times[i]);
-        all += times[i];
+        shares[i] = (c->timing.seconds[TIME_WAIT] - before) / times[i];
     }
-    *waited = (c->timing.seconds[TIME_WAIT] - before) / all;
     close_run(&run);
-    if (!result) *seconds = report_median(times, size->steps);
-    return result;
+    if (result) return result;
+    *seconds = report_median(times, size->steps);
+    *waited = report_median(shares, size->steps);
+    return STATUS_OK;
 }
 
 /* Every rank sends to the next, as pieces are sent, at once. */

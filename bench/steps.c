@@ -248,27 +248,6 @@ void bench_threads(int threads)
     kernels_open();
 }
 
-/* Medians of the steps: one in which a processor was taken away, and the other rank waited for it,
- * does not count. */
-static status time_run(comm *c, const bench_size *size, double *seconds, double *waited)
-{
-    bench_run run;
-    status result = open_run(&run, c, size, OPTIMIZER_IVON);
-    if (result) return result;
-    double times[STEPS_MOST], shares[STEPS_MOST];
-    result = step(&run, &times[0]);
-    for (uint64_t i = 0; !result && i < size->steps; i++) {
-        double before = c->timing.seconds[TIME_WAIT];
-        result = step(&run, &times[i]);
-        shares[i] = (c->timing.seconds[TIME_WAIT] - before) / times[i];
-    }
-    close_run(&run);
-    if (result) return result;
-    *seconds = report_median(times, size->steps);
-    *waited = report_median(shares, size->steps);
-    return STATUS_OK;
-}
-
 /* Every rank sends to the next, as pieces are sent, at once. */
 static status exchange_row(report *r, comm *world)
 {
@@ -302,29 +281,84 @@ static status exchange_row(report *r, comm *world)
     return STATUS_OK;
 }
 
+/* A rank alone with all threads, and all ranks; a step of one, a step of the other. */
+typedef struct {
+    comm *world, *alone;
+    int threads; /* of a rank among all */
+    bench_run one, all;
+    double one_seconds[STEPS_MOST], seconds[STEPS_MOST], waited[STEPS_MOST];
+} rank_turns;
+
+static status step_alone(rank_turns *x, double *seconds)
+{
+    status result = STATUS_OK;
+    bench_threads(x->world->size * x->threads);
+    if (x->world->rank == 0) result = step(&x->one, seconds);
+    comm_meet(x->world);
+    bench_threads(x->threads);
+    return agree(x->world->world, result);
+}
+
+static status step_together(rank_turns *x, double *seconds, double *waited)
+{
+    double before = x->world->timing.seconds[TIME_WAIT];
+    status result = step(&x->all, seconds);
+    *waited = (x->world->timing.seconds[TIME_WAIT] - before) / *seconds;
+    return result;
+}
+
+static status take_turns(rank_turns *x, uint64_t steps)
+{
+    double ignored[2];
+    status result = step_alone(x, &ignored[0]);
+    if (!result) result = step_together(x, &ignored[0], &ignored[1]);
+    for (uint64_t i = 0; !result && i < steps; i++) {
+        result = step_alone(x, &x->one_seconds[i]);
+        if (!result) result = step_together(x, &x->seconds[i], &x->waited[i]);
+    }
+    return result;
+}
+
+/* Medians: a step in which a processor was taken away, and another rank waited for it, does not
+ * count. */
+static status bench_stage(report *r, rank_turns *x, const bench_size *size, const char *stage)
+{
+    char name[REPORT_TEXT];
+    status result = STATUS_OK;
+    bench_threads(x->world->size * x->threads); /* buffers are made for so many */
+    if (x->world->rank == 0) result = open_run(&x->one, x->alone, size, OPTIMIZER_IVON);
+    bench_threads(x->threads);
+    result = agree(x->world->world, result);
+    if (!result) {
+        result = open_run(&x->all, x->world, size, OPTIMIZER_IVON);
+        if (!result) {
+            result = take_turns(x, size->steps);
+            close_run(&x->all);
+        }
+        if (x->world->rank == 0) close_run(&x->one);
+    }
+    if (result) return result;
+    double seconds = report_median(x->seconds, size->steps),
+           waited = report_median(x->waited, size->steps);
+    comm_sum_ordered(x->world, &waited, 1);
+    snprintf(name, sizeof name, "%d ranks x %d thread%s, %s", x->world->size, x->threads,
+             x->threads == 1 ? "" : "s", stage);
+    add(r, name, "tokens/s, one rank's", step_tokens(size) / seconds, "1/s",
+        step_tokens(size) / report_median(x->one_seconds, size->steps));
+    add(r, name, "share of time spent waiting", waited / x->world->size, "", 0.03);
+    return STATUS_OK;
+}
+
 status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, int threads)
 {
     static const char *const names[] = {
         [SHARD_GRADIENTS] = "gradients", [SHARD_PARAMETERS] = "parameters"};
-    double one = 0.0, two = 0.0, waited = 0.0;
+    rank_turns turns = {.world = world, .alone = alone, .threads = threads};
     status result = exchange_row(r, world);
     for (int stage = SHARD_GRADIENTS; stage <= SHARD_PARAMETERS && !result; stage++) {
         bench_size other = *size;
-        char name[REPORT_TEXT];
         other.shard = (shard_stage)stage;
-        bench_threads(world->size * threads);
-        if (world->rank == 0) result = time_run(alone, &other, &one, &waited);
-        comm_meet(world);
-        bench_threads(threads);
-        result = agree(world->world, result);
-        if (!result) result = time_run(world, &other, &two, &waited);
-        if (result) return result;
-        comm_sum_ordered(world, &waited, 1);
-        snprintf(name, sizeof name, "%d ranks x %d thread%s, %s", world->size, threads,
-                 threads == 1 ? "" : "s", names[stage]);
-        add(r, name, "tokens/s, one rank's", step_tokens(size) / two, "1/s",
-            step_tokens(size) / one);
-        add(r, name, "share of time spent waiting", waited / world->size, "", 0.03);
+        result = bench_stage(r, &turns, &other, names[stage]);
     }
     return result;
 }

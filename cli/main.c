@@ -1,6 +1,7 @@
 /* vario VERB ...: find the verb and run it. */
 #include "cli/manual.h"
 #include "cli/options.h"
+#include "cli/session.h"
 #include "cli/verbs.h"
 
 #include <stdio.h>
@@ -41,6 +42,17 @@ static void print_usage(FILE *out)
     for (size_t i = 0; i < VERBS; i++) fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
 }
 
+/* A session, as mpirun ends all ranks once one has failed: none may before rank 0 has spoken. */
+static status refuse_verb(session *s, void *word, const char **rest)
+{
+    (void)s, (void)rest;
+    char names[256] = "";
+    for (size_t i = 0, length = 0; i < VERBS && length < sizeof names; i++)
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "",
+                                   verbs[i].name);
+    return fail(STATUS_INPUT, "verb '%s' found, one of %s expected", (char *)word, names);
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
@@ -56,9 +68,6 @@ int main(int argc, char **argv)
         if (first_of_launch()) printf("vario %s\n", VARIO_VERSION);
         return 0;
     }
-    if (!first_of_launch()) return 2;
-    fprintf(stderr, "vario: verb '%s' found, one of ", word);
-    for (size_t i = 0; i < VERBS; i++) fprintf(stderr, "%s%s", i ? ", " : "", verbs[i].name);
-    fprintf(stderr, " expected\n");
-    return 2;
+    const option_table table = {.verb = word};
+    return session_main(&table, 1, argv, refuse_verb, (void *)word);
 }

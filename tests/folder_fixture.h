@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A folder of its own for every test of a suite with these as .init and .fini. */
+/* A folder of its own for every test of a suite with these before and after each. */
 static char folder[64];
 
 static void open_folder(void)

@@ -149,8 +149,10 @@ static void check_steps(const job *j, dataset *data)
 
 static void start(void)
 {
-    install();
-    world_open();
+    static bool installed;
+    if (!installed) install();
+    installed = true;
+    allocations = largest = 0;
     if (world.size > 1) smallest = WITH_OTHERS;
     kernels_open();
 }
@@ -158,12 +160,11 @@ static void start(void)
 static void stop(void)
 {
     kernels_close();
-    world_close();
 }
 
-TestSuite(allocations, .init = start, .fini = stop, .timeout = 60);
+MPI_SUITE(allocations, start, stop)
 
-Test(allocations, are_counted)
+MPI_TEST(are_counted)
 {
     counting = true;
     char *volatile block = malloc(smallest);
@@ -172,7 +173,7 @@ Test(allocations, are_counted)
     cr_expect_eq(allocations, 1);
 }
 
-Test(allocations, none_in_steps_of_ivon)
+MPI_TEST(none_in_steps_of_ivon)
 {
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         job j = small_job(OPTIMIZER_IVON, (shard_stage)stage);
@@ -180,14 +181,14 @@ Test(allocations, none_in_steps_of_ivon)
     }
 }
 
-Test(allocations, none_in_steps_of_adamw_with_recomputation)
+MPI_TEST(none_in_steps_of_adamw_with_recomputation)
 {
     job j = small_job(OPTIMIZER_ADAMW, SHARD_GRADIENTS);
     j.recompute = RECOMPUTE_BLOCK;
     check_steps(&j, make_tokens(&j));
 }
 
-Test(allocations, none_in_steps_of_perceptrons)
+MPI_TEST(none_in_steps_of_perceptrons)
 {
     job j = small_job(OPTIMIZER_IVON, SHARD_GRADIENTS);
     dataset *data = NULL;

@@ -6,7 +6,7 @@
 
 enum { STEPS = 13, START = 4, EVERY = 2, RANK = 3, SNAPSHOTS = 5, MOST = 400, SAMPLES = 3 };
 
-TRAINER_SUITE(baselines);
+MPI_SUITE(baselines, start, stop)
 
 static job job_of(optimizer_kind kind, shard_stage stage)
 {
@@ -139,7 +139,7 @@ static void check_swag(optimizer_kind kind, shard_stage stage)
     running_close(&swag);
 }
 
-Test(baselines, swag_predicts_with_the_average_and_leaves_training_alone)
+MPI_TEST(swag_predicts_with_the_average_and_leaves_training_alone)
 {
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         check_swag(OPTIMIZER_SGD, (shard_stage)stage);
@@ -148,7 +148,7 @@ Test(baselines, swag_predicts_with_the_average_and_leaves_training_alone)
 }
 
 /* Every stage draws bbb's weights from the same deviations, kept or formed on the way. */
-Test(baselines, bbb_draws_the_same_in_every_stage)
+MPI_TEST(bbb_draws_the_same_in_every_stage)
 {
     double losses[4][STEPS], first_sigma = log(0.05);
     validation found[4];

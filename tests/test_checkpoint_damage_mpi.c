@@ -1,7 +1,7 @@
 /* Checkpoints that are not as they were written: each refused, by a sentence that says where. */
 #include "checkpoint_fixture.h"
 
-MPI_SUITE(damage);
+MPI_SUITE(damage, NULL, NULL)
 
 static size_t header_size(const content *c)
 {
@@ -80,12 +80,12 @@ static void check_cuts(const checkpoint_array arrays[ARRAYS], size_t first, size
     setup_close(&t);
 }
 
-Test(damage, cut_model)
+MPI_TEST(cut_model)
 {
     check_cuts(ivon_arrays, 0, 1);
 }
 
-Test(damage, cut_shared_file)
+MPI_TEST(cut_shared_file)
 {
     check_cuts(adamw_arrays, 1, 3);
 }
@@ -113,23 +113,23 @@ static void check_flips(const checkpoint_array arrays[ARRAYS], size_t first, siz
     setup_close(&t);
 }
 
-Test(damage, other_bytes_in_model)
+MPI_TEST(other_bytes_in_model)
 {
     check_flips(ivon_arrays, 0, 1);
 }
 
-Test(damage, other_bytes_in_posterior)
+MPI_TEST(other_bytes_in_posterior)
 {
     check_flips(ivon_arrays, 1, 2);
 }
 
-Test(damage, other_bytes_in_shared_file)
+MPI_TEST(other_bytes_in_shared_file)
 {
     check_flips(adamw_arrays, 1, 3);
 }
 
 /* Two equal blocks that change places are noticed: checksums know where a block was. */
-Test(damage, blocks_that_change_places)
+MPI_TEST(blocks_that_change_places)
 {
     setup t;
     char path[2 * PATH_LENGTH], file[2 * PATH_LENGTH], block[1024], quoted[160];
@@ -167,17 +167,17 @@ static void check_json(const char *name, size_t stride)
     setup_close(&t);
 }
 
-Test(damage, state)
+MPI_TEST(state)
 {
     check_json("state.json", 131);
 }
 
-Test(damage, config)
+MPI_TEST(config)
 {
     check_json("config.json", 37);
 }
 
-Test(damage, files_gone)
+MPI_TEST(files_gone)
 {
     static const char *const names[] = {"model.safetensors", "posterior.safetensors",
                                         "optimizer.safetensors", "state.json", "config.json"};
@@ -199,7 +199,7 @@ Test(damage, files_gone)
 }
 
 /* A whole checkpoint, but of another model. */
-Test(damage, of_another_model)
+MPI_TEST(of_another_model)
 {
     setup t;
     gpt2_config other = small;

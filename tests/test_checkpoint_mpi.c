@@ -4,7 +4,7 @@
 
 #include <dirent.h>
 
-MPI_SUITE(checkpoint);
+MPI_SUITE(checkpoint, NULL, NULL)
 
 /* Whether the run's directory holds these names (separated by spaces) and no others. */
 static bool holds(const char *directory, const char *names)
@@ -55,12 +55,12 @@ static void check_round_trip(const checkpoint_array arrays[ARRAYS])
     setup_close(&t);
 }
 
-Test(checkpoint, ivon_round_trip)
+MPI_TEST(ivon_round_trip)
 {
     check_round_trip(ivon_arrays);
 }
 
-Test(checkpoint, adamw_round_trip)
+MPI_TEST(adamw_round_trip)
 {
     check_round_trip(adamw_arrays);
 }
@@ -80,7 +80,7 @@ static uint64_t check_file(const setup *t, size_t first, size_t end)
 }
 
 /* On any number of ranks the files are those that the test writes alone. */
-Test(checkpoint, bytes_do_not_depend_on_ranks)
+MPI_TEST(bytes_do_not_depend_on_ranks)
 {
     setup t;
     char path[2 * PATH_LENGTH];
@@ -101,7 +101,7 @@ Test(checkpoint, bytes_do_not_depend_on_ranks)
 
 /* Written on all ranks, read by every rank alone, from the checkpoint's own directory, and not all
  * of its files. */
-Test(checkpoint, reads_on_other_ranks)
+MPI_TEST(reads_on_other_ranks)
 {
     setup t;
     sharding whole;
@@ -124,7 +124,7 @@ Test(checkpoint, reads_on_other_ranks)
 }
 
 /* Parts read one after the other have the checksum of the whole. */
-Test(checkpoint, parts_have_the_sum_of_the_whole)
+MPI_TEST(parts_have_the_sum_of_the_whole)
 {
     setup t;
     setup_open(&t, ivon_arrays);
@@ -147,7 +147,7 @@ Test(checkpoint, parts_have_the_sum_of_the_whole)
     setup_close(&t);
 }
 
-Test(checkpoint, ends_in_the_background)
+MPI_TEST(ends_in_the_background)
 {
     setup t;
     checkpoint_writer *w;
@@ -164,7 +164,7 @@ Test(checkpoint, ends_in_the_background)
     setup_close(&t);
 }
 
-Test(checkpoint, says_when_there_is_none)
+MPI_TEST(says_when_there_is_none)
 {
     setup t;
     char run[PATH_LENGTH];
@@ -178,7 +178,7 @@ Test(checkpoint, says_when_there_is_none)
     setup_close(&t);
 }
 
-Test(checkpoint, same_step_again)
+MPI_TEST(same_step_again)
 {
     setup t;
     char path[2 * PATH_LENGTH];
@@ -206,7 +206,7 @@ static void add_directory(const setup *t, const char *name)
     cr_assert(everywhere(made));
 }
 
-Test(checkpoint, keeps_the_newest)
+MPI_TEST(keeps_the_newest)
 {
     setup t;
     setup_open(&t, ivon_arrays);
@@ -221,7 +221,7 @@ Test(checkpoint, keeps_the_newest)
 
 /* The run did not resume from a newer one, so that one is torn: it must not push out the one just
  * written. */
-Test(checkpoint, keeps_the_one_just_written)
+MPI_TEST(keeps_the_one_just_written)
 {
     setup t;
     setup_open(&t, ivon_arrays);
@@ -236,7 +236,7 @@ Test(checkpoint, keeps_the_one_just_written)
     setup_close(&t);
 }
 
-Test(checkpoint, counts_steps_as_numbers)
+MPI_TEST(counts_steps_as_numbers)
 {
     setup t;
     setup_open(&t, ivon_arrays);
@@ -248,7 +248,7 @@ Test(checkpoint, counts_steps_as_numbers)
     setup_close(&t);
 }
 
-Test(checkpoint, finds_the_newest_of_many)
+MPI_TEST(finds_the_newest_of_many)
 {
     setup t;
     char name[32];
@@ -262,7 +262,7 @@ Test(checkpoint, finds_the_newest_of_many)
     setup_close(&t);
 }
 
-Test(checkpoint, falls_back_to_an_older_one)
+MPI_TEST(falls_back_to_an_older_one)
 {
     setup t;
     char path[2 * PATH_LENGTH];
@@ -305,17 +305,17 @@ static void check_failed_write(int rank)
     setup_close(&t);
 }
 
-Test(checkpoint, all_ranks_fail_to_write)
+MPI_TEST(all_ranks_fail_to_write)
 {
     check_failed_write(-1);
 }
 
-Test(checkpoint, last_rank_fails_to_write)
+MPI_TEST(last_rank_fails_to_write)
 {
     check_failed_write(world.size - 1);
 }
 
-Test(checkpoint, fails_to_publish)
+MPI_TEST(fails_to_publish)
 {
     setup t;
     checkpoint_writer *w;
@@ -336,7 +336,7 @@ Test(checkpoint, fails_to_publish)
     setup_close(&t);
 }
 
-Test(checkpoint, fails_to_begin)
+MPI_TEST(fails_to_begin)
 {
     setup t;
     checkpoint_writer *w;
@@ -353,7 +353,7 @@ Test(checkpoint, fails_to_begin)
     setup_close(&t);
 }
 
-Test(checkpoint, sweep_brings_back_and_removes)
+MPI_TEST(sweep_brings_back_and_removes)
 {
     setup t;
     char path[2 * PATH_LENGTH], old[2 * PATH_LENGTH];

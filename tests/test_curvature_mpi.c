@@ -4,7 +4,7 @@
 #include "runtime/curvature.h"
 #include "trainer_fixture.h"
 
-TRAINER_SUITE(curvature);
+MPI_SUITE(curvature, start, stop)
 
 enum { MOST = 64 /* parameters */ };
 
@@ -204,7 +204,7 @@ static void expect_hessian(const example *x, const double *expected, double tole
 
 /* Gaussian loss of one output: the gradient of a weight is x e / s^2, of the bias e / s^2. More
  * examples than are added up at once. */
-Test(curvature, of_a_linear_regression)
+MPI_TEST(of_a_linear_regression)
 {
     example x;
     double expected[MOST] = {0};
@@ -238,7 +238,7 @@ Test(curvature, of_a_linear_regression)
 
 /* Batches of three without dropout, whichever stage the run was sharded by; the last is not whole
  * and does not count. */
-Test(curvature, of_a_perceptron_in_every_stage)
+MPI_TEST(of_a_perceptron_in_every_stage)
 {
     example x;
     float first[MOST];
@@ -265,7 +265,7 @@ Test(curvature, of_a_perceptron_in_every_stage)
 
 /* Without other words lambda delta is one over the mean square of the matrices' weights, and 1-D
  * tensors have at least delta. */
-Test(curvature, a_prior_as_wide_as_the_weights)
+MPI_TEST(a_prior_as_wide_as_the_weights)
 {
     example x;
     example_open(&x, mlp_job(), NULL);
@@ -307,7 +307,7 @@ static void must_fail(example *x, const curvature_options *o, status expected, c
     cr_expect(everywhere(access(x->made, F_OK) != 0), "something was left");
 }
 
-Test(curvature, refuses_what_has_none)
+MPI_TEST(refuses_what_has_none)
 {
     static const float values[] = {NAN, 1e30F};
     for (size_t i = 0; i < 2; i++) {

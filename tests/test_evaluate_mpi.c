@@ -6,7 +6,7 @@
 
 enum { SAMPLES = 5 };
 
-TRAINER_SUITE(evaluate);
+MPI_SUITE(evaluate, start, stop)
 
 /* Weights that every rank can see whole: a sample's, or the mean. */
 static void draw(const trainer *r, const noise_key *key, float *theta)
@@ -110,18 +110,18 @@ static void check(loss_kind loss)
     running_close(&x);
 }
 
-Test(evaluate, classes)
+MPI_TEST(classes)
 {
     check(LOSS_CROSS_ENTROPY);
 }
 
-Test(evaluate, values)
+MPI_TEST(values)
 {
     check(LOSS_GAUSSIAN);
 }
 
 /* A prediction that no sample comes near has a density below any double: its logarithm has not. */
-Test(evaluate, far_values_have_finite_losses)
+MPI_TEST(far_values_have_finite_losses)
 {
     running x;
     validation found;

@@ -14,17 +14,15 @@ static exact_grid *grid;
 
 static void start(void)
 {
-    world_open();
     cr_assert_eq(exact_grid_open(&grid, world.world, 1), STATUS_OK, "%s", status_message());
 }
 
 static void stop(void)
 {
     exact_grid_close(&grid);
-    world_close();
 }
 
-TestSuite(exact, .init = start, .fini = stop, .timeout = 60);
+MPI_SUITE(exact, start, stop)
 
 /* Numbers in [-1, 1), the same on every rank. */
 static double number(uint64_t *state)
@@ -81,7 +79,7 @@ static exact_matrix *open_matrix(size_t rows, size_t columns, const double *whol
 static const size_t sizes[] = {1, 2, 3, 5, 31, 128, 149};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
-Test(exact, whole_there_and_back)
+MPI_TEST(whole_there_and_back)
 {
     int shape[2];
     exact_grid_shape(grid, shape);
@@ -103,7 +101,7 @@ Test(exact, whole_there_and_back)
 }
 
 /* Ranks have different numbers of vectors; some none. */
-Test(exact, sums_of_products)
+MPI_TEST(sums_of_products)
 {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = sizes[s], count = (size_t)(world.rank * 7 % 5), all = 0, before = 0;
@@ -131,7 +129,7 @@ Test(exact, sums_of_products)
     }
 }
 
-Test(exact, diagonals_products_and_blocks)
+MPI_TEST(diagonals_products_and_blocks)
 {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = sizes[s], size = n % 3 == 0 ? 3 : 1;
@@ -170,7 +168,7 @@ Test(exact, diagonals_products_and_blocks)
     }
 }
 
-Test(exact, factors_and_what_is_solved_with_them)
+MPI_TEST(factors_and_what_is_solved_with_them)
 {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = sizes[s], bad;
@@ -207,7 +205,7 @@ Test(exact, factors_and_what_is_solved_with_them)
 }
 
 /* Of groups of three vectors, more of them on later ranks. */
-Test(exact, covariances)
+MPI_TEST(covariances)
 {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = sizes[s], count = 3 * (size_t)world.rank;
@@ -233,7 +231,7 @@ Test(exact, covariances)
 }
 
 /* Columns from all ranks, two to each, and the last ranks without: their scalar products. */
-Test(exact, gram_of_columns)
+MPI_TEST(gram_of_columns)
 {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = sizes[s], ranks = (size_t)world.size, all = 4 * ranks - 1;
@@ -279,7 +277,7 @@ static void check_eigen(const double *whole, const double *values, const double 
     cr_expect(everywhere(far < 1e-10), "%g", far);
 }
 
-Test(exact, eigenvalues_and_vectors)
+MPI_TEST(eigenvalues_and_vectors)
 {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = sizes[s];
@@ -309,7 +307,7 @@ static void refuse(exact_matrix **a, size_t row, size_t n)
     exact_matrix_close(a);
 }
 
-Test(exact, refuses_what_is_singular_or_indefinite)
+MPI_TEST(refuses_what_is_singular_or_indefinite)
 {
     const size_t n = 130;
     double *whole = definite(n, n + 3, 0.0);
@@ -329,7 +327,7 @@ Test(exact, refuses_what_is_singular_or_indefinite)
     free(whole);
 }
 
-Test(exact, refuses_what_has_no_room)
+MPI_TEST(refuses_what_has_no_room)
 {
     status result = exact_check_room(grid, "2000000 unknowns", 2000000, 2, 1000000);
     cr_expect(everywhere(result == STATUS_INPUT && strstr(status_message(), "2000000 unknowns: ")),
@@ -349,7 +347,7 @@ Test(exact, refuses_what_has_no_room)
 
 #if !defined(__SANITIZE_ADDRESS__)
 /* The last rank alone has no memory. */
-Test(exact, a_rank_without_memory)
+MPI_TEST(a_rank_without_memory)
 {
     exact_matrix *m;
     struct rlimit limit = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};

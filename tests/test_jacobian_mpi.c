@@ -5,7 +5,7 @@
 #include "runtime/oracle.h"
 #include "trainer_fixture.h"
 
-TRAINER_SUITE(jacobian);
+MPI_SUITE(jacobian, start, stop)
 
 enum { WIDE = 8, VOCABULARY = 97 };
 
@@ -107,14 +107,14 @@ static void check_gpt2(const char *tensors, shard_stage stage)
     running_close(&on);
 }
 
-Test(jacobian, of_gpt2)
+MPI_TEST(of_gpt2)
 {
     check_gpt2("h.2.ln_1,h.2.attn.c_proj,h.0.mlp.c_fc.bias,ln_f", SHARD_GRADIENTS);
     check_gpt2("wpe,h.1.mlp.c_proj.bias", SHARD_PARAMETERS);
 }
 
 /* Lambda is the sum of the rows' outer products, times lambda/N, and the prior. */
-Test(jacobian, of_gpt2_makes_its_precision)
+MPI_TEST(of_gpt2_makes_its_precision)
 {
     enum { UNKNOWNS = 3 * WIDE };
     const oracle_options options = {.tensors = "h.0.attn.c_attn.bias",
@@ -156,7 +156,7 @@ Test(jacobian, of_gpt2_makes_its_precision)
 }
 
 /* A first layer of tanh's by the chain rule, and a last layer that outputs are linear in. */
-Test(jacobian, of_a_sub_network)
+MPI_TEST(of_a_sub_network)
 {
     enum { CLASSES = 2 };
     running on;

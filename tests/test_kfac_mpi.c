@@ -3,7 +3,7 @@
 #include "kfac_root.h"
 #include "kfac_twin.h"
 
-TRAINER_SUITE(kfac);
+MPI_SUITE(kfac, start, stop)
 
 static job mlp_job(loss_kind loss, size_t hidden, shard_stage stage)
 {
@@ -38,21 +38,21 @@ static void check_job(job j, size_t grid_from)
 }
 
 /* 43 examples less one, in batches of eight: the last is short. */
-Test(kfac, factors_of_a_perceptron)
+MPI_TEST(factors_of_a_perceptron)
 {
     check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 0);
     check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_PARAMETERS), 0);
 }
 
 /* Of 97 tokens labels are drawn, of 50 all are taken. */
-Test(kfac, factors_of_blocks)
+MPI_TEST(factors_of_blocks)
 {
     check_job(text_job(SHARD_GRADIENTS, 97), 0);
     check_job(text_job(SHARD_PARAMETERS, 50), 0);
 }
 
 /* All of them together, or some: layers of a perceptron are 3 x 6, 7 x 7 and 8 x 2. */
-Test(kfac, factors_on_the_grid)
+MPI_TEST(factors_on_the_grid)
 {
     check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 1);
     check_job(mlp_job(LOSS_CROSS_ENTROPY, 2, SHARD_GRADIENTS), 7);
@@ -60,7 +60,7 @@ Test(kfac, factors_on_the_grid)
 }
 
 /* y = x W, N(f, 1/4): A is the mean of (x, 1)^T (x, 1) and G is 4, whatever the labels. */
-Test(kfac, factors_of_a_linear_regression)
+MPI_TEST(factors_of_a_linear_regression)
 {
     made x;
     dataset_batch b;
@@ -83,7 +83,7 @@ Test(kfac, factors_of_a_linear_regression)
 }
 
 /* Softmax of two classes: G is the mean of diag(p) - p p^T, to what fp32 logits are worth. */
-Test(kfac, factors_of_a_softmax_regression)
+MPI_TEST(factors_of_a_softmax_regression)
 {
     made x;
     dataset_batch b;
@@ -154,7 +154,7 @@ static void check_layers(size_t grid_from)
     made_close(&x);
 }
 
-Test(kfac, samples_have_the_dense_precision)
+MPI_TEST(samples_have_the_dense_precision)
 {
     check_layers(0);
     check_layers(7);
@@ -162,7 +162,7 @@ Test(kfac, samples_have_the_dense_precision)
 
 /* A factor of 2101 columns, and one of 1: the grid takes three times the work, so it wants four
  * ranks. Beside another of its size it stays with its owner. */
-Test(kfac, the_grid_is_for_factors_that_others_wait_for)
+MPI_TEST(the_grid_is_for_factors_that_others_wait_for)
 {
     made x;
     job j = mlp_job(LOSS_GAUSSIAN, 0, SHARD_GRADIENTS);
@@ -178,7 +178,7 @@ Test(kfac, the_grid_is_for_factors_that_others_wait_for)
 }
 
 /* A trainer gives what was drawn, whole or from its owners, and what is no layer's at its mean. */
-Test(kfac, trainers_give_the_samples)
+MPI_TEST(trainers_give_the_samples)
 {
     trainer r[2];
     kfac_posterior q[2];
@@ -223,7 +223,7 @@ static void must_fail(job j, kfac_options o, status expected, const char *what)
     trainer_close(&r);
 }
 
-Test(kfac, refuses_what_it_cannot_do)
+MPI_TEST(refuses_what_it_cannot_do)
 {
     kfac_options o = {.ess = NAN, .precision = NAN, .samples = 1};
     job j = mlp_job(LOSS_CROSS_ENTROPY, 1, SHARD_GRADIENTS), wide = j;

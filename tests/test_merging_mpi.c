@@ -4,7 +4,7 @@
 #include "io/checkpoint_source.h"
 #include "runtime/merging.h"
 
-MPI_SUITE(merging);
+MPI_SUITE(merging, NULL, NULL)
 
 enum { RUNS = 3 }; /* a base at 0, and two models */
 
@@ -120,7 +120,7 @@ static bool merged_onto_base(const setup *t)
     return true;
 }
 
-Test(merging, onto_a_base)
+MPI_TEST(onto_a_base)
 {
     runs r;
     checkpoint_facts facts;
@@ -145,7 +145,7 @@ Test(merging, onto_a_base)
 }
 
 /* A posterior that no optimizer of the job made: state.json lists it, and the merge keeps it. */
-Test(merging, posteriors_from_elsewhere)
+MPI_TEST(posteriors_from_elsewhere)
 {
     static const checkpoint_array files[] = {{.file = "model.safetensors"},
                                              {.file = "posterior.safetensors"}};
@@ -179,7 +179,7 @@ static void must_fail(status result, const char *what, const char *where)
 
 /* Whole files with values that no posterior can have; the last element, which no rank but one
  * sees. */
-Test(merging, refuses_what_no_posterior_can_hold)
+MPI_TEST(refuses_what_no_posterior_can_hold)
 {
     runs r;
     char path[2 * PATH_LENGTH];
@@ -220,7 +220,7 @@ static void check_failed_write(runs *r, merging_options options)
 }
 
 /* What a run holds stays until the new checkpoint is on disk. */
-Test(merging, replaces_nothing_when_it_fails)
+MPI_TEST(replaces_nothing_when_it_fails)
 {
     runs r;
     checkpoint_facts facts;

@@ -3,7 +3,7 @@
 #include "oracle_reference.h"
 #include "runtime/oracle.h"
 
-TRAINER_SUITE(oracle);
+MPI_SUITE(oracle, start, stop)
 
 /* An effective sample size that is not the number of rows: lambda / N = 1.5. */
 static job regression(size_t features)
@@ -75,7 +75,7 @@ static void example_close(example *x)
 
 static const oracle_options plain = {.ess = NAN, .prior = NAN, .threads = 1, .spectrum = true};
 
-Test(oracle, of_a_regression)
+MPI_TEST(of_a_regression)
 {
     example x;
     table t;
@@ -103,7 +103,7 @@ Test(oracle, of_a_regression)
 }
 
 /* Retrained without each: to 1e-8, by either matrix. */
-Test(oracle, regression_without_each_example)
+MPI_TEST(regression_without_each_example)
 {
     example x;
     table t;
@@ -136,7 +136,7 @@ Test(oracle, regression_without_each_example)
     example_close(&x);
 }
 
-Test(oracle, largest_evidence_of_a_regression)
+MPI_TEST(largest_evidence_of_a_regression)
 {
     example x;
     table t;
@@ -162,7 +162,7 @@ Test(oracle, largest_evidence_of_a_regression)
 static const oracle_options with_biases = {
     .ess = NAN, .prior = NAN, .bias_prior = 0.7, .threads = 1};
 
-Test(oracle, of_a_softmax_regression)
+MPI_TEST(of_a_softmax_regression)
 {
     example x;
     table t;
@@ -183,7 +183,7 @@ Test(oracle, of_a_softmax_regression)
 }
 
 /* One Newton step without the example, by both ways. */
-Test(oracle, softmax_regression_without_each_example)
+MPI_TEST(softmax_regression_without_each_example)
 {
     example x;
     table t;
@@ -218,7 +218,7 @@ Test(oracle, softmax_regression_without_each_example)
 }
 
 /* A softmax regression is blind to a number that is added to all biases. */
-Test(oracle, names_what_nothing_is_known_of)
+MPI_TEST(names_what_nothing_is_known_of)
 {
     example x;
     example_open(&x, classification(false), &plain);
@@ -232,7 +232,7 @@ Test(oracle, names_what_nothing_is_known_of)
 
 /* Inputs so large that probabilities are 0 or 1: there the curvature vanishes, and a step by the
  * prior alone is much too long. */
-Test(oracle, refuses_where_no_step_helps)
+MPI_TEST(refuses_where_no_step_helps)
 {
     static const char rows[] = "x,y,class\n1e20,1e20,0\n1e20,1e20,1\n1e20,1e20,2\n";
     example x;
@@ -251,7 +251,7 @@ Test(oracle, refuses_where_no_step_helps)
 }
 
 /* The last layer of a perceptron is a softmax regression on its hidden units. */
-Test(oracle, of_a_last_layer)
+MPI_TEST(of_a_last_layer)
 {
     example x;
     table t;
@@ -281,7 +281,7 @@ Test(oracle, of_a_last_layer)
 }
 
 /* A Gaussian of the best variances at the mode: what is left is what any diagonal lacks. */
-Test(oracle, distances_of_a_diagonal)
+MPI_TEST(distances_of_a_diagonal)
 {
     example x;
     oracle_comparison c;
@@ -309,7 +309,7 @@ Test(oracle, distances_of_a_diagonal)
 }
 
 /* The curvature's trace is that of its diagonal. */
-Test(oracle, spectrum)
+MPI_TEST(spectrum)
 {
     example x;
     double values[MOST], sum = 0.0, trace = 0.0;
@@ -324,7 +324,7 @@ Test(oracle, spectrum)
 }
 
 /* Variances of predictions by the factor. */
-Test(oracle, predictions)
+MPI_TEST(predictions)
 {
     example x;
     dataset *test;

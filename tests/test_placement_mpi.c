@@ -22,17 +22,17 @@ static void bind_to(int first, int some)
 /* The launcher may have bound the rank: its cpuset is what it cannot leave. */
 static void open_node(void)
 {
-    world_open();
     unsetenv("OMP_NUM_THREADS");
     cpu_set_t all;
     memset(&all, 0xff, sizeof all);
     cr_assert_eq(sched_setaffinity(0, sizeof all, &all), 0);
     cr_assert_eq(sched_getaffinity(0, sizeof all, &all), 0);
+    count = 0;
     for (size_t i = 0; i < CPU_SETSIZE; i++)
         if (CPU_ISSET(i, &all)) processors[count++] = i;
 }
 
-TestSuite(placement, .init = open_node, .fini = world_close, .timeout = 60);
+MPI_SUITE(placement, open_node, NULL)
 
 static void expect_same_warning(const placement *p)
 {
@@ -42,7 +42,7 @@ static void expect_same_warning(const placement *p)
     cr_expect_str_eq(p->warning, first);
 }
 
-Test(placement, unbound_ranks_divide_the_node)
+MPI_TEST(unbound_ranks_divide_the_node)
 {
     bind_to(0, count);
     placement p = placement_choose(&world, 0);
@@ -55,7 +55,7 @@ Test(placement, unbound_ranks_divide_the_node)
     expect_same_warning(&p);
 }
 
-Test(placement, bound_ranks_have_their_mask)
+MPI_TEST(bound_ranks_have_their_mask)
 {
     if (count < world.size) return;
     int each = count / world.size;
@@ -70,7 +70,7 @@ Test(placement, bound_ranks_have_their_mask)
     cr_expect(strstr(p.warning, "threads a rank"), "%s", p.warning);
 }
 
-Test(placement, ranks_on_one_processor_are_told_of)
+MPI_TEST(ranks_on_one_processor_are_told_of)
 {
     bind_to(0, 1);
     placement p = placement_choose(&world, 0);
@@ -82,7 +82,7 @@ Test(placement, ranks_on_one_processor_are_told_of)
 }
 
 /* The last rank has a processor less than it needs: all know. */
-Test(placement, one_crowded_rank_is_enough)
+MPI_TEST(one_crowded_rank_is_enough)
 {
     bind_to(0, count);
     bool last = world.rank == world.size - 1;
@@ -92,7 +92,7 @@ Test(placement, one_crowded_rank_is_enough)
     expect_same_warning(&p);
 }
 
-Test(placement, what_is_asked_for_is_taken)
+MPI_TEST(what_is_asked_for_is_taken)
 {
     bind_to(0, count);
     cr_expect_eq(placement_choose(&world, 7).threads, 7);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-MPI_SUITE(plan);
+MPI_SUITE(plan, NULL, NULL)
 
 enum { TOKENS = 20000, PATH_SIZE = 32 };
 
@@ -128,19 +128,19 @@ static void check_stages(job j)
     kernels_close();
 }
 
-Test(plan, ivon)
+MPI_TEST(ivon)
 {
     check_stages(small_job());
 }
 
-Test(plan, adamw)
+MPI_TEST(adamw)
 {
     job j = small_job();
     j.optimizer.kind = OPTIMIZER_ADAMW;
     check_stages(j);
 }
 
-Test(plan, bbb)
+MPI_TEST(bbb)
 {
     job j = small_job();
     j.optimizer.kind = OPTIMIZER_BBB;
@@ -148,7 +148,7 @@ Test(plan, bbb)
     check_stages(j);
 }
 
-Test(plan, swag)
+MPI_TEST(swag)
 {
     job j = small_job();
     j.optimizer.kind = OPTIMIZER_SGD;
@@ -157,7 +157,7 @@ Test(plan, swag)
     check_stages(j);
 }
 
-Test(plan, wire_bf16_and_norms_by_microbatch)
+MPI_TEST(wire_bf16_and_norms_by_microbatch)
 {
     job j = small_job();
     j.parallel.wire = DTYPE_BF16;
@@ -168,7 +168,7 @@ Test(plan, wire_bf16_and_norms_by_microbatch)
 
 /* One unit, two, and three: nothing between the first and the last, and something. Fewer elements
  * than ranks could own. */
-Test(plan, models_of_examples)
+MPI_TEST(models_of_examples)
 {
     for (size_t hidden_layers = 0; hidden_layers <= 2; hidden_layers++) {
         check_stages(examples_job(hidden_layers));
@@ -179,7 +179,7 @@ Test(plan, models_of_examples)
     }
 }
 
-Test(plan, two_samples_an_item)
+MPI_TEST(two_samples_an_item)
 {
     job j = small_job();
     j.optimizer.mc_samples = 2;
@@ -188,7 +188,7 @@ Test(plan, two_samples_an_item)
 
 /* IVON's gradient bytes are AdamW's where pieces travel every round, and all bytes are with
  * sharded parameters. */
-Test(plan, ivon_sends_what_adamw_sends)
+MPI_TEST(ivon_sends_what_adamw_sends)
 {
     job ivon = small_job(), adamw = ivon;
     adamw.optimizer.kind = OPTIMIZER_ADAMW;

@@ -6,7 +6,7 @@
 
 enum { MEMBERS = 5 };
 
-TRAINER_SUITE(predictive);
+MPI_SUITE(predictive, start, stop)
 
 static void open_rows(running *s, loss_kind loss, shard_stage stage)
 {
@@ -82,7 +82,7 @@ static void check_classes(const predictions *all, const predictions *alone, size
     }
 }
 
-Test(predictive, classes)
+MPI_TEST(classes)
 {
     running s;
     predictions alone[MEMBERS];
@@ -99,7 +99,7 @@ Test(predictive, classes)
     running_close(&s);
 }
 
-Test(predictive, values)
+MPI_TEST(values)
 {
     running s;
     predictions alone[MEMBERS];
@@ -126,7 +126,7 @@ Test(predictive, values)
     running_close(&s);
 }
 
-Test(predictive, dropout)
+MPI_TEST(dropout)
 {
     running s;
     predictions alone[MEMBERS];
@@ -147,7 +147,7 @@ Test(predictive, dropout)
 }
 
 /* Evaluation keeps what weights are drawn from, and nothing for updates. */
-Test(predictive, evaluation_takes_less_memory)
+MPI_TEST(evaluation_takes_less_memory)
 {
     static const size_t read[] = {
         [OPTIMIZER_IVON] = 2, [OPTIMIZER_ADAMW] = 1, [OPTIMIZER_SGD] = 5, [OPTIMIZER_BBB] = 2};
@@ -170,7 +170,7 @@ Test(predictive, evaluation_takes_less_memory)
 }
 
 /* The mean's loss is a validation's, to the bit; the average's but for rounding. */
-Test(predictive, agrees_with_validation)
+MPI_TEST(agrees_with_validation)
 {
     running s;
     predictions alone[MEMBERS];

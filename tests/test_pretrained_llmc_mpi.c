@@ -1,7 +1,7 @@
 /* llm.c's checkpoints, and the sizes of a model that a file of either kind tells. */
 #include "pretrained_fixture.h"
 
-MPI_SUITE(pretrained_llmc);
+MPI_SUITE(pretrained_llmc, NULL, NULL)
 
 enum { PADDED = 112 };
 
@@ -52,7 +52,7 @@ static void put_header(setup *t, content *c, int entry, int32_t value)
     memcpy(c->bytes + 4 * entry, &before, 4);
 }
 
-Test(pretrained_llmc, llmc)
+MPI_TEST(llmc)
 {
     static const struct {
         int entry;
@@ -88,7 +88,7 @@ Test(pretrained_llmc, llmc)
     setup_close(&t);
 }
 
-Test(pretrained_llmc, sizes_of_what_is_there)
+MPI_TEST(sizes_of_what_is_there)
 {
     gpt2_config found;
     char path[2 * PATH_LENGTH], text[1024];

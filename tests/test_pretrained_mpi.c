@@ -2,9 +2,9 @@
  * biases, and what is wrong with some. */
 #include "pretrained_fixture.h"
 
-MPI_SUITE(pretrained);
+MPI_SUITE(pretrained, NULL, NULL)
 
-Test(pretrained, both_kinds_of_names_in_all_types)
+MPI_TEST(both_kinds_of_names_in_all_types)
 {
     static const char *const more[] = {
         "", ",\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[97,20],\"data_offsets\":[0,7760]}",
@@ -38,7 +38,7 @@ static void put_shards(setup *t, stored as, size_t edited, const char *edit)
     }
 }
 
-Test(pretrained, shards)
+MPI_TEST(shards)
 {
     setup t;
     setup_open(&t, ivon_arrays);
@@ -80,7 +80,7 @@ static void edit(content *c, const char *from, const char *to)
     memcpy(at, to, strlen(to));
 }
 
-Test(pretrained, damaged_files)
+MPI_TEST(damaged_files)
 {
     static const struct {
         const char *from, *to, *name, *words;
@@ -121,7 +121,7 @@ Test(pretrained, damaged_files)
 }
 
 /* Infinities and NaNs of every type. */
-Test(pretrained, values_that_are_not_finite)
+MPI_TEST(values_that_are_not_finite)
 {
     static const struct {
         stored as;
@@ -156,7 +156,7 @@ static void change_model(setup *t, const gpt2_config *config)
     }
 }
 
-Test(pretrained, of_another_model)
+MPI_TEST(of_another_model)
 {
     gpt2_config deep = small, shallow = small;
     deep.n_layer = 3;
@@ -173,7 +173,7 @@ Test(pretrained, of_another_model)
 }
 
 /* Zeros stand for no biases, both ways; nothing else does. */
-Test(pretrained, biases)
+MPI_TEST(biases)
 {
     gpt2_config plain = small;
     parameters all;
@@ -205,7 +205,7 @@ Test(pretrained, biases)
     setup_close(&t);
 }
 
-Test(pretrained, configurations)
+MPI_TEST(configurations)
 {
     static const struct {
         const char *text, *words;

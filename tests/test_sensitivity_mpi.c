@@ -4,7 +4,7 @@
 #include "runtime/sensitivity.h"
 #include "trainer_fixture.h"
 
-TRAINER_SUITE(sensitivity);
+MPI_SUITE(sensitivity, start, stop)
 
 static float hessian_of(size_t index)
 {
@@ -215,7 +215,7 @@ static void check_groups(loss_kind loss, shard_stage stage)
     running_close(&on);
 }
 
-Test(sensitivity, groups_leave_together)
+MPI_TEST(groups_leave_together)
 {
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         check_groups(LOSS_CROSS_ENTROPY, (shard_stage)stage);
@@ -223,12 +223,12 @@ Test(sensitivity, groups_leave_together)
     }
 }
 
-Test(sensitivity, classes)
+MPI_TEST(classes)
 {
     check(LOSS_CROSS_ENTROPY);
 }
 
-Test(sensitivity, values)
+MPI_TEST(values)
 {
     check(LOSS_GAUSSIAN);
 }
@@ -277,7 +277,7 @@ static double form_of(twin *t, double *loss)
     return form;
 }
 
-Test(sensitivity, sequences)
+MPI_TEST(sequences)
 {
     running on;
     twin t;
@@ -299,7 +299,7 @@ Test(sensitivity, sequences)
 
 /* A window's tokens: their losses make up the window's, and a single one of a window of which only
  * its loss counts has that form. Fetched weights give the same bits. */
-Test(sensitivity, tokens)
+MPI_TEST(tokens)
 {
     running on, other;
     look(&on, tokens_job(SHARD_GRADIENTS, 20, 97));
@@ -327,7 +327,7 @@ Test(sensitivity, tokens)
 }
 
 /* A group of one row adds what the row does, all tokens of a window what the window does. */
-Test(sensitivity, groups_of_text)
+MPI_TEST(groups_of_text)
 {
     running on;
     uint32_t windows[] = {0, 1, 1}, tokens[2 * T];
@@ -354,7 +354,7 @@ Test(sensitivity, groups_of_text)
 }
 
 /* Every stage gives the same bits. */
-Test(sensitivity, fetched_examples)
+MPI_TEST(fetched_examples)
 {
     running on, other;
     look(&on, deep_job(LOSS_CROSS_ENTROPY, SHARD_GRADIENTS));

@@ -7,17 +7,15 @@
 
 #include <jansson.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
-static char cache[] = "/tmp/vario-utilization-XXXXXX";
+static char cache[64];
 static char path[100];
 
 static void open_cache(void)
 {
-    world_open();
-    omp_set_num_threads(1);
+    strcpy(cache, "/tmp/vario-utilization-XXXXXX");
     kernels_open();
     if (world.rank == 0) cr_assert(mkdtemp(cache));
     MPI_Bcast(cache, sizeof cache, MPI_BYTE, 0, world.world);
@@ -30,10 +28,9 @@ static void close_cache(void)
     MPI_Barrier(world.world);
     if (world.rank == 0) file_remove_tree(cache);
     kernels_close();
-    world_close();
 }
 
-TestSuite(utilization, .init = open_cache, .fini = close_cache, .timeout = 60);
+MPI_SUITE(utilization, open_cache, close_cache)
 
 static double find(void)
 {
@@ -63,7 +60,7 @@ static status change_file(double gflops)
     return good ? STATUS_OK : fail(STATUS_IO, "%s: one ceiling expected", path);
 }
 
-Test(utilization, ceilings_are_measured_and_remembered)
+MPI_TEST(ceilings_are_measured_and_remembered)
 {
     double measured = find();
     cr_expect_gt(measured, 0.0);
@@ -76,13 +73,13 @@ Test(utilization, ceilings_are_measured_and_remembered)
     cr_assert_eq(agree(world.world, changed), STATUS_OK, "%s", status_message());
 }
 
-Test(utilization, needs_no_cache)
+MPI_TEST(needs_no_cache)
 {
     setenv("XDG_CACHE_HOME", "/dev/null", 1);
     cr_expect_gt(find(), 0.0);
 }
 
-Test(utilization, counts_every_sample)
+MPI_TEST(counts_every_sample)
 {
     job j = {.model.gpt2 = {.n_layer = 2, .n_embd = 8, .vocab_size = 10},
              .batch = {.length = 4},

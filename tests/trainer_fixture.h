@@ -18,7 +18,6 @@ enum {
 
 static void start(void)
 {
-    world_open();
     kernels_open();
     if (world.rank == 0) open_folder();
     MPI_Bcast(folder, sizeof folder, MPI_BYTE, 0, world.world);
@@ -29,10 +28,7 @@ static void stop(void)
     MPI_Barrier(world.world);
     if (world.rank == 0) close_folder();
     kernels_close();
-    world_close();
 }
-
-#define TRAINER_SUITE(name) TestSuite(name, .init = start, .fini = stop, .timeout = 60)
 
 /* The Hessian of the start makes a posterior wide enough for samples to differ much. */
 static inline job small_job(loss_kind loss, shard_stage stage)

@@ -5,7 +5,6 @@
 #include "cli/verbs.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const verb verbs[] = {
@@ -28,13 +27,6 @@ static const verb verbs[] = {
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
-
-static bool first_of_launch(void)
-{
-    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
-    if (!rank) rank = getenv("PMIX_RANK");
-    return !rank || strcmp(rank, "0") == 0;
-}
 
 static void print_usage(FILE *out)
 {
@@ -61,11 +53,11 @@ int main(int argc, char **argv)
     if (strcmp(word, "--manuals") == 0 && argc == 3)
         return options_exit(manual_write(argv[2], verbs, VERBS), true);
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        if (first_of_launch()) print_usage(stdout);
+        if (options_speaks()) print_usage(stdout);
         return 0;
     }
     if (strcmp(word, "--version") == 0) {
-        if (first_of_launch()) printf("vario %s\n", VARIO_VERSION);
+        if (options_speaks()) printf("vario %s\n", VARIO_VERSION);
         return 0;
     }
     const option_table table = {.verb = word};

@@ -102,6 +102,13 @@ bool options_describe(const option_table *table, int argc, char **argv)
     return true;
 }
 
+bool options_speaks(void)
+{
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (!rank) rank = getenv("PMIX_RANK");
+    return !rank || strcmp(rank, "0") == 0;
+}
+
 status options_parse(const option_table *table, int argc, char **argv, const char **rest,
                      size_t *rest_count, bool *helped)
 {
@@ -110,8 +117,7 @@ status options_parse(const option_table *table, int argc, char **argv, const cha
     if (*helped) return STATUS_OK;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            const char *rank = getenv("OMPI_COMM_WORLD_RANK");
-            if (!rank || strcmp(rank, "0") == 0) print_help(table);
+            if (options_speaks()) print_help(table);
             *helped = true;
             return STATUS_OK;
         }

@@ -41,6 +41,9 @@ typedef struct {
     size_t least, most; /**< positional arguments */
 } option_table;
 
+/** Whether this process is the first of its launch, as the launcher's environment says it. */
+bool options_speaks(void);
+
 /** Parse; positional arguments go to `rest` [table->most].
  * @param helped  out: --help was given and has been printed (by rank 0 of the launch only)
  * @return STATUS_OK or STATUS_INPUT */

@@ -24,12 +24,6 @@ static const void *give_weights(void *context, size_t unit_number)
     return ((decoder *)context)->units[unit_number];
 }
 
-static void release_nothing(void *context, size_t unit_number)
-{
-    (void)context;
-    (void)unit_number;
-}
-
 static size_t layout_bytes(const decoder *d)
 {
     size_t bytes = 0;
@@ -94,7 +88,7 @@ status bench_decode(report *r, const gpt2_config *config, dtype type)
     static uint16_t tokens[LENGTH_MOST];
     decoder d;
     size_t half = config->block_size / 2;
-    model_hooks hooks = {.context = &d, .weights = give_weights, .release = release_nothing};
+    model_hooks hooks = {.context = &d, .weights = give_weights};
     float *logits = malloc(config->vocab_size * sizeof *logits);
     status result = open_decoder(&d, config, type);
     if (!result && !logits) result = fail(STATUS_NOMEM, "memory for logits");

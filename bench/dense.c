@@ -2,7 +2,7 @@
 #include "bench/dense.h"
 
 #include "exact/matrix.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <stdio.h>
 #include <stdlib.h>

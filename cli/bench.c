@@ -6,9 +6,9 @@
 #include "bench/steps.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 
 #include <math.h>
 #include <omp.h>

@@ -3,7 +3,7 @@
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <math.h>

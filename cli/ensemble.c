@@ -1,7 +1,7 @@
 /* Several runs can be averaged when they see the same data and answer the same question. */
 #include "cli/ensemble.h"
 
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* vario eval: how good a run's predictions are, the same bits on any number of ranks. */
 #include "cli/eval_report.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -3,10 +3,10 @@
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/plot.h"
 #include "posterior/metrics.h"
+#include "runtime/agree.h"
 #include "runtime/sensitivity.h"
 
 #include <math.h>
@@ -108,7 +108,8 @@ static void close_report(exact_report *r)
 static status predict(oracle *o, const arguments *a, exact_report *r)
 {
     dataset *data;
-    status result = agree(o->r->c->world, dataset_open(&data, o->r->job, DATASET_VALID, a->data));
+    status result =
+        agree(o->r->rounds.c->world, dataset_open(&data, o->r->job, DATASET_VALID, a->data));
     if (!result) result = oracle_predict(o, data, r->sigma, a->samples, r->scores);
     dataset_close(&data);
     r->predicted = !result;
@@ -143,7 +144,8 @@ static status compare_sensitivity(exact_report *r)
     status result = sensitivity_open(&x, o->r, PER_EXAMPLE);
     if (!result) result = sensitivity_run(x, o->data, 0, r->examples, &table);
     if (!result)
-        result = agree(o->r->c->world, o->r->c->rank == 0 ? correlate(r, &table) : STATUS_OK);
+        result = agree(o->r->rounds.c->world,
+                       o->r->rounds.c->rank == 0 ? correlate(r, &table) : STATUS_OK);
     sensitivity_table_close(&table);
     sensitivity_close(&x);
     return result;
@@ -155,8 +157,8 @@ static status leave_out(oracle *o, leave_kind kind, exact_report *r)
     r->examples = dataset_count(o->data);
     r->loo_loss = 0.0;
     r->left = calloc((size_t)r->examples, sizeof *r->left);
-    status result =
-        agree(o->r->c->world, r->left ? STATUS_OK : fail(STATUS_NOMEM, "memory for the examples"));
+    status result = agree(o->r->rounds.c->world,
+                          r->left ? STATUS_OK : fail(STATUS_NOMEM, "memory for the examples"));
     if (!result) result = oracle_leave_out(o, kind == LEAVE_PRECISION, r->left);
     if (result) return result;
     for (uint64_t i = 0; i < r->examples; i++) {
@@ -165,8 +167,8 @@ static status leave_out(oracle *o, leave_kind kind, exact_report *r)
         used += 1.0;
     }
     r->loo_loss /= used;
-    return o->r->job->optimizer.kind == OPTIMIZER_IVON && r->is_run ? compare_sensitivity(r)
-                                                                    : STATUS_OK;
+    return job_optimizer(o->r->job)->spread == SPREAD_HESSIAN && r->is_run ? compare_sensitivity(r)
+                                                                           : STATUS_OK;
 }
 
 static int by_value(const void *a, const void *b)

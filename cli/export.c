@@ -1,7 +1,7 @@
 /* vario export: a run's model in files that transformers loads. */
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/exporting.h"
 
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* vario generate: text that follows a prompt, from the mean or from posterior samples. */
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "io/json_text.h"
 #include "io/tokenizer.h"
+#include "runtime/agree.h"
 #include "runtime/sampling.h"
 #include "runtime/trainer.h"
 
@@ -54,7 +54,7 @@ static status open_text(text *t, trainer *r, const arguments *a, const language 
                                vocabulary);
     for (size_t i = 0; !result && i < t->cache_count; i++)
         result = gpt2_cache_open(&t->caches[i], model_gpt2(r->model));
-    return agree(r->c->world, result);
+    return agree(r->rounds.c->world, result);
 }
 
 static void close_text(text *t)
@@ -70,13 +70,13 @@ static void next_logits(text *t, uint64_t drawn)
 {
     trainer *r = t->r;
     uint64_t sample = t->a->samples ? drawn % t->a->samples : 0;
-    noise_key keys[r->c->size];
-    for (int i = 0; i < r->c->size; i++)
+    noise_key keys[r->rounds.c->size];
+    for (int i = 0; i < r->rounds.c->size; i++)
         keys[i] = (noise_key){
             .seed = r->job->seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)sample};
-    weights_begin(
-        &r->weights,
-        &(weights_round){.active = (size_t)r->c->size, .keys = keys, .sampled = t->a->samples > 0});
+    weights_begin(&r->weights, &(weights_round){.active = (size_t)r->rounds.c->size,
+                                                .keys = keys,
+                                                .sampled = t->a->samples > 0});
     gpt2_decode(model_gpt2(r->model), &r->hooks, t->caches[sample], r->batch.tokens, t->length,
                 t->logits);
     weights_end(&r->weights);
@@ -152,7 +152,7 @@ static status write_text(trainer *r, const arguments *a, const language *l, FILE
 {
     text t;
     status result = open_text(&t, r, a, l);
-    bool speaks = r->c->rank == 0;
+    bool speaks = r->rounds.c->rank == 0;
     if (!result) take_prompt(&t);
     if (!result && speaks) fputs(a->prompt, stdout);
     for (uint64_t drawn = 0; !result && drawn < a->count; drawn++) {
@@ -173,15 +173,15 @@ static status write_kept(trainer *r, const arguments *a, const language *l, cons
 {
     char *made = NULL;
     size_t size = 0;
-    bool keeps = a->keep && r->c->rank == 0;
+    bool keeps = a->keep && r->rounds.c->rank == 0;
     FILE *kept = keeps ? open_memstream(&made, &size) : NULL;
-    status result =
-        agree(r->c->world, keeps && !kept ? fail(STATUS_NOMEM, "memory for a text") : STATUS_OK);
+    status result = agree(r->rounds.c->world,
+                          keeps && !kept ? fail(STATUS_NOMEM, "memory for a text") : STATUS_OK);
     if (!result) result = write_text(r, a, l, kept);
     if (kept && fclose(kept) != 0 && !result) result = fail(STATUS_NOMEM, "memory for a text");
     if (kept && !result) result = keep_text(a, run, step, made, size);
     free(made);
-    return agree(r->c->world, result);
+    return agree(r->rounds.c->world, result);
 }
 
 /* Texts are kept beside a run's checkpoints, not in one of them. */

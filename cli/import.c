@@ -1,8 +1,8 @@
 /* vario import: a run that begins with weights from elsewhere. */
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "io/pretrained.h"
+#include "runtime/agree.h"
 #include "runtime/importing.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* vario merge: several runs made into one, which trains on. */
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/merging.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* vario ood: how well a run tells data of another kind from its own, by its predictions. */
 #include "cli/ood_report.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 typedef struct {
     ensemble_wishes wishes;

@@ -3,9 +3,9 @@
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "io/checkpoint_list.h"
 #include "io/file.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -52,9 +52,9 @@ static bool same_work(const job *a, const job *b)
     return true;
 }
 
-static double rounds(const job *j, size_t ranks)
+static double rounds_of(const job *j, size_t ranks)
 {
-    return ceil((double)trainer_items(j) / (double)ranks);
+    return ceil((double)job_settings(j).items / (double)ranks);
 }
 
 /* Older vario's events have no precision. */
@@ -110,17 +110,18 @@ static status make_point(scaling_point *p, const report *r, size_t run)
 
 static double items_of(const report *r, const scaling_point *p)
 {
-    return (double)trainer_items(&r->runs[p->run].h.job);
+    return (double)job_settings(&r->runs[p->run].h.job).items;
 }
 
 static void compare(const report *r, scaling_study *s)
 {
     const scaling_point *first = &s->points[0];
     const job *j = &r->runs[first->run].h.job;
-    double base = items_of(r, first) / rounds(j, first->ranks) / (double)first->ranks;
+    double base = items_of(r, first) / rounds_of(j, first->ranks) / (double)first->ranks;
     for (size_t i = 0; i < s->count; i++) {
         scaling_point *p = &s->points[i];
-        double dealt = items_of(r, p) / rounds(&r->runs[p->run].h.job, p->ranks) / (double)p->ranks;
+        double dealt =
+            items_of(r, p) / rounds_of(&r->runs[p->run].h.job, p->ranks) / (double)p->ranks;
         p->efficiency = p->speed / p->workers / (first->speed / first->workers);
         p->bound = dealt / base;
     }
@@ -140,7 +141,7 @@ static void gather(scaling_study *s, const report *r, const scaling_point *point
         const job *other = &r->runs[i].h.job;
         if (i == first || taken[i] || p->ranks == 0 || !same_work(j, other)) continue;
         if (weak && p->ranks == lead->ranks) continue;
-        uint64_t a = trainer_items(j), b = trainer_items(other);
+        uint64_t a = job_settings(j).items, b = job_settings(other).items;
         if (weak ? a * p->ranks == b * lead->ranks : a == b) insert(s, p);
     }
 }

@@ -3,8 +3,8 @@
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "io/checkpoint.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -41,7 +41,7 @@ static status check_arguments(const arguments *a, const job *j, const char *path
         return fail(STATUS_INPUT,
                     "vario sensitivity: --by: '%s' found, sensitivity or loss expected", a->by);
     bool examples = j->model.kind != MODEL_GPT2;
-    if (j->optimizer.kind != OPTIMIZER_IVON)
+    if (job_optimizer(j)->spread != SPREAD_HESSIAN)
         return fail(STATUS_INPUT,
                     "vario sensitivity: a posterior (optimizer.kind ivon) expected, %s was trained "
                     "without one",
@@ -128,7 +128,7 @@ static status compute(trainer *r, const arguments *a, sensitivity_report *report
     status result = parse_range(a->range, there, nouns[report->per], &first, &count);
     if (!result) result = sensitivity_open(&x, r, report->per);
     if (!result) result = sensitivity_run(x, report->data, first, count, &report->table);
-    if (!result && a->groups) result = leave_groups(x, a, report, first, r->c);
+    if (!result && a->groups) result = leave_groups(x, a, report, first, r->rounds.c);
     sensitivity_close(&x);
     return result;
 }

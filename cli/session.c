@@ -1,8 +1,8 @@
 /* MPI is started before arguments are looked at, so that one rank alone speaks of them. */
 #include "cli/session.h"
 
-#include "io/agree.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 #include "runtime/guard.h"
 
 #include <omp.h>

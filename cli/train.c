@@ -3,9 +3,9 @@
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/agree.h"
 #include "io/pretrained.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 #include "runtime/guard.h"
 #include "runtime/plan.h"
 
@@ -21,7 +21,7 @@ typedef struct {
 
 static status check_work(const session *s, const job *j)
 {
-    uint64_t items = trainer_items(j);
+    uint64_t items = job_settings(j).items;
     if ((uint64_t)s->c.size <= items) return STATUS_OK;
     return fail(STATUS_INPUT,
                 "launch: %d ranks found, at most %" PRIu64 " expected: a step has %" PRIu64

@@ -1,7 +1,7 @@
 /* Products, Cholesky factors and what is solved with them. */
 #include "exact/matrix_internal.h"
-#include "io/agree.h"
 #include "kernels/dense.h"
+#include "runtime/agree.h"
 
 #include <float.h>
 #include <math.h>

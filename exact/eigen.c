@@ -1,6 +1,6 @@
 /* Symmetric eigenproblems: of all ranks together, and of one alone. */
 #include "exact/matrix_internal.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <limits.h>
 #include <stdlib.h>

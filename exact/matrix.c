@@ -2,7 +2,7 @@
 #include "exact/matrix.h"
 
 #include "exact/matrix_internal.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <limits.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* How fast products are where nothing is sent. */
 #include "exact/matrix_internal.h"
-#include "io/agree.h"
 #include "kernels/dense.h"
+#include "runtime/agree.h"
 
 #include <math.h>
 #include <stdlib.h>

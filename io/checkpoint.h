@@ -6,21 +6,11 @@
 #include "base/parameters.h"
 #include "base/status.h"
 #include "io/job.h"
+#include "runtime/state_arrays.h"
 
 #include <mpi.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-enum { CHECKPOINT_ARRAYS = 8 + SWAG_RANK, CHECKPOINT_PREFIX = 32 };
-
-/** One array of the state: this rank's slices of a value per parameter. */
-typedef struct {
-    const char *file; /**< "model.safetensors", "posterior.safetensors", "optimizer.safetensors" */
-    char prefix[CHECKPOINT_PREFIX]; /**< before tensor names: "", "momentum.", "exp_avg.", ... */
-    float *values; /**< this rank's, addressed by slice.offset, or where whole all ranks', by the
-                        logical index */
-    bool whole;
-} checkpoint_array;
 
 typedef struct {
     uint64_t steps;   /**< finished */
@@ -53,7 +43,7 @@ typedef struct checkpoint_writer checkpoint_writer;
  */
 status checkpoint_begin(checkpoint_writer **w, MPI_Comm comm, const char *run, const job *j,
                         const checkpoint_facts *facts, const parameters *p,
-                        const checkpoint_array *arrays, size_t array_count, const slice *slices,
+                        const saved_array *arrays, size_t array_count, const slice *slices,
                         size_t slice_count);
 
 /** Whether this rank's background work is over (local, never waits). */
@@ -78,7 +68,7 @@ status checkpoint_finish(checkpoint_writer **w, uint64_t keep);
  * @return STATUS_OK; STATUS_INPUT when there is none (message says so) or none is whole
  */
 status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
-                       const checkpoint_array *arrays, size_t array_count, const slice *slices,
+                       const saved_array *arrays, size_t array_count, const slice *slices,
                        size_t slice_count, checkpoint_facts *facts, char *path, size_t path_size);
 
 /** Whether run holds any step-%08 directory (local). */
@@ -88,6 +78,6 @@ bool checkpoint_exists(const char *run);
 void checkpoint_sweep(const char *run);
 
 /** Bytes that one checkpoint takes on disk, headers included, json files estimated at 64 KiB. */
-uint64_t checkpoint_bytes(const parameters *p, const checkpoint_array *arrays, size_t array_count);
+uint64_t checkpoint_bytes(const parameters *p, const saved_array *arrays, size_t array_count);
 
 #endif

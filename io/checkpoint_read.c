@@ -1,10 +1,10 @@
 /* Reading: a checkpoint counts only when all of it is as it was written. */
-#include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_list.h"
 #include "io/checkpoint_state.h"
 #include "io/mpi_file.h"
 #include "io/safetensors.h"
+#include "runtime/agree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@ typedef struct {
     MPI_Comm comm;
     int rank;
     const parameters *p;
-    const checkpoint_array *arrays;
+    const saved_array *arrays;
     size_t array_count;
     const slice *slices;
     size_t slice_count;
@@ -107,7 +107,7 @@ static status read_slices(reading *r, MPI_File handle, const char *path,
         for (size_t i = 0; !result && i < r->slice_count; i++) {
             const slice *s = &r->slices[i];
             uint64_t index = r->p->tensors[s->tensor].index + s->first;
-            const checkpoint_array *array = &r->arrays[a];
+            const saved_array *array = &r->arrays[a];
             float *values = array->values ? safetensors_values(array, r->p, s) : NULL;
             result = read_slice(r, handle, path, safetensors_offset(h, r->p, a - first, index), s,
                                 values, &r->found[a * r->p->tensor_count + s->tensor]);
@@ -227,7 +227,7 @@ static status read_newest(reading *r, const char *run, checkpoint_facts *facts, 
 }
 
 status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
-                       const checkpoint_array *arrays, size_t array_count, const slice *slices,
+                       const saved_array *arrays, size_t array_count, const slice *slices,
                        size_t slice_count, checkpoint_facts *facts, char *path, size_t path_size)
 {
     size_t sums = array_count * p->tensor_count;

@@ -3,11 +3,11 @@
  * belongs to the main thread. */
 #include "io/checkpoint_sink.h"
 
-#include "io/agree.h"
 #include "io/checkpoint_list.h"
 #include "io/file.h"
 #include "io/mpi_file.h"
 #include "io/safetensors.h"
+#include "runtime/agree.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,12 +28,12 @@ struct checkpoint_sink {
     checkpoint_prior prior;
     checkpoint_facts facts;
     const parameters *p;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    saved_array arrays[SAVED_ARRAYS];
     size_t array_count;
-    size_t file[CHECKPOINT_ARRAYS]; /* of each array: the first array in it, which stands for it */
-    safetensors_header headers[CHECKPOINT_ARRAYS]; /* of files */
-    MPI_File handles[CHECKPOINT_ARRAYS];
-    bool opened[CHECKPOINT_ARRAYS];
+    size_t file[SAVED_ARRAYS]; /* of each array: the first array in it, which stands for it */
+    safetensors_header headers[SAVED_ARRAYS]; /* of files */
+    MPI_File handles[SAVED_ARRAYS];
+    bool opened[SAVED_ARRAYS];
     uint64_t *sums;                  /* [array_count][tensor_count] this rank's part */
     char error[STATUS_MESSAGE_SIZE]; /* "" while all goes well */
 };
@@ -165,7 +165,7 @@ static status open_here(checkpoint_sink *s, const checkpoint_prior *prior)
 
 status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *run, const job *j,
                             const checkpoint_prior *prior, const checkpoint_facts *facts,
-                            const parameters *p, const checkpoint_array *arrays, size_t array_count)
+                            const parameters *p, const saved_array *arrays, size_t array_count)
 {
     *out = NULL;
     checkpoint_sink *s = calloc(1, sizeof *s);

@@ -1,10 +1,10 @@
 /* Verified first, read afterwards: nothing is made of a checkpoint that is not whole. */
 #include "io/checkpoint_source.h"
 
-#include "io/agree.h"
 #include "io/checkpoint_list.h"
 #include "io/mpi_file.h"
 #include "io/safetensors.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 enum { PATH_SIZE = 4096, SOURCE_ARRAYS = 2 };
 
-static const checkpoint_array arrays[SOURCE_ARRAYS] = {
+static const saved_array arrays[SOURCE_ARRAYS] = {
     [SOURCE_MEAN] = {.file = "model.safetensors"},
     [SOURCE_HESSIAN] = {.file = "posterior.safetensors"},
 };

@@ -37,7 +37,7 @@ static void print_count(FILE *out, const char *key, uint64_t count)
     fprintf(out, ",\n\"%s\": %s%" PRIu64 "%s", key, quote, count, quote);
 }
 
-static void print_sums(FILE *out, const parameters *p, const checkpoint_array *arrays,
+static void print_sums(FILE *out, const parameters *p, const saved_array *arrays,
                        size_t array_count, const uint64_t *sums, uint64_t config)
 {
     fprintf(out, ",\n\"checksums\": {\n \"config.json\": \"%016" PRIx64 "\"", config);
@@ -57,9 +57,8 @@ static void print_prior(FILE *out, const checkpoint_prior *prior, const paramete
 }
 
 static status write_state(const char *directory, const job *j, const checkpoint_prior *prior,
-                          const checkpoint_facts *f, const parameters *p,
-                          const checkpoint_array *arrays, size_t array_count, const uint64_t *sums,
-                          uint64_t config)
+                          const checkpoint_facts *f, const parameters *p, const saved_array *arrays,
+                          size_t array_count, const uint64_t *sums, uint64_t config)
 {
     char path[PATH_SIZE], *text = NULL;
     size_t size = 0;
@@ -134,8 +133,7 @@ static status write_config(const char *directory, const job *j, uint64_t *checks
 
 status checkpoint_state_write(const char *directory, const job *j, const checkpoint_prior *prior,
                               const checkpoint_facts *facts, const parameters *p,
-                              const checkpoint_array *arrays, size_t array_count,
-                              const uint64_t *sums)
+                              const saved_array *arrays, size_t array_count, const uint64_t *sums)
 {
     uint64_t config;
     status result = write_config(directory, j, &config);
@@ -171,7 +169,7 @@ static void copy_text(char *out, size_t size, json_t *root, const char *key)
 }
 
 static status read_sums(const char *path, json_t *root, const parameters *p,
-                        const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
+                        const saved_array *arrays, size_t array_count, uint64_t *sums)
 {
     json_t *table = json_object_get(root, "checksums");
     for (size_t a = 0; a < array_count; a++)
@@ -219,7 +217,7 @@ static status read_root(json_t **root, const char *directory)
 }
 
 status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,
-                             const checkpoint_array *arrays, size_t array_count, uint64_t *sums)
+                             const saved_array *arrays, size_t array_count, uint64_t *sums)
 {
     char path[PATH_SIZE];
     json_t *root;

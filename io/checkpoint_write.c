@@ -1,10 +1,10 @@
 /* A thread writes copies of the values while training goes on. It never calls fail(): the pending
  * message belongs to the main thread. */
-#include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_sink.h"
 #include "io/file.h"
 #include "io/safetensors.h"
+#include "runtime/agree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -50,7 +50,7 @@ static void writer_free(checkpoint_writer **out)
     *out = NULL;
 }
 
-static status copy_values(checkpoint_writer *w, const parameters *p, const checkpoint_array *arrays,
+static status copy_values(checkpoint_writer *w, const parameters *p, const saved_array *arrays,
                           const slice *slices)
 {
     for (size_t i = 0; i < w->slice_count; i++) w->elements += slices[i].count;
@@ -72,7 +72,7 @@ static status copy_values(checkpoint_writer *w, const parameters *p, const check
 
 static status open_sink(checkpoint_writer *w, const char *run, const job *j,
                         const checkpoint_facts *facts, const parameters *p,
-                        const checkpoint_array *arrays)
+                        const saved_array *arrays)
 {
     checkpoint_prior prior;
     status result = agree(w->comm, checkpoint_prior_of_job(&prior, j, p));
@@ -85,7 +85,7 @@ static status open_sink(checkpoint_writer *w, const char *run, const job *j,
 
 status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run, const job *j,
                         const checkpoint_facts *facts, const parameters *p,
-                        const checkpoint_array *arrays, size_t array_count, const slice *slices,
+                        const saved_array *arrays, size_t array_count, const slice *slices,
                         size_t slice_count)
 {
     *out = NULL;
@@ -146,7 +146,7 @@ void checkpoint_sweep(const char *run)
     status_clear();
 }
 
-uint64_t checkpoint_bytes(const parameters *p, const checkpoint_array *arrays, size_t array_count)
+uint64_t checkpoint_bytes(const parameters *p, const saved_array *arrays, size_t array_count)
 {
     uint64_t bytes = 64 << 10;
     for (size_t a = 0, end; a < array_count; a = end) {

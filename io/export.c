@@ -2,13 +2,13 @@
  * repository of models, with its README. */
 #include "io/export.h"
 
-#include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/config_json.h"
 #include "io/file.h"
 #include "io/mpi_file.h"
 #include "io/safetensors.h"
 #include "io/tokenizer.h"
+#include "runtime/agree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,7 @@
 
 enum { PATH_SIZE = 4096 };
 
-static const checkpoint_array arrays[EXPORT_FILES] = {
+static const saved_array arrays[EXPORT_FILES] = {
     [EXPORT_MEAN] = {.file = "model.safetensors"},
     [EXPORT_DEVIATION] = {.file = "posterior.safetensors"},
 };

@@ -234,7 +234,7 @@ size_t job_warnings(const job *j, uint64_t rows, char lines[][STATUS_MESSAGE_SIZ
     size_t n = 0;
     if (!job_is_variational(j)) return 0;
     double moves = (double)j->steps * (1.0 - j->optimizer.beta2);
-    if (j->optimizer.kind == OPTIMIZER_IVON && moves < 0.1 && n < capacity)
+    if (job_optimizer(j)->spread == SPREAD_HESSIAN && moves < 0.1 && n < capacity)
         snprintf(lines[n++], STATUS_MESSAGE_SIZE,
                  "steps x (1 - optimizer.beta2) is %.2g: h will hardly move from "
                  "optimizer.hessian_init, and sigma will say little about the data; a smaller "

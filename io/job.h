@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 #include "model/model.h"
-#include "optimizer/optimizer.h"
+#include "runtime/settings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,8 +14,6 @@
 
 enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
 
-typedef enum { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } shard_stage;
-typedef enum { SCOPE_MICROBATCH, SCOPE_STEP } clip_scope;
 typedef enum { EARLY_STOP_NONE, EARLY_STOP_LOO } early_stop_kind;
 typedef enum { ON_ERROR_STOP, ON_ERROR_CONTINUE } on_error;
 
@@ -44,25 +42,10 @@ typedef struct {
                                counts examples, which have length 1 */
     } batch;
     uint64_t steps;
-    struct {
-        optimizer_kind kind;
-        double ess, hessian_init;
-        hessian_kind hessian;
-        double sigma_init; /**< bbb: deviation of every weight at the start */
-        double beta1, beta2, weight_decay, epsilon, momentum;
-        uint64_t mc_samples;
-        bool rescale_lr, debias;
-    } optimizer;
-    struct {
-        uint64_t start; /**< steps before the first snapshot; 0: none is taken */
-        uint64_t every, rank;
-    } swag;
+    optimizer_settings optimizer;
+    swag_settings swag;
     schedule schedule;
-    struct {
-        double norm; /**< infinity: no clipping (the key is absent or .inf) */
-        clip_scope scope;
-        double update; /**< infinity: no clipping */
-    } clip;
+    clip_settings clip; /**< of an absent norm: infinity */
     struct {
         shard_stage shard;
         dtype wire;
@@ -97,6 +80,12 @@ typedef struct {
 
 /** The model of a job. */
 model_config job_model(const job *j);
+
+/** What the ranks are told of a job. */
+runtime_settings job_settings(const job *j);
+
+/** The row of a job's optimizer. */
+const optimizer *job_optimizer(const job *j);
 
 /** Where the initial weights of a job are read from; NULL: they are drawn. */
 const char *job_init(const job *j);

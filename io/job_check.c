@@ -43,7 +43,8 @@ static status check_owners(const job_source *s, const job *j)
         if (!row || schema_applies(row, j)) continue;
         if (row->models && !(row->models & (1 << j->model.kind)))
             return refuse_owners(s, e, "model.kind", row->models, (int)j->model.kind);
-        return refuse_owners(s, e, "optimizer.kind", row->optimizers, (int)j->optimizer.kind);
+        return refuse_owners(s, e, "optimizer.kind", schema_optimizers(row),
+                             (int)j->optimizer.kind);
     }
     if (j->eval.samples > 0 && !job_has_posterior(j))
         return source_refuse(s, either(s, "eval.samples", "optimizer.kind"),
@@ -80,7 +81,7 @@ static status check_swag(const job_source *s, const job *j)
 
 static status check_optimizer(const job_source *s, const job *j)
 {
-    if (j->optimizer.kind == OPTIMIZER_BBB && j->optimizer.weight_decay <= 0.0)
+    if (job_optimizer(j)->decays_all && j->optimizer.weight_decay <= 0.0)
         return source_refuse(s, either(s, "optimizer.weight_decay", "optimizer.kind"),
                              "'optimizer.weight_decay' is 0, above 0 expected: the precision of "
                              "bbb's prior is ess times it");

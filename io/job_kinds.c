@@ -19,6 +19,25 @@ model_config job_model(const job *j)
     return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
 }
 
+const optimizer *job_optimizer(const job *j)
+{
+    return optimizer_row(j->optimizer.kind);
+}
+
+runtime_settings job_settings(const job *j)
+{
+    runtime_settings s = {.seed = j->seed,
+                          .row = job_optimizer(j),
+                          .optimizer = j->optimizer,
+                          .swag = j->swag,
+                          .microbatches = j->batch.microbatches,
+                          .clip = j->clip,
+                          .shard = j->parallel.shard,
+                          .wire = j->parallel.wire};
+    settings_decide(&s);
+    return s;
+}
+
 const char *job_init(const job *j)
 {
     return strcmp(j->model.init, "scratch") == 0 ? NULL : j->model.init;
@@ -26,7 +45,7 @@ const char *job_init(const job *j)
 
 bool job_is_variational(const job *j)
 {
-    return j->optimizer.kind == OPTIMIZER_IVON || j->optimizer.kind == OPTIMIZER_BBB;
+    return optimizer_is_variational(job_optimizer(j));
 }
 
 bool job_collects(const job *j)
@@ -41,8 +60,7 @@ bool job_has_posterior(const job *j)
 
 double job_decay(const job *j, const tensor *t)
 {
-    bool decays = t->decayed || j->optimizer.kind == OPTIMIZER_BBB;
-    return decays ? j->optimizer.weight_decay : 0.0;
+    return optimizer_decay(job_optimizer(j), &j->optimizer, t->decayed);
 }
 
 static void set_ivon_defaults(job *j)

@@ -90,61 +90,61 @@ const schema_row schema_rows[] = {
      .may_change = true,
      .help = "steps of the run; linear, cosine and wsd end with it, so changing it bends them"},
     {.key = "optimizer.kind", .type = KEY_CHOICE, .offset = AT(optimizer.kind), .standard = "ivon",
-     .choices = "ivon|adamw|sgd|bbb", .help = "the optimizer"},
+     .choices = OPTIMIZER_NAMES, .help = "the optimizer"},
     {.key = "optimizer.ess", .type = KEY_NUMBER, .offset = AT(optimizer.ess), .standard = "1.0e+10",
-     .most = 1e30, .ends = ENDS_OPEN_LEAST, .optimizers = FOR_IVON | FOR_BBB,
+     .most = 1e30, .ends = ENDS_OPEN_LEAST, .by_optimizer = true,
      .help = "effective sample size lambda: ivon's sigma is 1/sqrt(lambda (h + weight_decay)), "
              "bbb's KL term is divided by it"},
     {.key = "optimizer.hessian_init", .type = KEY_NUMBER, .offset = AT(optimizer.hessian_init),
-     .standard = "1.0e-3", .least = 1e-30, .most = 1e30, .optimizers = FOR_IVON,
+     .standard = "1.0e-3", .least = 1e-30, .most = 1e30, .by_optimizer = true,
      .help = "Hessian h at the start"},
     {.key = "optimizer.hessian", .type = KEY_CHOICE, .offset = AT(optimizer.hessian),
-     .standard = "price", .choices = "price|gradsq", .optimizers = FOR_IVON,
+     .standard = "price", .choices = "price|gradsq", .by_optimizer = true,
      .help = "estimate of the Hessian; gradsq is experimental"},
     {.key = "optimizer.sigma_init", .type = KEY_NUMBER, .offset = AT(optimizer.sigma_init),
-     .standard = "0.01", .least = 1e-30, .most = 1e6, .optimizers = FOR_BBB,
+     .standard = "0.01", .least = 1e-30, .most = 1e6, .by_optimizer = true,
      .help = "deviation of every weight at the start"},
     {.key = "optimizer.beta1", .type = KEY_NUMBER, .offset = AT(optimizer.beta1), .standard = "0.9",
-     .most = 1, .ends = ENDS_OPEN_MOST, .optimizers = FOR_IVON | FOR_ADAMW | FOR_BBB,
+     .most = 1, .ends = ENDS_OPEN_MOST, .by_optimizer = true,
      .help = "decay of the momentum, a step"},
     {.key = "optimizer.beta2", .type = KEY_NUMBER, .offset = AT(optimizer.beta2),
-     .standard = "0.99999", .standard_adamw = "0.95", .standard_bbb = "0.999", .most = 1,
-     .ends = ENDS_OPEN, .optimizers = FOR_IVON | FOR_ADAMW | FOR_BBB,
+     .standard = "0.99999", .most = 1,
+     .ends = ENDS_OPEN, .by_optimizer = true,
      .help = "decay of the Hessian, or of the squared gradients, a step"},
     {.key = "optimizer.weight_decay", .type = KEY_NUMBER, .offset = AT(optimizer.weight_decay),
-     .standard = "1.0e-6", .standard_adamw = "0.1", .standard_sgd = "0", .most = 1e30,
+     .standard = "1.0e-6", .most = 1e30,
      .help = "of matrices; ivon: delta, the prior's precision over lambda; bbb: the same, of all "
              "tensors, above 0"},
     {.key = "optimizer.epsilon", .type = KEY_NUMBER, .offset = AT(optimizer.epsilon),
      .standard = "1.0e-8", .most = 1, .ends = ENDS_OPEN_LEAST,
-     .optimizers = FOR_ADAMW | FOR_BBB,
+     .by_optimizer = true,
      .help = "added to the root of the squared gradients"},
     {.key = "optimizer.momentum", .type = KEY_NUMBER, .offset = AT(optimizer.momentum),
-     .standard = "0.9", .most = 1, .ends = ENDS_OPEN_MOST, .optimizers = FOR_SGD,
+     .standard = "0.9", .most = 1, .ends = ENDS_OPEN_MOST, .by_optimizer = true,
      .help = "decay of the velocity, a step"},
     {.key = "optimizer.mc_samples", .type = KEY_COUNT, .offset = AT(optimizer.mc_samples),
-     .standard = "1", .least = 1, .most = 65536, .optimizers = FOR_IVON | FOR_BBB,
+     .standard = "1", .least = 1, .most = 65536, .by_optimizer = true,
      .help = "samples of the weights for every micro-batch"},
     {.key = "optimizer.rescale_lr", .type = KEY_BOOL, .offset = AT(optimizer.rescale_lr),
-     .standard = "true", .optimizers = FOR_IVON,
+     .standard = "true", .by_optimizer = true,
      .help = "multiply the learning rate by hessian_init + weight_decay"},
     {.key = "optimizer.debias", .type = KEY_BOOL, .offset = AT(optimizer.debias),
-     .standard = "true", .optimizers = FOR_IVON,
+     .standard = "true", .by_optimizer = true,
      .help = "divide the momentum by 1 - beta1^n after n updates"},
     {.key = "swag.start", .type = KEY_COUNT, .offset = AT(swag.start), .standard = "none",
-     .least = 1, .most = MOST_32, .word = "none", .optimizers = FOR_ADAMW | FOR_SGD,
+     .least = 1, .most = MOST_32, .word = "none", .by_optimizer = true,
      .help = "steps before SWAG's first snapshot; none: no SWAG"},
     {.key = "swag.every", .type = KEY_COUNT, .offset = AT(swag.every), .standard = "100",
-     .least = 1, .most = MOST_32, .optimizers = FOR_ADAMW | FOR_SGD, .of_swag = true,
+     .least = 1, .most = MOST_32, .by_optimizer = true, .of_swag = true,
      .help = "steps between snapshots"},
     {.key = "swag.rank", .type = KEY_COUNT, .offset = AT(swag.rank), .standard = "20",
-     .most = SWAG_RANK, .optimizers = FOR_ADAMW | FOR_SGD, .of_swag = true,
+     .most = SWAG_RANK, .by_optimizer = true, .of_swag = true,
      .help = "last deviations that are kept, not 1; 0: a diagonal posterior"},
     {.key = "schedule.kind", .type = KEY_CHOICE, .offset = AT(schedule.kind), .standard = "cosine",
      .choices = "constant|linear|cosine|wsd|inverse_sqrt|steps",
      .help = "course of the learning rate after the warm-up"},
     {.key = "schedule.peak", .type = KEY_NUMBER, .offset = AT(schedule.peak), .standard = "1.0",
-     .standard_adamw = "1.0e-3", .standard_sgd = "0.1", .standard_bbb = "1.0e-3", .most = 1e30,
+     .most = 1e30,
      .help = "highest learning rate"},
     {.key = "schedule.final", .type = KEY_NUMBER, .offset = AT(schedule.final), .standard = "0",
      .most = 1e30, .schedules = FOR_LINEAR | FOR_COSINE | FOR_WSD,
@@ -166,7 +166,7 @@ const schema_row schema_rows[] = {
     {.key = "clip.scope", .type = KEY_CHOICE, .offset = AT(clip.scope), .standard = "microbatch",
      .choices = "microbatch|step", .help = "whose gradient clip.norm holds for"},
     {.key = "clip.update", .type = KEY_NUMBER, .offset = AT(clip.update), .standard = ".inf",
-     .least = 0, .most = INFINITY, .ends = ENDS_OPEN_LEAST, .optimizers = FOR_IVON,
+     .least = 0, .most = INFINITY, .ends = ENDS_OPEN_LEAST, .by_optimizer = true,
      .help = "largest element of an update before the learning rate; .inf: any"},
     {.key = "parallel.shard", .type = KEY_CHOICE, .offset = AT(parallel.shard),
      .standard = "gradients", .choices = "none|optimizer|gradients|parameters", .may_change = true,
@@ -190,16 +190,16 @@ const schema_row schema_rows[] = {
      .most = 65536, .may_change = true,
      .help = "posterior samples to average over (ivon, bbb, swag); 0: the mean alone"},
     {.key = "sensitivity.every", .type = KEY_COUNT, .offset = AT(sensitivity.every),
-     .standard = "0", .most = MOST_32, .may_change = true, .optimizers = FOR_IVON,
+     .standard = "0", .most = MOST_32, .may_change = true, .by_optimizer = true,
      .help = "steps between estimates of the leave-one-out loss; 0: none"},
     {.key = "sensitivity.examples", .type = KEY_COUNT, .offset = AT(sensitivity.examples),
-     .standard = "0", .most = MOST_32, .may_change = true, .optimizers = FOR_IVON,
+     .standard = "0", .most = MOST_32, .may_change = true, .by_optimizer = true,
      .help = "training examples, or windows of gpt2, that they are made of, the first; 0: all"},
     {.key = "early_stop.kind", .type = KEY_CHOICE, .offset = AT(early_stop.kind),
-     .standard = "none", .choices = "none|loo", .may_change = true, .optimizers = FOR_IVON,
+     .standard = "none", .choices = "none|loo", .may_change = true, .by_optimizer = true,
      .help = "loo: end when the leave-one-out loss no longer falls"},
     {.key = "early_stop.patience", .type = KEY_COUNT, .offset = AT(early_stop.patience),
-     .standard = "5", .least = 1, .most = MOST_32, .may_change = true, .optimizers = FOR_IVON,
+     .standard = "5", .least = 1, .most = MOST_32, .may_change = true, .by_optimizer = true,
      .help = "estimates in a row without a new minimum after which the run ends"},
     {.key = "checkpoint.every", .type = KEY_COUNT, .offset = AT(checkpoint.every),
      .standard = "1000", .most = MOST_32, .may_change = true,
@@ -295,18 +295,29 @@ const char *schema_nearest(const char *key)
     return nearest;
 }
 
+int schema_optimizers(const schema_row *row)
+{
+    int set = 0;
+    for (int kind = 0; row->by_optimizer && kind < OPTIMIZER_KINDS; kind++)
+        if (optimizer_find_key(optimizer_row((optimizer_kind)kind), row->key)) set |= 1 << kind;
+    return set;
+}
+
 bool schema_applies(const schema_row *row, const job *j)
 {
     return (!row->models || row->models & (1 << j->model.kind)) &&
-           (!row->optimizers || row->optimizers & (1 << j->optimizer.kind));
+           (!row->by_optimizer || optimizer_find_key(optimizer_row(j->optimizer.kind), row->key));
+}
+
+const char *schema_standard_of(const schema_row *row, optimizer_kind kind)
+{
+    const optimizer_key *key = optimizer_find_key(optimizer_row(kind), row->key);
+    return key ? key->standard : NULL;
 }
 
 const char *schema_standard(const schema_row *row, const job *j)
 {
-    optimizer_kind kind = j->optimizer.kind;
     if (j->model.kind != MODEL_GPT2 && row->standard_examples) return row->standard_examples;
-    if (kind == OPTIMIZER_ADAMW && row->standard_adamw) return row->standard_adamw;
-    if (kind == OPTIMIZER_SGD && row->standard_sgd) return row->standard_sgd;
-    if (kind == OPTIMIZER_BBB && row->standard_bbb) return row->standard_bbb;
-    return row->standard;
+    const char *own = schema_standard_of(row, j->optimizer.kind);
+    return own ? own : row->standard;
 }

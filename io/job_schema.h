@@ -10,16 +10,12 @@ typedef enum { KEY_TEXT, KEY_COUNT, KEY_NUMBER, KEY_BOOL, KEY_CHOICE, KEY_COUNTS
 /** Which ends of a range do not belong to it. */
 typedef enum { ENDS_CLOSED, ENDS_OPEN_LEAST, ENDS_OPEN_MOST, ENDS_OPEN } range_ends;
 
-/** Sets of kinds of model, of optimizers and of schedules. */
+/** Sets of kinds of model and of schedules. */
 enum {
     OF_GPT2 = 1 << MODEL_GPT2,
     OF_LINEAR = 1 << MODEL_LINEAR,
     OF_MLP = 1 << MODEL_MLP,
     OF_EXAMPLES = OF_LINEAR | OF_MLP,
-    FOR_IVON = 1 << OPTIMIZER_IVON,
-    FOR_ADAMW = 1 << OPTIMIZER_ADAMW,
-    FOR_SGD = 1 << OPTIMIZER_SGD,
-    FOR_BBB = 1 << OPTIMIZER_BBB,
     FOR_LINEAR = 1 << SCHEDULE_LINEAR,
     FOR_COSINE = 1 << SCHEDULE_COSINE,
     FOR_WSD = 1 << SCHEDULE_WSD,
@@ -30,9 +26,8 @@ enum {
 typedef struct {
     const char *key; /**< dotted */
     key_type type;
-    size_t offset;        /**< in job */
-    const char *standard; /**< default as text, NULL: required */
-    const char *standard_adamw, *standard_sgd, *standard_bbb; /**< where they differ, else NULL */
+    size_t offset;                 /**< in job */
+    const char *standard;          /**< default as text, NULL: required */
     const char *standard_examples; /**< where linear and mlp differ, else NULL */
     double least, most;            /**< of numbers and counts */
     range_ends ends;
@@ -44,7 +39,7 @@ typedef struct {
     bool from_preset;    /**< model.preset gives it */
     bool may_change;     /**< on resume */
     int models;          /**< kinds of model that it belongs to, 0: all */
-    int optimizers;      /**< those that it belongs to, 0: all */
+    bool by_optimizer;   /**< belongs to the optimizers whose rows name it, else to all */
     int schedules;       /**< those that read it, 0: all */
     bool of_swag;        /**< means nothing where no snapshots are taken */
     const char *help;    /**< with the unit */
@@ -68,6 +63,12 @@ const char *schema_section_key(const char *section);
 /** The known key with the smallest edit distance to a dotted key or, for a name without a dot, the
  * known section where that is nearer. Valid until the next call. */
 const char *schema_nearest(const char *key);
+
+/** The optimizers that a key belongs to, by bits of their kinds; 0: all. */
+int schema_optimizers(const schema_row *row);
+
+/** An optimizer's own default of a key, NULL: there is none. */
+const char *schema_standard_of(const schema_row *row, optimizer_kind kind);
 
 /** Whether a key means anything to a job's model and optimizer. */
 bool schema_applies(const schema_row *row, const job *j);

@@ -68,11 +68,11 @@ static bool owners(const schema_row *row, char *text, size_t size)
 {
     if (row->models)
         schema_choices(schema_find("model.kind"), row->models, text, size);
-    else if (row->optimizers)
-        schema_choices(schema_find("optimizer.kind"), row->optimizers, text, size);
+    else if (row->by_optimizer)
+        schema_choices(schema_find("optimizer.kind"), schema_optimizers(row), text, size);
     else if (row->schedules)
         schema_choices(schema_find("schedule.kind"), row->schedules, text, size);
-    return row->models || row->optimizers || row->schedules;
+    return row->models || row->by_optimizer || row->schedules;
 }
 
 static void print_line(FILE *out, const schema_row *row)
@@ -83,9 +83,10 @@ static void print_line(FILE *out, const schema_row *row)
             range, row->may_change ? "yes" : "no");
     if (owners(row, of, sizeof of)) fprintf(out, "(%s) ", of);
     fputs(row->help, out);
-    if (row->standard_adamw) fprintf(out, "; adamw: %s", row->standard_adamw);
-    if (row->standard_sgd) fprintf(out, "; sgd: %s", row->standard_sgd);
-    if (row->standard_bbb) fprintf(out, "; bbb: %s", row->standard_bbb);
+    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
+        const char *own = schema_standard_of(row, (optimizer_kind)kind);
+        if (own) fprintf(out, "; %s: %s", optimizer_row((optimizer_kind)kind)->name, own);
+    }
     if (row->standard_examples) fprintf(out, "; linear, mlp: %s", row->standard_examples);
     if (row->type == KEY_CHOICE) fprintf(out, " [%s]", row->choices);
     fputc('\n', out);
@@ -127,16 +128,19 @@ static void print_object(FILE *out, const schema_row *row, bool last)
     schema_range(row, range, sizeof range);
     fprintf(out, "  {\"key\": \"%s\", \"type\": \"%s\"", row->key, types[row->type]);
     print_string(out, "default", row->standard);
-    if (row->standard_adamw) print_string(out, "default_adamw", row->standard_adamw);
-    if (row->standard_sgd) print_string(out, "default_sgd", row->standard_sgd);
-    if (row->standard_bbb) print_string(out, "default_bbb", row->standard_bbb);
+    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
+        const char *own = schema_standard_of(row, (optimizer_kind)kind);
+        char name[64];
+        snprintf(name, sizeof name, "default_%s", optimizer_row((optimizer_kind)kind)->name);
+        if (own) print_string(out, name, own);
+    }
     if (row->standard_examples) print_string(out, "default_examples", row->standard_examples);
     fprintf(out, ", \"required\": %s", row->standard || row->from_preset ? "false" : "true");
     print_string(out, "range", *range ? range : NULL);
     if (row->choices) print_names(out, "choices", row, choices_set(row));
     if (row->models) print_names(out, "models", schema_find("model.kind"), row->models);
-    if (row->optimizers)
-        print_names(out, "optimizers", schema_find("optimizer.kind"), row->optimizers);
+    if (row->by_optimizer)
+        print_names(out, "optimizers", schema_find("optimizer.kind"), schema_optimizers(row));
     if (row->schedules) print_names(out, "schedules", schema_find("schedule.kind"), row->schedules);
     fprintf(out, ", \"may_change\": %s, \"help\": \"%s\"}%s\n", row->may_change ? "true" : "false",
             row->help, last ? "" : ",");

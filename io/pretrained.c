@@ -2,12 +2,12 @@
  * values themselves. */
 #include "io/pretrained.h"
 
-#include "io/agree.h"
 #include "io/config_json.h"
 #include "io/mpi_file.h"
 #include "io/pretrained_parts.h"
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -335,7 +335,7 @@ static status load_slice(pretrained *w, const slice *whole, float *values)
     return result;
 }
 
-status pretrained_load(pretrained *w, const checkpoint_array *into, const slice *slices,
+status pretrained_load(pretrained *w, const saved_array *into, const slice *slices,
                        size_t slice_count, uint64_t *checksum)
 {
     status result = STATUS_OK;

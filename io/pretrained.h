@@ -48,7 +48,7 @@ status pretrained_finish(pretrained *w, uint64_t *checksum);
 
 /** Read what each rank owns, and finish; collective.
  * @param into  file and prefix are not used */
-status pretrained_load(pretrained *w, const checkpoint_array *into, const slice *slices,
+status pretrained_load(pretrained *w, const saved_array *into, const slice *slices,
                        size_t slice_count, uint64_t *checksum);
 
 #endif

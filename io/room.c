@@ -1,6 +1,6 @@
 #include "io/room.h"
 
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-size_t safetensors_group(const checkpoint_array *arrays, size_t count, size_t first)
+size_t safetensors_group(const saved_array *arrays, size_t count, size_t first)
 {
     size_t end = first + 1;
     while (end < count && strcmp(arrays[end].file, arrays[first].file) == 0) end++;
@@ -22,7 +22,7 @@ static void print_tensor(FILE *out, const tensor *t, const char *prefix, uint64_
             begin + (uint64_t)t->count * sizeof(float));
 }
 
-status safetensors_make(safetensors_header *h, const parameters *p, const checkpoint_array *arrays,
+status safetensors_make(safetensors_header *h, const parameters *p, const saved_array *arrays,
                         size_t first, size_t end)
 {
     *h = (safetensors_header){0};
@@ -61,7 +61,7 @@ slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_
     return (slice){.tensor = whole->tensor, .first = first, .count = count < left ? count : left};
 }
 
-float *safetensors_values(const checkpoint_array *array, const parameters *p, const slice *part)
+float *safetensors_values(const saved_array *array, const parameters *p, const slice *part)
 {
     return array->values +
            (array->whole ? p->tensors[part->tensor].index + part->first : part->offset);

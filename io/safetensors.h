@@ -12,11 +12,11 @@ typedef struct {
 
 /** Header of the file that arrays [first, end) share; the caller frees bytes.
  * @return STATUS_OK or STATUS_NOMEM */
-status safetensors_make(safetensors_header *h, const parameters *p, const checkpoint_array *arrays,
+status safetensors_make(safetensors_header *h, const parameters *p, const saved_array *arrays,
                         size_t first, size_t end);
 
 /** End of the run of arrays that share the file of arrays[first]. */
-size_t safetensors_group(const checkpoint_array *arrays, size_t count, size_t first);
+size_t safetensors_group(const saved_array *arrays, size_t count, size_t first);
 
 /** Byte offset of an element of the logical vector in its file.
  * @param position  of the array among those of its file */
@@ -29,7 +29,7 @@ uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, si
 slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t most);
 
 /** Where a slice's values stand in an array. */
-float *safetensors_values(const checkpoint_array *array, const parameters *p, const slice *part);
+float *safetensors_values(const saved_array *array, const parameters *p, const slice *part);
 
 /** Checksum of part of a tensor: the wrapping sum of XXH3 (64 bits, seeded with the element's
  * number) over its intersections with the unit's 256-element blocks. Sums over slices add up to

@@ -1,6 +1,6 @@
 /* Creating and freeing; what all calls share. */
-#include "io/agree.h"
 #include "library/optimizer.h"
+#include "runtime/agree.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -132,7 +132,8 @@ static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t c
     status result = library_agree(v, here, here ? 0 : fingerprint(v, theta),
                                   "vario_create: ranks differ in tensors or settings, the same "
                                   "expected");
-    if (!result) result = agree(v->c.world, trainer_open_exchange(&v->r));
+    const runtime_settings with = job_settings(&v->job);
+    if (!result) result = agree(v->c.world, rounds_open(&v->r, &with, false));
     if (!result) set_mean(v, theta);
     return result;
 }
@@ -153,8 +154,7 @@ static status create(vario_optimizer **out, MPI_Comm comm_given, const vario_ten
         return result;
     }
     v->c = c;
-    v->r = (trainer){.job = &v->job, .c = &v->c, .training = true};
-    v->hooks = trainer_hooks(&v->r);
+    v->r = (rounds){.c = &v->c, .training = true};
     result = open_all(v, tensors, count, theta, settings);
     *out = v;
     if (result) vario_free(out);
@@ -200,15 +200,15 @@ vario_status vario_create_alone(vario_optimizer **out, const vario_tensor *tenso
     return vario_create(out, MPI_COMM_SELF, tensors, count, theta, settings);
 }
 
-void vario_free(vario_optimizer **optimizer)
+void vario_free(vario_optimizer **out)
 {
-    vario_optimizer *v = *optimizer;
+    vario_optimizer *v = *out;
     int ended = 0;
     if (!v) return;
     MPI_Finalized(&ended);
-    if (v->round > 0) trainer_end_round(&v->r); /* given up in mid-step */
-    trainer_close_exchange(&v->r);
+    if (v->round > 0) rounds_end(&v->r); /* given up in mid-step */
+    rounds_close(&v->r);
     if (!ended) comm_leave(&v->c);
     free(v);
-    *optimizer = NULL;
+    *out = NULL;
 }

@@ -1,10 +1,10 @@
 /* Checkpoints, by the code that reads and writes those of runs; without its thread, so that any
  * thread mode of MPI will do. */
-#include "io/agree.h"
 #include "io/checkpoint_sink.h"
 #include "io/file.h"
 #include "kernels/choose.h"
 #include "library/optimizer.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -37,7 +37,7 @@ static checkpoint_facts facts_of(const vario_optimizer *v)
                           .updates = v->r.state.updates,
                           .skipped_in_row = v->skipped_in_row,
                           .seed = v->job.seed,
-                          .item = v->steps * trainer_items(&v->job),
+                          .item = v->steps * v->r.state.settings.items,
                           .threads = (uint64_t)omp_get_max_threads(),
                           .ranks = (uint64_t)v->c.size};
 #if defined(__x86_64__)
@@ -55,8 +55,8 @@ static checkpoint_facts facts_of(const vario_optimizer *v)
 
 /* This rank's slices; of whole arrays they stand at their logical index. What fails is told when
  * the sink is finished. */
-static void write_arrays(const vario_optimizer *v, checkpoint_sink *sink,
-                         const checkpoint_array *arrays, size_t count)
+static void write_arrays(const vario_optimizer *v, checkpoint_sink *sink, const saved_array *arrays,
+                         size_t count)
 {
     const sharding *owned = &v->r.owned;
     for (size_t a = 0; a < count; a++)
@@ -70,8 +70,8 @@ static void write_arrays(const vario_optimizer *v, checkpoint_sink *sink,
 static status save(const vario_optimizer *v, const char *directory, uint64_t keep)
 {
     MPI_Comm world = v->c.world;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
-    size_t count = state_checkpoint_arrays(&v->r.state, arrays);
+    saved_array arrays[SAVED_ARRAYS];
+    size_t count = state_saved_arrays(&v->r.state, arrays);
     checkpoint_facts facts = facts_of(v);
     checkpoint_prior prior = {0};
     checkpoint_sink *sink = NULL;
@@ -127,9 +127,9 @@ static status load(vario_optimizer *v, const char *directory)
 {
     char path[PATH_SIZE];
     state *s = &v->r.state;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    saved_array arrays[SAVED_ARRAYS];
     checkpoint_facts facts;
-    size_t count = state_checkpoint_arrays(s, arrays);
+    size_t count = state_saved_arrays(s, arrays);
     status result = checkpoint_read(v->c.world, directory, &v->r.p, arrays, count, s->owned->owned,
                                     s->owned->owned_count, &facts, path, sizeof path);
     if (!result)

@@ -1,16 +1,16 @@
-/** What the files of the library share. The optimizer is a trainer whose gradients come from
- * outside: its half that knows no model does the work. */
+/** What the files of the library share. The optimizer is the rounds of a step whose
+ * gradients come from outside. */
 #ifndef VARIO_LIBRARY_OPTIMIZER_H
 #define VARIO_LIBRARY_OPTIMIZER_H
 
 #include "include/vario.h"
-#include "runtime/trainer_parts.h"
+#include "io/job.h"
+#include "runtime/rounds.h"
 
 struct vario_optimizer {
     job job; /* of a program's own model; its schedule is the step's learning rate */
     comm c;
-    trainer r;
-    model_hooks hooks;  /* what a model would call with its gradients */
+    rounds r;
     step_result result; /* of the step in progress */
     size_t round;       /* accumulated in this step */
     bool sampled;       /* the round's item was drawn */

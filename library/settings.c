@@ -18,18 +18,18 @@ _Static_assert((int)VARIO_IVON == (int)OPTIMIZER_IVON && (int)VARIO_ADAMW == (in
                    (int)VARIO_FP32 == (int)DTYPE_F32 && (int)VARIO_BF16 == (int)DTYPE_BF16,
                "the words of settings are those of jobs");
 
-static void set_standard(job *j, int optimizer)
+static void set_standard(job *j, int kind)
 {
     memset(j, 0, sizeof *j);
     j->model.kind = MODEL_OWN;
-    j->optimizer.kind = (optimizer_kind)optimizer;
+    j->optimizer.kind = (optimizer_kind)kind;
     job_set_defaults(j);
 }
 
-static void set_defaults(vario_settings *settings, int optimizer)
+static void set_defaults(vario_settings *settings, int kind)
 {
     job j;
-    set_standard(&j, optimizer);
+    set_standard(&j, kind);
     *settings = (vario_settings){.ess = j.optimizer.ess,
                                  .hessian_init = j.optimizer.hessian_init,
                                  .beta1 = j.optimizer.beta1,
@@ -39,7 +39,7 @@ static void set_defaults(vario_settings *settings, int optimizer)
                                  .clip_update = j.clip.update,
                                  .epsilon = j.optimizer.epsilon,
                                  .seed = j.seed,
-                                 .optimizer = optimizer,
+                                 .optimizer = kind,
                                  .clip_scope = (int)j.clip.scope,
                                  .hessian = (int)j.optimizer.hessian,
                                  .rescale_lr = j.optimizer.rescale_lr,

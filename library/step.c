@@ -1,6 +1,6 @@
 /* A step: rounds of sample and accumulate, then the update. */
-#include "io/agree.h"
 #include "library/optimizer.h"
+#include "runtime/agree.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,13 +15,13 @@ static uint64_t first_item(const vario_optimizer *v)
 size_t vario_rounds(const vario_optimizer *v)
 {
     uint64_t ranks = (uint64_t)v->c.size;
-    return (size_t)((trainer_items(&v->job) + ranks - 1) / ranks);
+    return (size_t)((v->r.state.settings.items + ranks - 1) / ranks);
 }
 
 int64_t vario_item(const vario_optimizer *v)
 {
     uint64_t item = first_item(v) + (uint64_t)v->c.rank;
-    return item < trainer_items(&v->job) ? (int64_t)item : -1;
+    return item < v->r.state.settings.items ? (int64_t)item : -1;
 }
 
 uint64_t vario_steps(const vario_optimizer *v)
@@ -61,11 +61,11 @@ vario_status vario_sample(vario_optimizer *v, float *const *theta)
     library_begin();
     status result = check_sample(v, theta);
     if (result) return library_end(result);
-    trainer *r = &v->r;
-    if (v->round == 0) trainer_begin_step(r, v->steps, trainer_items(&v->job), &v->result);
-    trainer_begin_round(r, first_item(v));
+    rounds *r = &v->r;
+    if (v->round == 0) rounds_begin_step(r, v->steps, v->r.state.settings.items, &v->result);
+    rounds_begin_round(r, first_item(v));
     if (vario_item(v) >= 0) {
-        noise_key key = trainer_item_key(r, (size_t)v->c.rank);
+        noise_key key = rounds_item_key(r, (size_t)v->c.rank);
         draw(v, job_has_posterior(&v->job) ? &key : NULL, theta);
     }
     v->sampled = true;
@@ -85,15 +85,15 @@ static status check_accumulate(const vario_optimizer *v, float *const *gradients
 /* As a model hands them over, from the last unit to the first. */
 static void hand_over(vario_optimizer *v, float *const *gradients)
 {
-    trainer *r = &v->r;
+    rounds *r = &v->r;
     bool works = vario_item(v) >= 0;
     for (size_t u = r->p.unit_count; u-- > 0;) {
         const unit *whole = &r->p.units[u];
-        char *to = works ? (char *)v->hooks.gradients(r, u) : NULL;
+        char *to = works ? (char *)rounds_gradient(r, u) : NULL;
         for (size_t i = whole->first; works && i < whole->first + whole->tensors; i++)
             memcpy(to + r->state.gradient.tensor_offset[i], gradients[i],
                    r->p.tensors[i].count * sizeof(float));
-        v->hooks.gradients_done(r, u);
+        rounds_gradient_done(r, u);
     }
 }
 
@@ -104,10 +104,10 @@ vario_status vario_accumulate(vario_optimizer *v, float *const *gradients)
     status result = agree(v->c.world, check_accumulate(v, gradients));
     if (result) return library_end(result);
     hand_over(v, gradients);
-    trainer_share_round(&v->r, (round_facts){.written = true}, &v->result);
+    rounds_share(&v->r, (round_facts){.written = true}, &v->result);
     v->sampled = false;
     v->round++;
-    if (v->round < vario_rounds(v)) trainer_end_round(&v->r); /* the update ends the last */
+    if (v->round < vario_rounds(v)) rounds_end(&v->r); /* the update ends the last */
     return library_end(STATUS_OK);
 }
 
@@ -155,8 +155,7 @@ vario_status vario_step(vario_optimizer *v, double lr, vario_report *report)
     if (result) return library_end(result);
     state_statistics statistics = {NAN, NAN, NAN, NAN};
     v->result.report.grad_norm = NAN;
-    v->job.schedule.peak = lr;
-    trainer_finish_step(&v->r, &v->result, report ? &statistics : NULL);
+    rounds_finish_step(&v->r, lr, &v->result, report ? &statistics : NULL);
     v->steps++;
     v->skipped_in_row = v->result.skipped ? v->skipped_in_row + 1 : 0;
     v->round = 0;

@@ -220,7 +220,6 @@ end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *toke
         const void *weights = hooks->weights(hooks->context, 1 + l);
         gpt2_block_forward(g, hooks, l, weights, l + 1 < L ? g->blocks[l + 1].in : g->residual,
                            pass);
-        hooks->release(hooks->context, 1 + l);
     }
     const void *last = hooks->weights(hooks->context, L + 1);
     layernorm_forward(g->final, g->shape.precision, g->final_mean, g->final_rstd, g->residual,
@@ -294,7 +293,6 @@ static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, 
                        gpt2_bias_grad(g, gradients, L + 1, 0), g->d_norm, DTYPE_F32, g->residual,
                        gpt2_weight(g, last, L + 1, 0), g->final_mean, g->final_rstd, g->work, N, C);
     hooks->gradients_done(hooks->context, L + 1);
-    hooks->release(hooks->context, L + 1);
 }
 
 /* The blocks share what they save, so it is still there of the last one; what a block puts out is
@@ -308,7 +306,6 @@ static void blocks_backward(gpt2 *g, const model_hooks *hooks, const forward_pas
             gpt2_block_forward(g, hooks, l, weights, NULL, pass);
         gpt2_block_backward(g, hooks, l, weights, gradients, pass->drop, pass->key);
         hooks->gradients_done(hooks->context, 1 + l);
-        hooks->release(hooks->context, 1 + l);
     }
 }
 
@@ -328,16 +325,9 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const batch *b, nois
     embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,
                        b->tokens, B, T, C, g->config.vocab_size, g->config.block_size);
     hooks->gradients_done(hooks->context, 0);
-    hooks->release(hooks->context, 0);
     double sum = 0.0;
     for (size_t n = 0; n < N; n++) sum += (double)g->losses[n];
     return sum / (double)N;
-}
-
-void gpt2_release_ends(const gpt2 *g, const model_hooks *hooks)
-{
-    hooks->release(hooks->context, g->config.n_layer + 1);
-    hooks->release(hooks->context, 0);
 }
 
 void gpt2_predict(gpt2 *model, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
@@ -356,5 +346,4 @@ void gpt2_predict(gpt2 *model, const model_hooks *hooks, const batch *b, bool dr
         visit(context, at, rows, g->logits);
         hooks_poll(hooks);
     }
-    gpt2_release_ends(g, hooks);
 }

@@ -73,6 +73,5 @@ void gpt2_decode(gpt2 *model, const model_hooks *hooks, gpt2_cache *cache, const
     const void *first = gpt2_forward(g, hooks, tokens + cache->length, &pass).first;
     gemv(g->config.vocab_size, C, gpt2_act_row(g, g->final, rows - 1, C),
          gpt2_embeddings(g, first, 0), C, true, logits, g->shape.precision, DTYPE_F32, NULL);
-    gpt2_release_ends(g, hooks);
     cache->length = length;
 }

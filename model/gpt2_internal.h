@@ -81,7 +81,6 @@ typedef struct {
 /** Embeddings to the final norm's output. */
 end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens,
                          const forward_pass *pass);
-void gpt2_release_ends(const gpt2 *g, const model_hooks *hooks);
 
 const void *gpt2_act_row(const gpt2 *g, const void *values, size_t row, size_t columns);
 

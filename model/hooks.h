@@ -14,19 +14,16 @@
  * gradients in layout_open(DTYPE_F32).
  *
  * Order of calls with units 0 .. U: the first and the last unit are held for the whole pass, those
- * between are asked for again on the way back. In a forward pass: weights(0), weights(1)
- * release(1),
- * ..., weights(U - 1) release(U - 1), weights(U). In a backward pass, after that:
- * gradients_done(U), release(U), then for u = U - 1 ... 1: weights(u), gradients(u),
- * gradients_done(u), release(u), then gradients_done(0), release(0). gradients(0) and gradients(U)
- * are asked for before weights(U - 1). Passes without a backward release U and 0 at the end. A
- * model of one unit has weights(0), gradients(0), gradients_done(0), release(0). A pointer from
- * weights stays valid until its release; one from gradients until gradients_done.
+ * between are asked for again on the way back. In a forward pass: weights(0), ..., weights(U). In a
+ * backward pass, after that: gradients_done(U), then for u = U - 1 ... 1: weights(u), gradients(u),
+ * gradients_done(u), then gradients_done(0). gradients(0) and gradients(U) are asked for before
+ * weights(U - 1). A model of one unit has weights(0), gradients(0), gradients_done(0). A pointer
+ * from weights of units 0 and U stays valid for the pass, of one between until another is asked
+ * for; a pointer from gradients until gradients_done.
  */
 typedef struct {
     void *context;
     const void *(*weights)(void *context, size_t unit);
-    void (*release)(void *context, size_t unit);
     float *(*gradients)(void *context, size_t unit); /**< contents undefined: written, not added */
     void (*gradients_done)(void *context, size_t unit);
     void (*poll)(void *context); /**< called where kernels end; may be NULL */

@@ -195,7 +195,6 @@ void mlp_forward(const mlp_pass *p)
         layer_forward(p, l, weights);
         if (l == 0) m->ends[0] = weights;
         if (l == last) m->ends[1] = weights;
-        if (l > 0 && l < last) hooks->release(hooks->context, l);
     }
 }
 
@@ -252,7 +251,6 @@ double mlp_backward(mlp *m, const model_hooks *hooks, const batch *b, noise_key 
                                  : first_gradients;
         layer_backward(&p, l, weights, gradients);
         hooks->gradients_done(hooks->context, l);
-        hooks->release(hooks->context, l);
     }
     return loss;
 }
@@ -265,6 +263,4 @@ void mlp_predict(mlp *m, const model_hooks *hooks, const batch *b, bool drop, no
     mlp_forward(&p);
     visit(context, 0, b->sequences, m->outputs);
     hooks_poll(hooks);
-    if (mlp_last(m)) hooks->release(hooks->context, mlp_last(m));
-    hooks->release(hooks->context, 0);
 }

@@ -102,7 +102,6 @@ static void go_back(const mlp_pass *p, layer_visit *visit, void *context)
         if (l > 0 && l == last) first_slopes(p, weights);
         if (inner) next_slopes(p, l, weights);
         if (l > 0) through_activation(p, l - 1);
-        hooks->release(hooks->context, l);
     }
 }
 

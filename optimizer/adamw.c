@@ -1,5 +1,5 @@
-/* AdamW (Loshchilov and Hutter, ICLR 2019) and SGD with momentum. */
-#include "optimizer/optimizer.h"
+/* AdamW (Loshchilov and Hutter, ICLR 2019). */
+#include "optimizer/table.h"
 
 #include <math.h>
 
@@ -43,14 +43,28 @@ void adamw_update(float *m, float *exp_avg, float *exp_avg_sq, const float *g_su
     }
 }
 
-void sgd_update(float *m, float *velocity, const float *g_sum, double g_scale, const sgd_step *step,
-                size_t count)
+static void update(const optimizer_update *u)
 {
-    float scale = (float)g_scale, mu = (float)step->momentum, decay = (float)step->decay;
-    float lr = (float)step->lr;
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < count; i++) {
-        velocity[i] = mu * velocity[i] + (scale * g_sum[i] + decay * m[i]);
-        m[i] -= lr * velocity[i];
-    }
+    const optimizer_settings *s = u->settings;
+    adamw_step step = {.beta1 = s->beta1,
+                       .beta2 = s->beta2,
+                       .epsilon = s->epsilon,
+                       .decay = u->decay,
+                       .lr = u->lr,
+                       .updates = u->updates};
+    adamw_update(u->mean, u->arrays[0], u->arrays[1], u->sums->g, u->g_scale, &step, u->count);
 }
+
+OPTIMIZER_ROW(adamw) = {
+    .name = "adamw",
+    .title = "AdamW",
+    .arrays = {{"exp_avg.", false, NULL}, {"exp_avg_sq.", false, NULL}},
+    .array_count = 2,
+    .update = update,
+    .keys = {{"optimizer.beta1", NULL},
+             {"optimizer.beta2", "0.95"},
+             {"optimizer.weight_decay", "0.1"},
+             {"optimizer.epsilon", NULL},
+             {"schedule.peak", "1.0e-3"},
+             SWAG_KEYS},
+};

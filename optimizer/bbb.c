@@ -1,6 +1,7 @@
 /* Bayes by backprop: Adam on the mean and on the logarithm of the deviation, one pass. */
 #include "kernels/math.h"
-#include "optimizer/optimizer.h"
+#include "optimizer/statistics.h"
+#include "optimizer/table.h"
 
 #include <math.h>
 
@@ -74,3 +75,52 @@ void bbb_update(float *m, float *rho, float *const first[2], float *const second
         rho_run(rho + at, first[1] + at, second[1] + at, f_sum + at, &c, n);
     }
 }
+
+static double first_log(const optimizer_settings *s)
+{
+    return log(s->sigma_init);
+}
+
+static void update(const optimizer_update *u)
+{
+    const optimizer_settings *s = u->settings;
+    bbb_step step = {.lambda = s->ess,
+                     .delta = u->decay,
+                     .beta1 = s->beta1,
+                     .beta2 = s->beta2,
+                     .epsilon = s->epsilon,
+                     .lr = u->lr,
+                     .updates = u->updates};
+    bbb_update(u->mean, u->arrays[0], (float *const[2]){u->arrays[1], u->arrays[3]},
+               (float *const[2]){u->arrays[2], u->arrays[4]}, u->sums->g, u->sums->f, u->g_scale,
+               u->f_scale, &step, u->count);
+}
+
+static void describe(posterior_sums *sums, const optimizer_update *u)
+{
+    sums->sigma += bbb_sigma_sum(u->arrays[0], u->count);
+}
+
+OPTIMIZER_ROW(bbb) = {
+    .name = "bbb",
+    .title = "Bayes by backprop",
+    .arrays = {{"log_deviation.", true, first_log},
+               {"exp_avg.", false, NULL},
+               {"exp_avg_sq.", false, NULL},
+               {"log_deviation.exp_avg.", false, NULL},
+               {"log_deviation.exp_avg_sq.", false, NULL}},
+    .array_count = 5,
+    .spread = SPREAD_LOG,
+    .estimates = true,
+    .decays_all = true,
+    .update = update,
+    .describe = describe,
+    .keys = {{"optimizer.ess", NULL},
+             {"optimizer.sigma_init", NULL},
+             {"optimizer.beta1", NULL},
+             {"optimizer.beta2", "0.999"},
+             {"optimizer.weight_decay", NULL},
+             {"optimizer.epsilon", NULL},
+             {"optimizer.mc_samples", NULL},
+             {"schedule.peak", "1.0e-3"}},
+};

@@ -1,6 +1,8 @@
 /* IVON's update (Shen et al., ICML 2024, algorithm 1), one pass over the state. */
 #include "optimizer/accumulate.h"
 #include "optimizer/deviation.h"
+#include "optimizer/statistics.h"
+#include "optimizer/table.h"
 
 #include <float.h>
 #include <math.h>
@@ -132,3 +134,59 @@ void ivon_update(float *m, float *h, float *momentum, const gradient_sums *sums,
     *clipped += all_clipped;
     *rescued += all_rescued;
 }
+
+static double first_hessian(const optimizer_settings *s)
+{
+    return s->hessian_init;
+}
+
+static void update(const optimizer_update *u)
+{
+    const optimizer_settings *s = u->settings;
+    double scale = s->rescale_lr ? s->hessian_init + s->weight_decay : 1.0;
+    ivon_step step = {.lambda = s->ess,
+                      .delta = u->decay,
+                      .h0 = s->hessian_init,
+                      .beta1 = s->beta1,
+                      .beta2 = s->beta2,
+                      .xi = u->clip,
+                      .alpha = u->lr * scale,
+                      .updates = u->updates,
+                      .debias = s->debias,
+                      .hessian = s->hessian};
+    ivon_update(u->mean, u->arrays[0], u->arrays[1], u->sums, u->g_scale, u->f_scale, &step,
+                u->count, u->clipped, u->rescued);
+}
+
+static void describe(posterior_sums *sums, const optimizer_update *u)
+{
+    const optimizer_settings *s = u->settings;
+    ivon_statistics(sums, u->arrays[0], u->sums->f, u->f_scale, s->ess, u->decay, s->beta2,
+                    s->hessian, u->count);
+}
+
+OPTIMIZER_ROW(ivon) = {
+    .name = "ivon",
+    .title = "IVON",
+    .arrays = {{"", true, first_hessian}, {"momentum.", false, NULL}},
+    .array_count = 2,
+    .spread = SPREAD_HESSIAN,
+    .estimates = true,
+    .takes_pieces = true,
+    .update = update,
+    .describe = describe,
+    .keys = {{"optimizer.ess", NULL},
+             {"optimizer.hessian_init", NULL},
+             {"optimizer.hessian", NULL},
+             {"optimizer.beta1", NULL},
+             {"optimizer.beta2", NULL},
+             {"optimizer.weight_decay", NULL},
+             {"optimizer.mc_samples", NULL},
+             {"optimizer.rescale_lr", NULL},
+             {"optimizer.debias", NULL},
+             {"clip.update", NULL},
+             {"sensitivity.every", NULL},
+             {"sensitivity.examples", NULL},
+             {"early_stop.kind", NULL},
+             {"early_stop.patience", NULL}},
+};

@@ -11,13 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum {
-    OPTIMIZER_IVON,
-    OPTIMIZER_ADAMW,
-    OPTIMIZER_SGD,
-    OPTIMIZER_BBB,
-    OPTIMIZER_SQUARES, /**< no job's: adds up gradients and their squares, and updates nothing */
-} optimizer_kind;
 typedef enum { HESSIAN_PRICE, HESSIAN_GRADSQ } hessian_kind;
 
 /** IVON (Shen et al., ICML 2024), see docs/numerics.md for the formulas. */

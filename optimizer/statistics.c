@@ -6,8 +6,8 @@
 enum { PART = 1 << 16 /* elements that one thread adds up */ };
 
 /* Only plain selections and sums: the loop must stay one vector loop. */
-static ivon_sums part_sums(const float *h, const float *f_sum, double f_scale, double lambda,
-                           double delta, double rate, bool price, size_t count)
+static posterior_sums part_sums(const float *h, const float *f_sum, double f_scale, double lambda,
+                                double delta, double rate, bool price, size_t count)
 {
     double sigmas = 0.0, hessian = 0.0, least = INFINITY, bias = 0.0;
 #pragma omp simd reduction(+ : sigmas, hessian, bias) reduction(min : least)
@@ -19,14 +19,14 @@ static ivon_sums part_sums(const float *h, const float *f_sum, double f_scale, d
         least = hi < least ? hi : least;
         bias += rate * (hi - f) * (hi - f) / precision;
     }
-    return (ivon_sums){sigmas, hessian, least, bias};
+    return (posterior_sums){sigmas, hessian, least, bias};
 }
 
-void ivon_statistics(ivon_sums *sums, const float *h, const float *f_sum, double f_scale,
+void ivon_statistics(posterior_sums *sums, const float *h, const float *f_sum, double f_scale,
                      double lambda, double delta, double beta2, hessian_kind hessian, size_t count)
 {
     size_t parts = (count + PART - 1) / PART;
-    ivon_sums part[parts];
+    posterior_sums part[parts];
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < parts; i++) {
         size_t at = i * PART, n = count - at < PART ? count - at : PART;

@@ -2,12 +2,12 @@
  * the pass: in fp32 one long sum of small squares would stand still. */
 #include "runtime/curvature.h"
 
-#include "io/agree.h"
 #include "io/json_text.h"
 #include "io/pretrained.h"
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
 #include "posterior/curvature.h"
+#include "runtime/agree.h"
 #include "runtime/new_run.h"
 #include "runtime/progress.h"
 #include "runtime/trainer_parts.h"
@@ -36,11 +36,19 @@ typedef struct {
     curvature_report *report;
 } curvature;
 
+/* Adds up gradients and their squares at the mean, and updates nothing; its files are IVON's. */
+static const optimizer adds_squares = {
+    .name = "squares",
+    .arrays = {{"", true, NULL}, {"momentum.", false, NULL}},
+    .array_count = 2,
+    .spread = SPREAD_NONE,
+    .estimates = true,
+};
+
 /* Sums in the order of work items, whatever the stage, and the plain gradient of each. */
 static job pass_job(const job *j, const curvature_options *o)
 {
     job pass = *j;
-    pass.optimizer.kind = OPTIMIZER_SQUARES;
     pass.optimizer.hessian = HESSIAN_GRADSQ;
     pass.optimizer.mc_samples = 1;
     pass.swag.start = 0;
@@ -80,9 +88,9 @@ static status open_data(curvature *x)
 }
 
 /* Weights from elsewhere. */
-static status import_mean(curvature *x, checkpoint_array *mean)
+static status import_mean(curvature *x, saved_array *mean)
 {
-    const sharding *owned = &x->r.owned;
+    const sharding *owned = &x->r.rounds.owned;
     snprintf(x->source, sizeof x->source, "%s", x->of->model.init);
     x->facts = (checkpoint_facts){.threads = (uint64_t)x->o->threads, .ranks = 1};
     snprintf(x->facts.instruction_set, sizeof x->facts.instruction_set, "%s",
@@ -97,23 +105,23 @@ static status import_mean(curvature *x, checkpoint_array *mean)
     return result;
 }
 
-static status read_arrays(curvature *x, const char *from, const checkpoint_array *arrays,
-                          size_t count)
+static status read_arrays(curvature *x, const char *from, const saved_array *arrays, size_t count)
 {
-    const sharding *owned = &x->r.owned;
+    const sharding *owned = &x->r.rounds.owned;
     char path[sizeof x->source];
     snprintf(path, sizeof path, "%s", from);
-    return checkpoint_read(x->c->world, path, &x->r.p, arrays, count, owned->owned,
+    return checkpoint_read(x->c->world, path, &x->r.rounds.p, arrays, count, owned->owned,
                            owned->owned_count, &x->facts, x->source, sizeof x->source);
 }
 
 /* The mean of what the run predicts with: the average of snapshots where there are some. */
 static status read_mean(curvature *x)
 {
-    const state names = {.job = x->of}; /* arrays without values, which are verified */
-    const state_array *mean = &x->r.state.mean;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
-    size_t count = state_checkpoint_arrays(&names, arrays), a = 0;
+    const state names = {.settings =
+                             job_settings(x->of)}; /* arrays without values, which are verified */
+    const state_array *mean = &x->r.rounds.state.mean;
+    saved_array arrays[SAVED_ARRAYS];
+    size_t count = state_saved_arrays(&names, arrays), a = 0;
     arrays[0].values = mean->values;
     arrays[0].whole = mean->whole;
     status result =
@@ -125,26 +133,27 @@ static status read_mean(curvature *x)
         arrays[0].values = NULL;
         result = read_arrays(x, x->source, arrays, count);
     }
-    if (!result) state_share(&x->r.state, x->c);
+    if (!result) state_share(&x->r.rounds.state, x->c);
     return result;
 }
 
 /* The sum of the squares of the matrices' weights, added up as a gradient's norm is. */
 static double squared_weights(curvature *x, double *count)
 {
-    state *s = &x->r.state;
+    state *s = &x->r.rounds.state;
     state_report found;
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
-        bool matrix = x->r.p.tensors[part->tensor].dimensions == 2;
+        bool matrix = x->r.rounds.p.tensors[part->tensor].dimensions == 2;
         float *sum = state_at(s, s->g_sum, part);
         memset(sum, 0, part->count * sizeof *sum);
         if (matrix) memcpy(sum, state_at(s, s->mean, part), part->count * sizeof *sum);
     }
     state_norm(s, x->c, 1, &found);
     *count = 0.0;
-    for (size_t i = 0; i < x->r.p.tensor_count; i++)
-        if (x->r.p.tensors[i].dimensions == 2) *count += (double)x->r.p.tensors[i].count;
+    for (size_t i = 0; i < x->r.rounds.p.tensor_count; i++)
+        if (x->r.rounds.p.tensors[i].dimensions == 2)
+            *count += (double)x->r.rounds.p.tensors[i].count;
     return found.grad_norm * found.grad_norm;
 }
 
@@ -179,7 +188,7 @@ static status choose_prior(curvature *x)
 
 static status refuse_gradient(const curvature *x, uint64_t number, const step_result *found)
 {
-    const parameters *p = &x->r.p;
+    const parameters *p = &x->r.rounds.p;
     size_t u = found->bad_unit;
     return fail(STATUS_NUMERIC,
                 "%s: batch %" PRIu64 " of %" PRIu64 " has %s that is not finite; no posterior was "
@@ -192,11 +201,11 @@ static status refuse_gradient(const curvature *x, uint64_t number, const step_re
 /* The sums of a part of the batches into those of the pass. */
 static void add_part(curvature *x)
 {
-    const state *s = &x->r.state;
+    const state *s = &x->r.rounds.state;
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
-        curvature_add(state_at(s, s->second, part), state_at(s, s->f_sum, part), part->count);
-        curvature_add(state_at(s, s->momentum, part), state_at(s, s->g_sum, part), part->count);
+        curvature_add(state_at(s, s->arrays[0], part), state_at(s, s->f_sum, part), part->count);
+        curvature_add(state_at(s, s->arrays[1], part), state_at(s, s->g_sum, part), part->count);
     }
 }
 
@@ -236,11 +245,11 @@ static status run_pass(curvature *x)
  * run's momentum, 0. */
 static double take_gradient(curvature *x)
 {
-    state *s = &x->r.state;
+    state *s = &x->r.rounds.state;
     state_report found;
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
-        float *sum = state_at(s, s->momentum, part);
+        float *sum = state_at(s, s->arrays[1], part);
         memcpy(state_at(s, s->g_sum, part), sum, part->count * sizeof *sum);
         memset(sum, 0, part->count * sizeof *sum);
     }
@@ -253,24 +262,24 @@ static status refuse_curvature(const curvature *x, const slice *part, size_t at)
     return fail(STATUS_NUMERIC,
                 "%s: tensor '%s': the squared gradients of element %zu add up to no finite h; no "
                 "posterior was written",
-                x->source, x->r.p.tensors[part->tensor].name, part->first + at);
+                x->source, x->r.rounds.p.tensors[part->tensor].name, part->first + at);
 }
 
 static status finish_hessian(curvature *x)
 {
-    const state *s = &x->r.state;
+    const state *s = &x->r.rounds.state;
     curvature_report *out = x->report;
     double scale = (double)(x->o->sequences * x->of->batch.length) / (double)out->batches;
     status result = STATUS_OK;
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
-        double delta = x->r.p.tensors[part->tensor].dimensions == 2 ? out->delta : 0.0;
-        size_t bad = curvature_finish(state_at(s, s->second, part), scale,
+        double delta = x->r.rounds.p.tensors[part->tensor].dimensions == 2 ? out->delta : 0.0;
+        size_t bad = curvature_finish(state_at(s, s->arrays[0], part), scale,
                                       fmax(out->floor - delta, 0.0), part->count, &out->raised);
         if (bad < part->count && !result) result = refuse_curvature(x, part, bad);
     }
     MPI_Allreduce(MPI_IN_PLACE, &out->raised, 1, MPI_UINT64_T, MPI_SUM, x->c->world);
-    out->hessian_mean = scale * x->squares / (double)x->r.p.count;
+    out->hessian_mean = scale * x->squares / (double)x->r.rounds.p.count;
     return agree(x->c->world, result);
 }
 
@@ -278,7 +287,7 @@ static void report_pass(curvature *x)
 {
     curvature_report *out = x->report;
     double batches = (double)out->batches, norm = take_gradient(x);
-    out->parameters = x->r.p.count;
+    out->parameters = x->r.rounds.p.count;
     out->loss = x->loss / batches;
     out->share = x->squares > 0.0 ? norm * norm / (x->squares / batches) : 0.0;
 }
@@ -300,26 +309,26 @@ static status describe(const curvature *x, char **details)
     return fclose(text) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe a posterior");
 }
 
-static void write_arrays(curvature *x, const checkpoint_array *arrays, size_t count)
+static void write_arrays(curvature *x, const saved_array *arrays, size_t count)
 {
-    const sharding *owned = &x->r.owned;
+    const sharding *owned = &x->r.rounds.owned;
     for (size_t a = 0; a < count; a++)
         for (size_t i = 0; i < owned->owned_count; i++) {
             slice part = owned->owned[i];
-            const float *values = safetensors_values(&arrays[a], &x->r.p, &part);
+            const float *values = safetensors_values(&arrays[a], &x->r.rounds.p, &part);
             part.offset = 0;
             checkpoint_sink_write(x->n.sink, a, &part, 1, values); /* told when it settles */
         }
 }
 
-static status write_run(curvature *x, const checkpoint_array *arrays, size_t count)
+static status write_run(curvature *x, const saved_array *arrays, size_t count)
 {
     curvature_report *out = x->report;
     checkpoint_prior prior;
     double typical = fmin(fmax(out->hessian_mean, out->floor), 1e30); /* what a job may say */
     job_become_ivon(&x->made, out->lambda, out->delta, typical);
-    status result = agree(x->c->world, checkpoint_prior_of_job(&prior, &x->made, &x->r.p));
-    if (!result) result = new_run_begin(&x->n, &x->facts, &prior, &x->r.p, arrays, count);
+    status result = agree(x->c->world, checkpoint_prior_of_job(&prior, &x->made, &x->r.rounds.p));
+    if (!result) result = new_run_begin(&x->n, &x->facts, &prior, &x->r.rounds.p, arrays, count);
     checkpoint_prior_close(&prior);
     if (result) return result;
     write_arrays(x, arrays, count);
@@ -331,15 +340,18 @@ static status write_run(curvature *x, const checkpoint_array *arrays, size_t cou
 
 static status make_run(curvature *x)
 {
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    saved_array arrays[SAVED_ARRAYS];
     status result = new_run_open(&x->n, &x->made, x->c, x->o->force, &x->o->run, 1);
     if (!result) result = agree(x->c->world, open_data(x));
-    if (!result) result = trainer_open(&x->r, &x->pass, x->c, x->o->precision, true);
+    runtime_settings with = job_settings(&x->pass);
+    with.row = &adds_squares;
+    settings_decide(&with);
+    if (!result) result = trainer_open_measuring(&x->r, &x->pass, &with, x->c, x->o->precision);
     if (!result) result = read_mean(x);
     if (!result) result = choose_prior(x);
     if (result) return result;
-    size_t count = state_checkpoint_arrays(&x->r.state, arrays);
-    result = new_run_lock(&x->n, &x->r.p, arrays, count);
+    size_t count = state_saved_arrays(&x->r.rounds.state, arrays);
+    result = new_run_lock(&x->n, &x->r.rounds.p, arrays, count);
     if (!result) result = run_pass(x);
     if (!result) result = finish_hessian(x);
     if (result) return result;

@@ -1,6 +1,6 @@
 /* Validation: batch b on rank b mod P, sums in double, added in the order of b. */
-#include "io/agree.h"
 #include "posterior/metrics.h"
+#include "runtime/agree.h"
 #include "runtime/trainer_parts.h"
 
 #include <inttypes.h>
@@ -84,7 +84,7 @@ static void visit(void *context, size_t first, size_t rows, float *outputs)
 /* Rows of this rank's batch of a round; 0 without one. */
 static size_t rows_of(const evaluation *e, uint64_t round)
 {
-    uint64_t b = round * (uint64_t)e->r->c->size + (uint64_t)e->r->c->rank;
+    uint64_t b = round * (uint64_t)e->r->rounds.c->size + (uint64_t)e->r->rounds.c->rank;
     return b < e->batches ? dataset_batch_rows(e->data, b) : 0;
 }
 
@@ -92,13 +92,14 @@ static size_t rows_of(const evaluation *e, uint64_t round)
 static status run_round(evaluation *e, const noise_key *key)
 {
     trainer *r = e->r;
-    size_t ranks = (size_t)r->c->size;
+    size_t ranks = (size_t)r->rounds.c->size;
     uint64_t first = e->round * ranks;
     size_t active = e->batches - first < ranks ? (size_t)(e->batches - first) : ranks;
-    bool works = (size_t)r->c->rank < active;
-    status read =
-        works ? dataset_windows(e->data, first + (uint64_t)r->c->rank, &r->batch) : STATUS_OK;
-    if (!key) read = agree(r->c->world, read); /* samples read what the mean's pass has read */
+    bool works = (size_t)r->rounds.c->rank < active;
+    status read = works ? dataset_windows(e->data, first + (uint64_t)r->rounds.c->rank, &r->batch)
+                        : STATUS_OK;
+    if (!key)
+        read = agree(r->rounds.c->world, read); /* samples read what the mean's pass has read */
     if (read) return read;
     trainer_predict(r, works ? &r->batch.view : NULL, active, key, NULL, visit, e);
     return STATUS_OK;
@@ -108,10 +109,11 @@ static status run_round(evaluation *e, const noise_key *key)
 static void add_batches(evaluation *e, sums mine, sums *total)
 {
     trainer *r = e->r;
-    sums all[r->c->size];
-    MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, r->c->world);
-    for (size_t from = 0; from < (size_t)r->c->size; from++) {
-        if (e->round * (uint64_t)r->c->size + from >= e->batches) continue;
+    sums all[r->rounds.c->size];
+    MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE,
+                  r->rounds.c->world);
+    for (size_t from = 0; from < (size_t)r->rounds.c->size; from++) {
+        if (e->round * (uint64_t)r->rounds.c->size + from >= e->batches) continue;
         total->loss += all[from].loss;
         total->right += all[from].right;
         total->rows += all[from].rows;
@@ -183,7 +185,7 @@ static void close_averages(evaluation *e)
 static evaluation plan_evaluation(trainer *r, const dataset *data, uint64_t batches,
                                   uint64_t samples)
 {
-    uint64_t there = dataset_batches(data), ranks = (uint64_t)r->c->size;
+    uint64_t there = dataset_batches(data), ranks = (uint64_t)r->rounds.c->size;
     uint64_t wanted = batches == 0 || batches > there ? there : batches;
     bool examples = r->config.kind != MODEL_GPT2;
     return (evaluation){
@@ -202,7 +204,7 @@ status trainer_evaluate(trainer *r, const dataset *data, uint64_t batches, uint6
     evaluation e = plan_evaluation(r, data, batches, samples);
     sums mean = {0}, averaged = {0};
     *out = (validation){NAN, NAN, NAN, NAN};
-    status result = agree(r->c->world, open_averages(&e));
+    status result = agree(r->rounds.c->world, open_averages(&e));
     if (!result) result = run_mean(&e, &mean);
     if (!result && samples > 0) result = run_samples(&e, &averaged);
     if (!result) {

@@ -2,13 +2,13 @@
  * model has none, since transformers cannot do without. */
 #include "runtime/exporting.h"
 
-#include "io/agree.h"
 #include "io/checkpoint_source.h"
 #include "io/export.h"
 #include "io/json_text.h"
 #include "io/safetensors.h"
 #include "io/tokenizer.h"
 #include "optimizer/optimizer.h"
+#include "runtime/agree.h"
 #include "runtime/sharding.h"
 
 #include <stdio.h>

@@ -1,17 +1,16 @@
 /* What a run of this job would begin with, without a trainer. */
 #include "runtime/importing.h"
 
-#include "io/agree.h"
 #include "io/json_text.h"
 #include "io/pretrained.h"
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 #include "runtime/new_run.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +24,7 @@ typedef struct {
     parameters p;
     sharding owned;
     pretrained *weights;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS]; /* the mean, then others */
+    saved_array arrays[SAVED_ARRAYS]; /* the mean, then others */
     size_t array_count;
     new_run made;
     bool torn;     /* the sink could not write: it tells why when it settles */
@@ -34,9 +33,10 @@ typedef struct {
 
 static status open_memory(importing *x)
 {
-    const state names = {.job = x->job, .training = true}; /* arrays without values */
+    const state names = {.settings = job_settings(x->job),
+                         .training = true}; /* arrays without values */
     model_config config = job_model(x->job);
-    x->array_count = state_checkpoint_arrays(&names, x->arrays);
+    x->array_count = state_saved_arrays(&names, x->arrays);
     x->buffer = malloc(PIECE * sizeof *x->buffer);
     if (!x->buffer) return fail(STATUS_NOMEM, "memory for the pieces of a model");
     status result = model_parameters(&x->p, &config);
@@ -57,11 +57,11 @@ static status begin(importing *x)
 }
 
 /* What training begins with in every element of an array. */
-static float first_value(const importing *x, const checkpoint_array *array)
+static float first_value(const importing *x, const saved_array *array)
 {
+    const optimizer_array *spread = job_optimizer(x->job)->arrays;
     if (strcmp(array->file, "posterior.safetensors") != 0) return 0.0F;
-    return (float)(x->job->optimizer.kind == OPTIMIZER_BBB ? log(x->job->optimizer.sigma_init)
-                                                           : x->job->optimizer.hessian_init);
+    return (float)spread->initial(&x->job->optimizer);
 }
 
 static void write_piece(importing *x, size_t array, const slice *part)

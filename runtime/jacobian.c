@@ -1,7 +1,7 @@
 /* Passes at the mean as sensitivities have them; the rows are written where the unknowns are. */
 #include "runtime/jacobian.h"
 
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/mean_pass.h"
 
 #include <assert.h>
@@ -30,7 +30,7 @@ static bool is_gpt2(const jacobian *x)
 static void take_gradients(void *context, size_t u)
 {
     jacobian *x = context;
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     double length = (double)x->m.job.batch.length;
     for (size_t i = p->units[u].first; i < p->units[u].first + p->units[u].tensors; i++) {
         if (x->start[i] == SIZE_MAX) continue;
@@ -48,7 +48,7 @@ static bool names(const char *text, size_t length, const char *name)
 
 static status choose_named(jacobian *x, bool *chosen, const char *tensors)
 {
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     for (const char *at = tensors; *at;) {
         size_t length = strcspn(at, ","), found = 0;
         for (size_t i = 0; i < p->tensor_count; i++)
@@ -68,7 +68,7 @@ static status choose_named(jacobian *x, bool *chosen, const char *tensors)
 
 static status choose(jacobian *x, const char *tensors)
 {
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     size_t last = p->unit_count - 1;
     bool chosen[p->tensor_count];
     memset(chosen, 0, sizeof chosen);
@@ -108,12 +108,12 @@ static status open_rows(jacobian *x)
 static status open_here(jacobian *x, const char *tensors)
 {
     trainer *r = x->m.r;
-    x->start = calloc(r->p.tensor_count, sizeof *x->start);
+    x->start = calloc(r->rounds.p.tensor_count, sizeof *x->start);
     if (!x->start) return fail(STATUS_NOMEM, "memory for derivatives");
     status result = choose(x, tensors);
     if (result) return result;
     x->outputs = is_gpt2(x) ? 1 : r->config.mlp.outputs;
-    result = mean_pass_plan(&x->m, r->job, &r->p, DTYPE_F32, is_gpt2(x) ? 1 : examples_of(x),
+    result = mean_pass_plan(&x->m, r->job, &r->rounds.p, DTYPE_F32, is_gpt2(x) ? 1 : examples_of(x),
                             is_gpt2(x) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
     if (!result) result = mean_pass_open(&x->m, r);
     if (result) return result;
@@ -126,8 +126,8 @@ static void gather(const jacobian *x, double *values, bool deviations)
 {
     const trainer *r = x->m.r;
     memset(values, 0, x->unknowns * sizeof *values);
-    for (size_t i = 0; i < r->owned.owned_count; i++) {
-        slice piece = r->owned.owned[i];
+    for (size_t i = 0; i < r->rounds.owned.owned_count; i++) {
+        slice piece = r->rounds.owned.owned[i];
         size_t left = piece.count;
         if (x->start[piece.tensor] == SIZE_MAX) continue;
         for (; left > 0; left -= piece.count) {
@@ -135,15 +135,15 @@ static void gather(const jacobian *x, double *values, bool deviations)
             double *to = values + x->start[piece.tensor] + piece.first;
             piece.count = left < PARAMETER_BLOCK ? left : PARAMETER_BLOCK;
             if (deviations)
-                state_sigma(&r->state, &piece, here);
+                state_sigma(&r->rounds.state, &piece, here);
             else
-                memcpy(here, state_center(&r->state, &piece), piece.count * sizeof *here);
+                memcpy(here, state_center(&r->rounds.state, &piece), piece.count * sizeof *here);
             for (size_t e = 0; e < piece.count; e++) to[e] = (double)here[e];
             piece.first += piece.count;
             piece.offset += piece.count;
         }
     }
-    comm_sum_ordered(r->c, values, x->unknowns);
+    comm_sum_ordered(r->rounds.c, values, x->unknowns);
 }
 
 status jacobian_open(jacobian **out, trainer *r, const char *tensors)
@@ -155,7 +155,7 @@ status jacobian_open(jacobian **out, trainer *r, const char *tensors)
         x->m.r = r;
         result = open_here(x, tensors);
     }
-    result = agree(r->c->world, result);
+    result = agree(r->rounds.c->world, result);
     if (result)
         jacobian_close(out);
     else
@@ -194,7 +194,7 @@ bool jacobian_is_linear(const jacobian *x)
 
 const tensor *jacobian_tensor(const jacobian *x, size_t i, size_t *element)
 {
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     size_t t = 0;
     while (x->start[t] == SIZE_MAX || i >= x->start[t] + p->tensors[t].count) t++;
     *element = i - x->start[t];
@@ -223,7 +223,7 @@ void jacobian_deviations(const jacobian *x, double *sigma)
 
 uint64_t jacobian_rounds(const jacobian *x, uint64_t count)
 {
-    uint64_t each = x->m.job.batch.sequences * (uint64_t)x->m.r->c->size;
+    uint64_t each = x->m.job.batch.sequences * (uint64_t)x->m.r->rounds.c->size;
     return (count + each - 1) / each;
 }
 
@@ -232,7 +232,7 @@ static void write_layer(void *context, size_t l, size_t rows, const float *input
                         const float *slopes)
 {
     jacobian *x = context;
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     size_t C = x->outputs;
     for (size_t i = p->units[l].first; i < p->units[l].first + p->units[l].tensors; i++) {
         const tensor *t = &p->tensors[i];
@@ -308,7 +308,7 @@ static void compute(jacobian *x, size_t active, size_t examples)
 status jacobian_round(jacobian *x, const dataset *data, uint64_t round, jacobian_rows *out)
 {
     mean_pass *m = &x->m;
-    comm *c = m->r->c;
+    comm *c = m->r->rounds.c;
     uint64_t count = dataset_count(data), most = m->job.batch.sequences;
     uint64_t b = round * (uint64_t)c->size + (uint64_t)c->rank;
     size_t examples = mean_pass_rows(count, most, b);

@@ -1,7 +1,7 @@
 /* Factors are dealt out by the work of their eigenvectors, the widest first. */
-#include "io/agree.h"
 #include "io/room.h"
 #include "kernels/dense.h"
+#include "runtime/agree.h"
 #include "runtime/kfac_parts.h"
 
 #include <inttypes.h>
@@ -16,12 +16,12 @@ enum { GRID_COST = 3 };
 
 static bool is_mine(const kfac *k, const kfac_factor *f)
 {
-    return f->owner == k->m.r->c->rank;
+    return f->owner == k->m.r->rounds.c->rank;
 }
 
 static status list_layers(kfac *k)
 {
-    const parameters *p = &k->m.r->p;
+    const parameters *p = &k->m.r->rounds.p;
     k->parts = calloc(p->tensor_count, sizeof *k->parts);
     if (!k->parts) return fail(STATUS_NOMEM, "memory for %zu layers", p->tensor_count);
     for (size_t i = 0; i < p->tensor_count; i++) {
@@ -47,7 +47,7 @@ static status check_widths(kfac *k)
                 return fail(STATUS_INPUT,
                             "%s: tensor '%s': a K-FAC factor of %zu rows and columns found, %.3g "
                             "GB; at most %d expected",
-                            k->m.job.name, k->m.r->p.tensors[k->parts[l].weight].name, n,
+                            k->m.job.name, k->m.r->rounds.p.tensors[k->parts[l].weight].name, n,
                             8e-9 * (double)n * (double)n, DENSE_WIDEST);
         }
     return STATUS_OK;
@@ -67,7 +67,7 @@ static void choose_grid(kfac *k)
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             kfac_factor *f = &k->parts[l].factors[side];
-            bool large = f->n >= KFAC_WIDE && cube(f) * k->m.r->c->size > GRID_COST * all;
+            bool large = f->n >= KFAC_WIDE && cube(f) * k->m.r->rounds.c->size > GRID_COST * all;
             f->on_grid = k->o->grid_from ? f->n >= k->o->grid_from : large;
             if (f->on_grid) k->q->on_grid++;
         }
@@ -87,7 +87,7 @@ static kfac_factor *next_factor(kfac *k)
 
 static void deal_out(kfac *k)
 {
-    int ranks = k->m.r->c->size;
+    int ranks = k->m.r->rounds.c->size;
     double load[ranks];
     for (int rank = 0; rank < ranks; rank++) load[rank] = 0.0;
     for (size_t l = 0; l < k->layers; l++)
@@ -113,7 +113,7 @@ static size_t larger(size_t a, size_t b)
 static void place_part(kfac *k, kfac_part *part, arena_rows *take)
 {
     arena *a = &k->arena;
-    bool home = part->home == k->m.r->c->rank;
+    bool home = part->home == k->m.r->rounds.c->rank;
     for (int side = 0; side < KFAC_SIDES; side++) {
         kfac_factor *f = &part->factors[side];
         size_t width = f->n - (side == KFAC_INPUTS ? part->bias : 0);
@@ -131,7 +131,7 @@ static void count_shared(const kfac *k, size_t *work, size_t *received)
     for (size_t l = 0; l < k->layers; l++) {
         const kfac_part *part = &k->parts[l];
         *received = larger(*received, part->count);
-        if (part->home == k->m.r->c->rank) *work = larger(*work, 2 * part->count);
+        if (part->home == k->m.r->rounds.c->rank) *work = larger(*work, 2 * part->count);
         for (int side = 0; side < KFAC_SIDES; side++) {
             const kfac_factor *f = &part->factors[side];
             if (is_mine(k, f) || f->on_grid) *work = larger(*work, k->most * f->n);
@@ -150,7 +150,7 @@ static void place(kfac *k, arena_rows *take)
     for (size_t l = 0; l < k->layers; l++) place_part(k, &k->parts[l], take);
     k->work = take(&k->arena, work, sizeof(double));
     k->received = take(&k->arena, received, sizeof(float));
-    k->roots = take(&k->arena, (size_t)k->m.r->c->size, k->most * sizeof(double));
+    k->roots = take(&k->arena, (size_t)k->m.r->rounds.c->size, k->most * sizeof(double));
     if (k->exact)
         k->outputs = take(&k->arena, k->most, model_outputs(&k->m.config) * sizeof(double));
 }
@@ -178,27 +178,29 @@ static double grid_bytes(const kfac *k)
             numbers += (double)f->n * (double)f->n;
             widest = fmax(widest, (double)f->n);
         }
-    return 8.0 *
-           ((numbers + 4.0 * widest * widest) / k->m.r->c->size + 2.0 * (double)k->most * widest);
+    return 8.0 * ((numbers + 4.0 * widest * widest) / k->m.r->rounds.c->size +
+                  2.0 * (double)k->most * widest);
 }
 
 static status check_memory(const kfac *k, double bytes)
 {
     double samples = (double)k->o->samples * 4.0 *
-                     (double)(k->m.r->state.mean.whole ? k->m.r->p.count : k->m.r->owned.elements);
+                     (double)(k->m.r->rounds.state.mean.whole ? k->m.r->rounds.p.count
+                                                              : k->m.r->rounds.owned.elements);
     bytes += grid_bytes(k);
-    return room_check(k->m.r->c->world, bytes + samples,
+    return room_check(k->m.r->rounds.c->world, bytes + samples,
                       "%s: K-FAC of %zu layers: rank %d wants %.3g GB for its factors, %.3g GB to "
                       "decompose and draw them, and %.3g GB for %zu samples",
-                      k->m.job.name, k->layers, k->m.r->c->rank, 1e-9 * factor_bytes(k),
+                      k->m.job.name, k->layers, k->m.r->rounds.c->rank, 1e-9 * factor_bytes(k),
                       1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples);
 }
 
 static status open_draws(kfac *k)
 {
     kfac_posterior *q = k->q;
-    bool whole = k->m.r->state.mean.whole;
-    size_t bytes = memory_round((whole ? k->m.r->p.count : k->m.r->owned.elements) * sizeof(float)),
+    bool whole = k->m.r->rounds.state.mean.whole;
+    size_t bytes = memory_round((whole ? k->m.r->rounds.p.count : k->m.r->rounds.owned.elements) *
+                                sizeof(float)),
            all;
     q->draws = calloc(k->o->samples, sizeof *q->draws);
     if (!q->draws || !memory_product(&all, bytes, k->o->samples))
@@ -212,7 +214,7 @@ static status open_draws(kfac *k)
 static status open_grid(kfac *k)
 {
     if (k->q->on_grid == 0) return STATUS_OK;
-    status result = exact_grid_open(&k->grid, k->m.r->c->world, omp_get_max_threads());
+    status result = exact_grid_open(&k->grid, k->m.r->rounds.c->world, omp_get_max_threads());
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             kfac_factor *f = &k->parts[l].factors[side];
@@ -231,7 +233,7 @@ static void close_grid(kfac *k)
 
 static status open_here(kfac *k)
 {
-    size_t bytes = k->arena.used, ranks = (size_t)k->m.r->c->size;
+    size_t bytes = k->arena.used, ranks = (size_t)k->m.r->rounds.c->size;
     k->arena = (arena){0};
     status result = arena_open(&k->arena, "K-FAC", bytes);
     if (result) return result;
@@ -246,8 +248,8 @@ static status open_here(kfac *k)
 static status plan(kfac *k, const job *j)
 {
     trainer *r = k->m.r;
-    status result =
-        mean_pass_plan(&k->m, j, &r->p, r->precision, j->batch.sequences, MEAN_PASS_TRAINING);
+    status result = mean_pass_plan(&k->m, j, &r->rounds.p, r->precision, j->batch.sequences,
+                                   MEAN_PASS_TRAINING);
     if (result) return result;
     k->most = j->batch.sequences * j->batch.length;
     k->exact = model_outputs(&k->m.config) <= KFAC_EXACT;
@@ -286,11 +288,11 @@ status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q,
     status result = dense_open(omp_get_max_threads());
     if (!result) result = plan(k, r->job);
     if (!result) result = choose_prior(k, rows);
-    result = agree(r->c->world, result);
+    result = agree(r->rounds.c->world, result);
     if (result) return result;
     q->layers = k->layers;
-    result = check_memory(k, (double)(k->arena.used + mean_pass_bytes(&k->m, &r->p)));
-    if (!result) result = agree(r->c->world, open_here(k));
+    result = check_memory(k, (double)(k->arena.used + mean_pass_bytes(&k->m, &r->rounds.p)));
+    if (!result) result = agree(r->rounds.c->world, open_here(k));
     return result ? result : open_grid(k);
 }
 
@@ -315,7 +317,7 @@ status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
     kfac k = {0};
     dataset *data = NULL;
     *q = (kfac_posterior){0};
-    status result = agree(r->c->world, dataset_open(&data, r->job, DATASET_TRAIN, NULL));
+    status result = agree(r->rounds.c->world, dataset_open(&data, r->job, DATASET_TRAIN, NULL));
     if (result) {
         dataset_close(&data);
         return result;
@@ -327,7 +329,7 @@ status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
     kfac_end(&k);
     dataset_close(&data);
     if (result) return result;
-    r->state.draws = q->draws;
+    r->rounds.state.draws = q->draws;
     weights_changed(&r->weights);
     return STATUS_OK;
 }

@@ -1,6 +1,6 @@
 /* A sample's noise is that of the elements themselves, so it is the same wherever it is drawn. */
-#include "io/agree.h"
 #include "kernels/dense.h"
+#include "runtime/agree.h"
 #include "runtime/kfac_parts.h"
 
 #include <string.h>
@@ -8,12 +8,12 @@
 /* Its owner's work; nobody else's. */
 static status decompose(kfac *k, size_t l, kfac_factor *f)
 {
-    if (f->on_grid || f->owner != k->m.r->c->rank ||
+    if (f->on_grid || f->owner != k->m.r->rounds.c->rank ||
         dense_eigen(f->matrix, f->values, k->work, f->n))
         return STATUS_OK;
     return fail(STATUS_NUMERIC,
                 "%s: tensor '%s': the eigenvectors of a factor of %zu did not converge",
-                k->m.job.name, k->m.r->p.tensors[k->parts[l].weight].name, f->n);
+                k->m.job.name, k->m.r->rounds.p.tensors[k->parts[l].weight].name, f->n);
 }
 
 /* All ranks' work, which gives the owner what it would have found. */
@@ -31,7 +31,7 @@ static status decompose_on_grid(kfac *k, kfac_factor *f)
 
 static void move(kfac *k, kfac_factor *f, int home)
 {
-    comm *c = k->m.r->c;
+    comm *c = k->m.r->rounds.c;
     int n = (int)f->n;
     if (f->owner == home) return;
     if (c->rank == f->owner) {
@@ -49,7 +49,7 @@ status kfac_decompose(kfac *k)
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; !result && side < KFAC_SIDES; side++)
             result = decompose(k, l, &k->parts[l].factors[side]);
-    result = agree(k->m.r->c->world, result);
+    result = agree(k->m.r->rounds.c->world, result);
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; !result && side < KFAC_SIDES; side++) {
             kfac_factor *f = &k->parts[l].factors[side];
@@ -81,7 +81,7 @@ static void draw_part(kfac *k, size_t l, noise_key key)
     kfac_part *part = &k->parts[l];
     const kfac_layer layer = kfac_layer_of(k, l);
     double *z = k->work;
-    kfac_noise(z, key, k->m.r->p.tensors[part->weight].index, part->count);
+    kfac_noise(z, key, k->m.r->rounds.p.tensors[part->weight].index, part->count);
     kfac_spread(z, z + part->count, &layer);
     for (size_t i = 0; i < part->count; i++) part->drawn[i] = (float)z[i];
 }
@@ -89,12 +89,12 @@ static void draw_part(kfac *k, size_t l, noise_key key)
 /* The slices that this rank keeps of a sample. */
 static const sharding *kept(const kfac *k)
 {
-    return k->m.r->state.mean.whole ? &k->m.r->state.all : &k->m.r->owned;
+    return k->m.r->rounds.state.mean.whole ? &k->m.r->rounds.state.all : &k->m.r->rounds.owned;
 }
 
 static void put_mean(const kfac *k, state_array draw)
 {
-    const state *s = &k->m.r->state;
+    const state *s = &k->m.r->rounds.state;
     for (size_t i = 0; i < kept(k)->owned_count; i++) {
         const slice *part = &kept(k)->owned[i];
         memcpy(state_at(s, draw, part), state_center(s, part), part->count * sizeof(float));
@@ -104,11 +104,11 @@ static void put_mean(const kfac *k, state_array draw)
 /* Add a layer's deviations [count] to what this rank keeps of it. */
 static void put_part(const kfac *k, const kfac_part *layer, state_array draw, const float *drawn)
 {
-    const state *s = &k->m.r->state;
-    size_t first = k->m.r->p.tensors[layer->weight].index;
+    const state *s = &k->m.r->rounds.state;
+    size_t first = k->m.r->rounds.p.tensors[layer->weight].index;
     for (size_t i = 0; i < kept(k)->owned_count; i++) {
         const slice *part = &kept(k)->owned[i];
-        size_t index = slice_index(&k->m.r->p, part);
+        size_t index = slice_index(&k->m.r->rounds.p, part);
         if (index < first || index >= first + layer->count) continue;
         float *to = state_at(s, draw, part);
         for (size_t e = 0; e < part->count; e++) to[e] += drawn[index - first + e];
@@ -117,7 +117,7 @@ static void put_part(const kfac *k, const kfac_part *layer, state_array draw, co
 
 void kfac_sample(kfac *k)
 {
-    comm *c = k->m.r->c;
+    comm *c = k->m.r->rounds.c;
     for (size_t s = 0; s < k->o->samples; s++) {
         noise_key key = {.seed = k->m.job.seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s};
         for (size_t l = 0; l < k->layers; l++)

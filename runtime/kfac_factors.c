@@ -1,10 +1,10 @@
 /* Rows travel, sums stay home. A pass keeps what every layer took in and gave back; after it each
  * rank sends these rows to the owners of the factors, who add them up in the order of batches: so
  * the bits do not depend on the number of ranks, and no rank has every factor. */
-#include "io/agree.h"
 #include "kernels/dense.h"
 #include "kernels/kernels.h"
 #include "posterior/kfac.h"
+#include "runtime/agree.h"
 #include "runtime/kfac_parts.h"
 #include "runtime/sampling.h"
 
@@ -15,7 +15,7 @@
 static void keep_rows(void *context, size_t weight, size_t rows, const void *in, const void *d)
 {
     kfac *k = context;
-    const tensor *t = &k->m.r->p.tensors[weight];
+    const tensor *t = &k->m.r->rounds.p.tensors[weight];
     for (size_t l = 0; l < k->layers; l++) {
         kfac_part *part = &k->parts[l];
         if (part->weight != weight) continue;
@@ -131,7 +131,7 @@ static bool is_sent(const kfac *k, int side)
 /* Those on the grid are added up by all ranks together, one after the other. */
 static status add_on_grid(kfac *k)
 {
-    int rank = k->m.r->c->rank;
+    int rank = k->m.r->rounds.c->rank;
     status result = STATUS_OK;
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; !result && side < KFAC_SIDES; side++) {
@@ -145,7 +145,7 @@ static status add_on_grid(kfac *k)
 
 static void send_rows(kfac *k)
 {
-    comm *c = k->m.r->c;
+    comm *c = k->m.r->rounds.c;
     size_t sent = 0;
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
@@ -175,7 +175,7 @@ static void send_rows(kfac *k)
 
 static status run_pass(kfac *k, size_t active)
 {
-    comm *c = k->m.r->c;
+    comm *c = k->m.r->rounds.c;
     size_t rows = k->rows[c->rank];
     double *roots = k->roots + (size_t)c->rank * k->most;
     set_labels(k, roots, rows);
@@ -209,7 +209,7 @@ static status read_batch(kfac *k, const dataset *data, uint64_t b, size_t sequen
 
 static status run_round(kfac *k, const dataset *data, uint64_t first, uint64_t batches)
 {
-    comm *c = k->m.r->c;
+    comm *c = k->m.r->rounds.c;
     size_t length = k->m.job.batch.length, ranks = (size_t)c->size;
     size_t active = batches - first < ranks ? (size_t)(batches - first) : ranks;
     uint64_t mine = first + (uint64_t)c->rank;
@@ -247,13 +247,13 @@ static status finish_factors(kfac *k)
             double trace = 0.0;
             if (f->on_grid)
                 trace = mean_on_grid(k, f);
-            else if (f->owner == k->m.r->c->rank)
+            else if (f->owner == k->m.r->rounds.c->rank)
                 trace = kfac_mean(f->matrix, (double)k->q->rows, f->n);
             if (!isfinite(trace))
                 result = fail(STATUS_NUMERIC,
                               "%s: tensor '%s': its %s have no finite mean square; K-FAC needs a "
                               "run that is whole",
-                              k->m.job.name, k->m.r->p.tensors[k->parts[l].weight].name,
+                              k->m.job.name, k->m.r->rounds.p.tensors[k->parts[l].weight].name,
                               side == KFAC_INPUTS ? "inputs" : "gradients");
         }
     return result;
@@ -269,7 +269,7 @@ status kfac_accumulate(kfac *k, const dataset *data)
                     "%s: %" PRIu64 " batches of %" PRIu64 " found in the training data, at least "
                     "%" PRIu64 " expected (--factor-batches)",
                     k->m.job.data.train, there, k->m.job.batch.sequences, there ? batches : 1);
-    for (uint64_t first = 0; !result && first < batches; first += (uint64_t)k->m.r->c->size)
+    for (uint64_t first = 0; !result && first < batches; first += (uint64_t)k->m.r->rounds.c->size)
         result = run_round(k, data, first, batches);
-    return result ? result : agree(k->m.r->c->world, finish_factors(k));
+    return result ? result : agree(k->m.r->rounds.c->world, finish_factors(k));
 }

@@ -51,13 +51,12 @@ status mean_pass_open(mean_pass *m, trainer *r)
     m->r = r;
     m->hooks = (model_hooks){.context = m,
                              .weights = get_weights,
-                             .release = nothing,
                              .gradients = give_gradients,
                              .gradients_done = nothing};
     if (m->shape.training) {
-        result = arena_open(&m->arena, "gradients", gradient_bytes(m, &r->p));
+        result = arena_open(&m->arena, "gradients", gradient_bytes(m, &r->rounds.p));
         if (result) return result;
-        slots_take(&m->gradients, &r->p, m->layout.unit_bytes, &m->arena);
+        slots_take(&m->gradients, &r->rounds.p, m->layout.unit_bytes, &m->arena);
     }
     result = dataset_batch_open(&m->batch, &m->job);
     return result ? result : model_open(&m->model, &m->config, &m->shape);
@@ -76,7 +75,7 @@ bool mean_pass_begin(mean_pass *m, size_t active, bool backward, bool works)
 {
     trainer *r = m->r;
     weights_begin(&r->weights,
-                  &(weights_round){.active = active, .keys = r->keys, .backward = backward});
+                  &(weights_round){.active = active, .keys = r->rounds.keys, .backward = backward});
     if (!works) weights_idle(&r->weights, backward);
     return works;
 }
@@ -88,13 +87,13 @@ void mean_pass_end(mean_pass *m)
 
 size_t mean_pass_active(const mean_pass *m, uint64_t count, uint64_t most, uint64_t round)
 {
-    size_t ranks = (size_t)m->r->c->size, active = 0;
+    size_t ranks = (size_t)m->r->rounds.c->size, active = 0;
     while (active < ranks && mean_pass_rows(count, most, round * ranks + active) > 0) active++;
     return active;
 }
 
 const float *mean_pass_gradient(const mean_pass *m, size_t i)
 {
-    const char *of_unit = slots_at(&m->gradients, m->r->p.tensors[i].unit);
+    const char *of_unit = slots_at(&m->gradients, m->r->rounds.p.tensors[i].unit);
     return (const float *)(const void *)(of_unit + m->layout.tensor_offset[i]);
 }

@@ -2,10 +2,10 @@
  */
 #include "runtime/merging.h"
 
-#include "io/agree.h"
 #include "io/checkpoint_source.h"
 #include "io/json_text.h"
 #include "io/safetensors.h"
+#include "runtime/agree.h"
 #include "runtime/new_run.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
@@ -28,7 +28,7 @@ typedef struct {
     checkpoint_source *lead; /* the base, or the first model: the result keeps its prior */
     double *scales;          /* [run_count] */
     bool posterior;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS]; /* of the result: mean, then h */
+    saved_array arrays[SAVED_ARRAYS]; /* of the result: mean, then h */
     size_t array_count;
     new_run made;
     bool torn;           /* the sink could not write: it tells why when it settles */
@@ -96,7 +96,7 @@ static status choose_posterior(merging *g)
 {
     const char *lacking = without_posterior(g);
     g->posterior = !lacking;
-    if (g->job->optimizer.kind == OPTIMIZER_BBB)
+    if (job_optimizer(g->job)->spread == SPREAD_LOG)
         return fail(STATUS_INPUT,
                     "%s: a run of bbb found, one of another optimizer expected: log deviations do "
                     "not merge",
@@ -105,7 +105,7 @@ static status choose_posterior(merging *g)
         return fail(STATUS_INPUT,
                     "%s: no posterior with a Hessian found, one expected with --method hessian",
                     lacking);
-    if (lacking && g->job->optimizer.kind == OPTIMIZER_IVON)
+    if (lacking && job_optimizer(g->job)->spread == SPREAD_HESSIAN)
         return fail(STATUS_INPUT,
                     "%s: no posterior with a Hessian found, one expected: the merged run would go "
                     "on with ivon",
@@ -125,11 +125,12 @@ static status choose_posterior(merging *g)
 /* What training writes, and a posterior where only the merge knows of it. */
 static void choose_arrays(merging *g)
 {
-    const state names = {.job = g->job, .training = true}; /* arrays without values */
-    g->array_count = state_checkpoint_arrays(&names, g->arrays);
-    if (!g->posterior || g->job->optimizer.kind == OPTIMIZER_IVON) return;
+    const state names = {.settings = job_settings(g->job),
+                         .training = true}; /* arrays without values */
+    g->array_count = state_saved_arrays(&names, g->arrays);
+    if (!g->posterior || job_optimizer(g->job)->spread == SPREAD_HESSIAN) return;
     memmove(&g->arrays[2], &g->arrays[1], (g->array_count - 1) * sizeof *g->arrays);
-    g->arrays[1] = (checkpoint_array){.file = "posterior.safetensors"};
+    g->arrays[1] = (saved_array){.file = "posterior.safetensors"};
     g->array_count++;
 }
 

@@ -1,9 +1,9 @@
 /* Rank 0 holds the lock from before the work until the new run is whole. */
 #include "runtime/new_run.h"
 
-#include "io/agree.h"
 #include "io/file.h"
 #include "io/tokenizer.h"
+#include "runtime/agree.h"
 
 #include <stdio.h>
 
@@ -49,14 +49,14 @@ static status lock(new_run *n, uint64_t bytes)
     return result ? result : run_check_space(n->run, bytes);
 }
 
-status new_run_lock(new_run *n, const parameters *p, const checkpoint_array *arrays, size_t count)
+status new_run_lock(new_run *n, const parameters *p, const saved_array *arrays, size_t count)
 {
     status result = n->c->rank == 0 ? lock(n, checkpoint_bytes(p, arrays, count)) : STATUS_OK;
     return agree(n->c->world, result);
 }
 
 status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoint_prior *prior,
-                     const parameters *p, const checkpoint_array *arrays, size_t count)
+                     const parameters *p, const saved_array *arrays, size_t count)
 {
     checkpoint_facts facts = *source;
     facts.steps = facts.updates = facts.skipped_in_row = facts.item = facts.snapshots = 0;

@@ -27,13 +27,13 @@ status new_run_open(new_run *n, const job *j, comm *c, bool force, const char *c
 
 /** Make and lock the directory, and look for room for the checkpoint; collective.
  * @return STATUS_OK, STATUS_INPUT (in use, or it has checkpoints now), STATUS_IO, STATUS_NOMEM */
-status new_run_lock(new_run *n, const parameters *p, const checkpoint_array *arrays, size_t count);
+status new_run_lock(new_run *n, const parameters *p, const saved_array *arrays, size_t count);
 
 /** Begin the checkpoint of step 0 in n->sink; collective.
  * @param source  facts of the checkpoint that it is made of: threads and versions stay those, so
  *                that state.json does not depend on who makes the run; steps and counts become 0 */
 status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoint_prior *prior,
-                     const parameters *p, const checkpoint_array *arrays, size_t count);
+                     const parameters *p, const saved_array *arrays, size_t count);
 
 /** Wait until all that was given to the sink is on disk; collective. */
 status new_run_settle(new_run *n);

@@ -3,7 +3,7 @@
 #include "runtime/oracle.h"
 
 #include "base/memory.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/oracle_parts.h"
 
 #include <inttypes.h>
@@ -43,7 +43,7 @@ static status settle_prior(oracle *o)
                     "%s: --prior P expected, the prior's precision: only jobs of ivon and bbb have "
                     "one",
                     j->name);
-    if (j->optimizer.kind == OPTIMIZER_BBB && !isnan(want->bias_prior))
+    if (job_optimizer(j)->decays_all && !isnan(want->bias_prior))
         return fail(
             STATUS_INPUT,
             "%s: --bias-prior %g found, none expected: 1-D tensors of bbb have the prior of "
@@ -53,7 +53,7 @@ static status settle_prior(oracle *o)
     for (size_t i = 0; i < o->unknowns; i++) {
         size_t element;
         const tensor *t = jacobian_tensor(o->x, i, &element);
-        bool as_matrices = t->decayed || j->optimizer.kind == OPTIMIZER_BBB;
+        bool as_matrices = t->decayed || job_optimizer(j)->decays_all;
         o->prior[i] = as_matrices ? prior : isnan(want->bias_prior) ? 0.0 : want->bias_prior;
     }
     return STATUS_OK;
@@ -88,9 +88,9 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
     o->unknowns = jacobian_unknowns(o->x);
     o->outputs = jacobian_outputs(o->x);
     o->start = jacobian_mean(o->x);
-    result = exact_grid_open(&o->grid, r->c->world, options->threads);
+    result = exact_grid_open(&o->grid, r->rounds.c->world, options->threads);
     if (!result) result = check_room(o);
-    if (!result) result = agree(r->c->world, open_vectors(o));
+    if (!result) result = agree(r->rounds.c->world, open_vectors(o));
     if (!result) result = exact_matrix_open(&o->precision, o->grid, o->unknowns, o->unknowns);
     if (!result) result = exact_matrix_open(&o->factor, o->grid, o->unknowns, o->unknowns);
     if (!result && options->spectrum)
@@ -242,19 +242,19 @@ static status run_round(oracle *o, pass *w, uint64_t round, const double *step, 
 static status evaluate(oracle *o, const double *step, bool assemble, double *objective)
 {
     pass w = {0};
-    uint64_t rounds = jacobian_rounds(o->x, dataset_count(o->data));
-    status result = agree(o->r->c->world, open_pass(&w, o));
+    uint64_t round_count = jacobian_rounds(o->x, dataset_count(o->data));
+    status result = agree(o->r->rounds.c->world, open_pass(&w, o));
     memset(o->gradient, 0, o->unknowns * sizeof *o->gradient);
     if (assemble) exact_scale(o->precision, 0.0);
-    for (uint64_t round = 0; !result && round < rounds; round++)
+    for (uint64_t round = 0; !result && round < round_count; round++)
         result = run_round(o, &w, round, step, assemble);
     free(w.f);
     free(w.errors);
     free(w.scratch);
     if (result) return result;
     if (assemble) exact_add_diagonal(o->precision, o->prior);
-    comm_sum_ordered(o->r->c, &w.loss, 1);
-    comm_sum_ordered(o->r->c, o->gradient, o->unknowns);
+    comm_sum_ordered(o->r->rounds.c, &w.loss, 1);
+    comm_sum_ordered(o->r->rounds.c, o->gradient, o->unknowns);
     o->loss = w.loss / (double)o->count;
     *objective = o->weight * w.loss;
     for (size_t i = 0; i < o->unknowns; i++) {
@@ -288,7 +288,7 @@ static status factor(oracle *o)
 static status search(oracle *o, double *step, const double *way, double slope, double objective)
 {
     double *tried, found = INFINITY;
-    status result = agree(o->r->c->world, oracle_take(&tried, o->unknowns, 1));
+    status result = agree(o->r->rounds.c->world, oracle_take(&tried, o->unknowns, 1));
     double length = 1.0;
     bool falls = false;
     for (int i = 0; !result && !falls && i < HALVINGS; i++, length *= 0.5) {
@@ -336,7 +336,7 @@ static bool is_done(double decrement, double before)
 static status find_mode(oracle *o)
 {
     double *way, decrement = INFINITY, before;
-    status result = agree(o->r->c->world, oracle_take(&way, o->unknowns, 1));
+    status result = agree(o->r->rounds.c->world, oracle_take(&way, o->unknowns, 1));
     while (!result) {
         before = decrement;
         result = advance(o, way, &decrement);

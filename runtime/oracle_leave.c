@@ -1,7 +1,7 @@
 /* Leaving examples out. With X_i the rows sqrt(lambda/N) H^(1/2) J of example i, M_i = 1 - X_i
  * Lambda^-1 X_i' says how much of it the other examples know; either matrix has it. */
 #include "base/memory.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/oracle.h"
 #include "runtime/oracle_parts.h"
 
@@ -86,9 +86,9 @@ typedef status leaving_visit(leaving *w, jacobian_rows *b, uint64_t round);
 static status go_through(leaving *w, leaving_visit *visit)
 {
     oracle *o = w->o;
-    uint64_t rounds = jacobian_rounds(o->x, dataset_count(o->data));
+    uint64_t round_count = jacobian_rounds(o->x, dataset_count(o->data));
     status result = STATUS_OK;
-    for (uint64_t round = 0; !result && round < rounds; round++) {
+    for (uint64_t round = 0; !result && round < round_count; round++) {
         jacobian_rows b;
         result = jacobian_round(o->x, o->data, round, &b);
         if (!result) {
@@ -150,7 +150,7 @@ static status put_round(leaving *w, jacobian_rows *b, uint64_t round)
         }
         memcpy(b->rows + row * to, w->scratch, to * sizeof *x); /* rows before it were read */
     }
-    uint64_t most = jacobian_batch(o->x) * o->outputs * (uint64_t)o->r->c->size;
+    uint64_t most = jacobian_batch(o->x) * o->outputs * (uint64_t)o->r->rounds.c->size;
     return exact_put_columns(w->rows, (size_t)(round * most), b->rows, cells);
 }
 
@@ -160,7 +160,7 @@ static status check_gram(const leaving *w)
     size_t n = w->o->unknowns;
     snprintf(what, sizeof what, "--leave-out gram: %zu examples x %zu outputs",
              w->cells / w->o->outputs, w->o->outputs);
-    double share = (double)n * (double)w->cells * 8.0 / (double)w->o->r->c->size;
+    double share = (double)n * (double)w->cells * 8.0 / (double)w->o->r->rounds.c->size;
     return exact_check_room(w->o->grid, what, w->cells, 1, (size_t)(1.1 * share));
 }
 
@@ -172,7 +172,7 @@ static status project_out(leaving *w)
     status result = oracle_take(&z, F, K);
     if (!result) result = oracle_take(&middle, F, F);
     if (!result) result = oracle_take(&row, F + 1, F);
-    result = agree(w->o->r->c->world, result);
+    result = agree(w->o->r->rounds.c->world, result);
     if (!result) {
         memcpy(z, w->flat_rows, F * K * sizeof *z);
         result = exact_solve(w->gram, z, F);
@@ -206,12 +206,12 @@ static status find_by_gram(leaving *w)
     status result = check_gram(w);
     if (!result) result = exact_matrix_open(&w->rows, o->grid, o->unknowns - w->flat, K);
     if (!result) result = exact_matrix_open(&w->gram, o->grid, K, K);
-    if (!result) result = agree(o->r->c->world, oracle_take(&w->flat_rows, w->flat, K));
-    if (!result) result = agree(o->r->c->world, oracle_take(&ones, K, 1));
+    if (!result) result = agree(o->r->rounds.c->world, oracle_take(&w->flat_rows, w->flat, K));
+    if (!result) result = agree(o->r->rounds.c->world, oracle_take(&ones, K, 1));
     if (!result) result = go_through(w, put_round);
     if (!result) {
         for (size_t i = 0; i < K; i++) ones[i] = 1.0;
-        comm_sum_ordered(o->r->c, w->flat_rows, w->flat * K);
+        comm_sum_ordered(o->r->rounds.c, w->flat_rows, w->flat * K);
         exact_add_gram(w->gram, w->rows);
         exact_add_diagonal(w->gram, ones);
         result = exact_factor(w->gram, NULL);
@@ -220,7 +220,7 @@ static status find_by_gram(leaving *w)
     if (!result) result = exact_invert(w->gram);
     if (!result) {
         double *blocks;
-        result = agree(o->r->c->world, oracle_take(&blocks, K, o->outputs));
+        result = agree(o->r->rounds.c->world, oracle_take(&blocks, K, o->outputs));
         if (!result) exact_diagonal_blocks(w->gram, o->outputs, blocks);
         for (size_t i = 0; !result && i < K * o->outputs; i++) correction[i] += blocks[i];
         free(blocks);
@@ -232,7 +232,7 @@ static status find_by_gram(leaving *w)
 static status find_by_precision(leaving *w)
 {
     status result = go_through(w, solve_round);
-    if (!result) comm_sum_ordered(w->o->r->c, w->left, w->cells * w->o->outputs);
+    if (!result) comm_sum_ordered(w->o->r->rounds.c, w->left, w->cells * w->o->outputs);
     return result;
 }
 
@@ -269,10 +269,11 @@ status oracle_leave_out(oracle *o, bool by_precision, oracle_left_out *out)
     size_t count = (size_t)dataset_count(o->data);
     leaving w = {.o = o, .cells = count * o->outputs, .out = out};
     memset(out, 0, count * sizeof *out);
-    status result = agree(o->r->c->world, open_leaving(&w));
+    status result = agree(o->r->rounds.c->world, open_leaving(&w));
     if (!result) result = by_precision ? find_by_precision(&w) : find_by_gram(&w);
     if (!result) result = go_through(&w, leave_round);
-    if (!result) comm_sum_ordered(o->r->c, (double *)out, count * sizeof *out / sizeof(double));
+    if (!result)
+        comm_sum_ordered(o->r->rounds.c, (double *)out, count * sizeof *out / sizeof(double));
     close_leaving(&w);
     return result;
 }

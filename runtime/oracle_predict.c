@@ -1,7 +1,7 @@
 /* A run's posterior beside the exact one: distances, and predictions on the same data. */
-#include "io/agree.h"
 #include "kernels/noise.h"
 #include "posterior/metrics.h"
+#include "runtime/agree.h"
 #include "runtime/oracle.h"
 #include "runtime/oracle_parts.h"
 
@@ -52,7 +52,7 @@ status oracle_compare(const oracle *o, const double *mean, const double *sigma,
     double *ratios;
     size_t n = o->unknowns;
     *out = (oracle_comparison){0};
-    status result = agree(o->r->c->world, oracle_take(&ratios, n, 1));
+    status result = agree(o->r->rounds.c->world, oracle_take(&ratios, n, 1));
     if (result) return result;
     add_distances(o, mean, sigma, out);
     for (size_t i = 0; i < n; i++) ratios[i] = sigma[i] * sigma[i] * o->diagonal[i];
@@ -262,17 +262,17 @@ static void close_prediction(prediction *w)
 status oracle_predict(oracle *o, const dataset *data, const double *sigma, uint64_t samples,
                       oracle_score *scores)
 {
-    uint64_t count = dataset_count(data), rounds = jacobian_rounds(o->x, count);
+    uint64_t count = dataset_count(data), round_count = jacobian_rounds(o->x, count);
     prediction w = {.o = o,
                     .data = data,
                     .sigma = sigma,
                     .samples = samples,
                     .cells = (size_t)count * (o->classes ? 1 : o->outputs)};
-    status result = agree(o->r->c->world, open_prediction(&w));
+    status result = agree(o->r->rounds.c->world, open_prediction(&w));
     for (size_t i = 0; !result && i < o->unknowns; i++) w.step[i] = o->mode[i] - o->start[i];
-    for (uint64_t round = 0; !result && round < rounds; round++) result = run_round(&w, round);
+    for (uint64_t round = 0; !result && round < round_count; round++) result = run_round(&w, round);
     for (size_t k = 0; !result && k < PREDICTIONS; k++) {
-        comm_sum_ordered(o->r->c, w.facts[k], COLUMNS * w.cells);
+        comm_sum_ordered(o->r->rounds.c, w.facts[k], COLUMNS * w.cells);
         scores[k] = (o->classes ? score_classes : score_values)(&w, w.facts[k]);
     }
     close_prediction(&w);

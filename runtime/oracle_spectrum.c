@@ -1,5 +1,5 @@
 /* Eigenvalues: of the curvature, and as the basis in which the evidence is a sum of scalars. */
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/oracle.h"
 #include "runtime/oracle_parts.h"
 
@@ -135,7 +135,7 @@ status oracle_maximize(oracle *o, oracle_maximum *out)
     status result = oracle_take(&target, o->unknowns, 1);
     if (!result) result = oracle_take(&e.eigenvalues, o->unknowns, 1);
     if (!result) result = oracle_take(&e.projections, o->unknowns, 1);
-    result = agree(o->r->c->world, result);
+    result = agree(o->r->rounds.c->world, result);
     if (!result) {
         take_regression(o, &e, target);
         project_out(o, &e, target, e.projections);

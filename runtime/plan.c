@@ -22,37 +22,37 @@ static uint64_t norm_blocks(const sharding *owned)
 }
 
 /* Arrays gathered after the update: the sums where all ranks update, else what they keep whole. */
-static uint64_t gathered_arrays(const job *j)
+static uint64_t gathered_arrays(const runtime_settings *with)
 {
-    if (j->parallel.shard == SHARD_PARAMETERS) return 0;
-    return job_is_variational(j) ? 2 : 1;
+    if (with->fetches) return 0;
+    return with->variational ? 2 : 1;
 }
 
-static void count_rounds(plan *out, const job *j, const sharding *owned, const layout *compute,
-                         const layout *wire)
+static void count_rounds(plan *out, const runtime_settings *with, const sharding *owned,
+                         const layout *compute, const layout *wire)
 {
-    uint64_t items = trainer_items(j), ranks = owned->ranks;
+    uint64_t items = with->items, ranks = owned->ranks;
     uint64_t exchange = pieces_sent(owned, wire);
-    bool local = j->parallel.shard <= SHARD_OPTIMIZER;
     for (uint64_t first = 0; first < items; first += ranks) {
         size_t active = (size_t)(items - first < ranks ? items - first : ranks);
-        out->sent[BYTES_WEIGHTS] += weights_sent(j, owned, compute, active, true);
-        if (!local && owned->rank < active) out->sent[BYTES_GRADIENTS] += exchange;
+        out->sent[BYTES_WEIGHTS] += weights_sent(with, owned, compute, active, true);
+        if (!with->sums_locally && owned->rank < active) out->sent[BYTES_GRADIENTS] += exchange;
         out->sent[BYTES_CONTROL] += (ranks - 1) * sizeof(round_facts);
     }
-    if (local) out->sent[BYTES_GRADIENTS] += exchange * (job_is_variational(j) ? 2 : 1);
+    if (with->sums_locally) out->sent[BYTES_GRADIENTS] += exchange * (with->row->estimates ? 2 : 1);
 }
 
 static status plan_with(plan *out, const job *j, const sharding *owned, dtype precision)
 {
     layout compute = {0}, wire = {0};
+    const runtime_settings with = job_settings(j);
     status result = trainer_plan(j, owned, precision, &out->memory);
     if (!result) result = layout_open(&compute, owned->p, precision);
     if (!result) result = layout_open(&wire, owned->p, j->parallel.wire);
     if (!result) {
-        count_rounds(out, j, owned, &compute, &wire);
-        out->sent[BYTES_PARAMETERS] = gathered_arrays(j) * gather_sent(owned, sizeof(float));
-        if (!trainer_takes_pieces(j))
+        count_rounds(out, &with, owned, &compute, &wire);
+        out->sent[BYTES_PARAMETERS] = gathered_arrays(&with) * gather_sent(owned, sizeof(float));
+        if (!with.takes_pieces)
             out->sent[BYTES_NORMS] =
                 (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
     }

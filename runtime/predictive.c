@@ -2,7 +2,7 @@
 #include "runtime/predictive.h"
 
 #include "base/memory.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 #include "runtime/trainer_parts.h"
 
 #include <inttypes.h>
@@ -130,7 +130,7 @@ static void look(prediction *e)
 /* Rank 0 gets the rows of a round, which follow those of the rounds before. */
 static void gather(prediction *e, size_t point)
 {
-    const comm *c = e->members[0].r->c;
+    const comm *c = e->members[0].r->rounds.c;
     predictions *out = e->out;
     int counts[c->size], starts[c->size];
     MPI_Datatype row_type;
@@ -167,7 +167,7 @@ static void run_member(prediction *e, size_t active)
 {
     const member *m = e->now = &e->members[e->done++];
     trainer *r = m->r;
-    uint64_t b = e->first + (uint64_t)r->c->rank;
+    uint64_t b = e->first + (uint64_t)r->rounds.c->rank;
     noise_key key = {.seed = r->job->seed, .stream = STREAM_POSTERIOR, .sample = m->number};
     noise_key drop = key;
     drop.step = (uint32_t)(1 + b);
@@ -179,12 +179,12 @@ static void run_member(prediction *e, size_t active)
 static status run_round(prediction *e)
 {
     trainer *r = e->members[0].r;
-    uint64_t b = e->first + (uint64_t)r->c->rank, left = e->batches - e->first;
-    size_t active = left < (uint64_t)r->c->size ? (size_t)left : (size_t)r->c->size;
-    bool works = (size_t)r->c->rank < active;
+    uint64_t b = e->first + (uint64_t)r->rounds.c->rank, left = e->batches - e->first;
+    size_t active = left < (uint64_t)r->rounds.c->size ? (size_t)left : (size_t)r->rounds.c->size;
+    bool works = (size_t)r->rounds.c->rank < active;
     e->rows = works ? dataset_batch_rows(e->data, b) : 0;
     status read = works ? dataset_windows(e->data, b, &r->batch) : STATUS_OK;
-    read = agree(r->c->world, read);
+    read = agree(r->rounds.c->world, read);
     if (read) return read;
     clear_sums(e);
     for (size_t point = 0; point < e->out->points; point++) {
@@ -207,9 +207,9 @@ static bool take(double **values, size_t rows, size_t columns)
 static status open_sums(prediction *e)
 {
     predictions *out = e->out;
-    bool several = e->count > 1, first = e->members[0].r->c->rank == 0;
+    bool several = e->count > 1, first = e->members[0].r->rounds.c->rank == 0;
     size_t kept = several || !out->classes ? out->outputs : 0;
-    size_t ranks = (size_t)e->members[0].r->c->size;
+    size_t ranks = (size_t)e->members[0].r->rounds.c->size;
     bool enough = take(&e->likelihoods, e->most, 1) && take(&e->sums, e->most, kept) &&
                   take(&e->squares, e->most, out->classes ? 0 : kept) &&
                   take(&e->entropies, e->most, out->classes && several) &&
@@ -251,7 +251,7 @@ static void plan(prediction *e)
     *out = (predictions){.classes = model_has_classes(&r->config),
                          .outputs = outputs,
                          .length = r->job->batch.length,
-                         .rows = r->c->rank == 0 ? (size_t)rows : 0,
+                         .rows = r->rounds.c->rank == 0 ? (size_t)rows : 0,
                          .batch_rows = e->most};
     out->columns = out->classes ? CLASS_COLUMNS : VALUE_OF + outputs * VALUE_STRIDE;
     for (size_t n = 1; e->curve && n < e->count; n *= 2) out->members[out->points++] = n;
@@ -270,8 +270,8 @@ status predict(predictions *out, const member *members, size_t count, const data
                     .b = &r->batch.view,
                     .out = out};
     plan(&e);
-    status result = agree(r->c->world, open_sums(&e));
-    for (e.first = 0; !result && e.first < e.batches; e.first += (uint64_t)r->c->size)
+    status result = agree(r->rounds.c->world, open_sums(&e));
+    for (e.first = 0; !result && e.first < e.batches; e.first += (uint64_t)r->rounds.c->size)
         result = run_round(&e);
     close_sums(&e);
     return result;

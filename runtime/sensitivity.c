@@ -3,8 +3,8 @@
  * of the weights. */
 #include "posterior/sensitivity.h"
 
-#include "io/agree.h"
 #include "optimizer/optimizer.h"
+#include "runtime/agree.h"
 #include "runtime/sensitivity_parts.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@
 static void take_gradients(void *context, size_t u)
 {
     sensitivity *x = context;
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     for (size_t i = p->units[u].first; i < p->units[u].first + p->units[u].tensors; i++)
         x->form += sensitivity_form(x->blocks, mean_pass_gradient(&x->m, i),
                                     sensitivity_variances(x, i), p->tensors[i].count);
@@ -50,7 +50,7 @@ status sensitivity_bytes(const job *j, const sharding *owned, dtype precision, s
 
 static status open_variances(sensitivity *x)
 {
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     status result = arena_open(&x->arena, "sensitivities", variance_bytes(p, &x->m.layout));
     x->variances = calloc(p->unit_count, sizeof *x->variances);
     if (!result && !x->variances) result = fail(STATUS_NOMEM, "memory for sensitivities");
@@ -61,13 +61,13 @@ static status open_variances(sensitivity *x)
 
 static status open_buffers(sensitivity *x)
 {
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     size_t outputs = is_gpt2(&x->m.job) ? 0 : x->m.job.model.mlp.outputs, longest = 0;
     for (size_t i = 0; i < p->tensor_count; i++)
         if (p->tensors[i].count > longest) longest = p->tensors[i].count;
     x->columns = 2 * outputs;
     x->most = x->m.job.batch.sequences;
-    size_t all = x->m.r->c->rank == 0 ? x->most * (size_t)x->m.r->c->size : x->most;
+    size_t all = x->m.r->rounds.c->rank == 0 ? x->most * (size_t)x->m.r->rounds.c->size : x->most;
     x->blocks = calloc(longest / PARAMETER_BLOCK + 1, sizeof *x->blocks);
     x->counted = calloc(x->m.job.batch.length, sizeof *x->counted);
     x->outputs = calloc(x->most * outputs + 1, sizeof *x->outputs);
@@ -83,7 +83,7 @@ static status open_buffers(sensitivity *x)
 static status open_here(sensitivity *x)
 {
     trainer *r = x->m.r;
-    status result = plan(&x->m, r->job, &r->p, r->precision);
+    status result = plan(&x->m, r->job, &r->rounds.p, r->precision);
     if (!result) result = mean_pass_open(&x->m, r);
     if (result) return result;
     x->m.hooks.gradients_done = take_gradients;
@@ -100,7 +100,7 @@ status sensitivity_open(sensitivity **out, trainer *r, sensitivity_per per)
         x->per = per;
         result = open_here(x);
     }
-    result = agree(r->c->world, result);
+    result = agree(r->rounds.c->world, result);
     if (result) sensitivity_close(out);
     return result;
 }
@@ -126,22 +126,22 @@ void sensitivity_close(sensitivity **out)
 /* Every owner's sigma^2, known to all. */
 static void gather_variances(sensitivity *x)
 {
-    const sharding *owned = &x->m.r->owned;
+    const sharding *owned = &x->m.r->rounds.owned;
     for (size_t i = 0; i < owned->owned_count; i++) {
         const slice *part = &owned->owned[i];
         float *to = sensitivity_variances(x, part->tensor) + part->first;
-        state_sigma(&x->m.r->state, part, to);
+        state_sigma(&x->m.r->rounds.state, part, to);
         for (size_t k = 0; k < part->count; k++) to[k] *= to[k];
     }
     size_t first[owned->ranks + 1];
-    for (size_t u = 0; u < x->m.r->p.unit_count; u++) {
+    for (size_t u = 0; u < x->m.r->rounds.p.unit_count; u++) {
         for (size_t rank = 0; rank < owned->ranks; rank++) {
             size_t begin, end;
             sharding_bytes(owned, &x->m.layout, u, rank, &begin, &end);
             first[rank] = begin / sizeof(float);
             first[rank + 1] = end / sizeof(float);
         }
-        comm_gather(x->m.r->c, x->variances[u], first, sizeof(float), BYTES_PARAMETERS);
+        comm_gather(x->m.r->rounds.c, x->variances[u], first, sizeof(float), BYTES_PARAMETERS);
     }
 }
 
@@ -158,7 +158,7 @@ typedef struct {
 /* First row of a rank's batch, counted from w->first, and its rows: 0 without one. */
 static size_t rows_of(const work *w, size_t rank, uint64_t *first)
 {
-    uint64_t b = w->round * (uint64_t)w->x->m.r->c->size + rank;
+    uint64_t b = w->round * (uint64_t)w->x->m.r->rounds.c->size + rank;
     *first = b * w->x->most;
     return mean_pass_rows(w->count, w->x->most, b);
 }
@@ -253,7 +253,7 @@ static void compute(const work *w, uint64_t first, size_t rows, size_t active)
 static void collect(work *w)
 {
     sensitivity *x = w->x;
-    comm *c = x->m.r->c;
+    comm *c = x->m.r->rounds.c;
     int bytes = (int)(x->most * sizeof *x->rows);
     int more = (int)(x->most * x->columns * sizeof *x->details);
     bool root = c->rank == 0;
@@ -281,10 +281,10 @@ static status run_round(work *w)
 {
     sensitivity *x = w->x;
     uint64_t first;
-    size_t rows = rows_of(w, (size_t)x->m.r->c->rank, &first);
+    size_t rows = rows_of(w, (size_t)x->m.r->rounds.c->rank, &first);
     size_t active = mean_pass_active(&x->m, w->count, x->most, w->round);
     status result = rows > 0 ? read_batch(w, first, rows) : STATUS_OK;
-    result = agree(x->m.r->c->world, result);
+    result = agree(x->m.r->rounds.c->world, result);
     if (result) return result;
     compute(w, first, rows, active);
     collect(w);
@@ -294,7 +294,7 @@ static status run_round(work *w)
 static status open_table(const sensitivity *x, uint64_t count, sensitivity_table *out)
 {
     *out = (sensitivity_table){.count = count, .outputs = x->columns / 2};
-    if (x->m.r->c->rank != 0) return STATUS_OK;
+    if (x->m.r->rounds.c->rank != 0) return STATUS_OK;
     size_t bytes;
     if (memory_product(&bytes, (size_t)count, sizeof *out->rows + x->columns * sizeof(float))) {
         out->rows = calloc((size_t)count, sizeof *out->rows);
@@ -308,8 +308,8 @@ status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint
                        sensitivity_table *out)
 {
     work w = {.x = x, .data = data, .first = first, .count = count, .out = out};
-    uint64_t batches = (count + x->most - 1) / x->most, ranks = (uint64_t)x->m.r->c->size;
-    status result = agree(x->m.r->c->world, open_table(x, count, out));
+    uint64_t batches = (count + x->most - 1) / x->most, ranks = (uint64_t)x->m.r->rounds.c->size;
+    status result = agree(x->m.r->rounds.c->world, open_table(x, count, out));
     if (!result) gather_variances(x);
     for (; !result && w.round * ranks < batches; w.round++) result = run_round(&w);
     if (result) {
@@ -317,7 +317,7 @@ status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint
         return result;
     }
     double means[] = {w.loss / w.seen, w.loo_loss / w.seen};
-    MPI_Bcast(means, 2, MPI_DOUBLE, 0, x->m.r->c->world);
+    MPI_Bcast(means, 2, MPI_DOUBLE, 0, x->m.r->rounds.c->world);
     out->loss = means[0];
     out->loo_loss = means[1];
     return STATUS_OK;

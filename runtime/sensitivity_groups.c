@@ -1,7 +1,7 @@
 /* A group's gradient is added up in the order of its batches on every rank, and the mean of the
  * trainer is moved and moved back: what is computed at the moved mean is a forward pass as any. */
-#include "io/agree.h"
 #include "posterior/sensitivity.h"
+#include "runtime/agree.h"
 #include "runtime/sensitivity_parts.h"
 #include "runtime/trainer_parts.h"
 
@@ -52,8 +52,8 @@ static size_t unit_floats(const leaving *w, size_t u)
 
 static status open_arena(leaving *w)
 {
-    const parameters *p = &w->x->m.r->p;
-    size_t floats = 0, largest = 0, elements = w->x->m.r->owned.elements;
+    const parameters *p = &w->x->m.r->rounds.p;
+    size_t floats = 0, largest = 0, elements = w->x->m.r->rounds.owned.elements;
     w->gradients = calloc(p->unit_count, sizeof *w->gradients);
     w->sums = calloc(p->unit_count, sizeof *w->sums);
     w->x->gradients = w->gradients;
@@ -83,7 +83,7 @@ static status open_leaving(leaving *w)
     model_shape shape = x->m.shape;
     w->order = calloc((size_t)w->count, sizeof *w->order);
     w->start = calloc(w->groups + 1, sizeof *w->start);
-    w->batches = calloc((size_t)x->m.r->c->size, sizeof *w->batches);
+    w->batches = calloc((size_t)x->m.r->rounds.c->size, sizeof *w->batches);
     if (!w->order || !w->start || !w->batches)
         return fail(STATUS_NOMEM, "memory for %zu groups", w->groups);
     w->hooks = x->m.hooks;
@@ -110,7 +110,7 @@ static void close_leaving(leaving *w)
 /* Rank 0 knows who belongs to whom. */
 static status share_groups(leaving *w, const uint32_t *group)
 {
-    comm *c = w->x->m.r->c;
+    comm *c = w->x->m.r->rounds.c;
     uint64_t groups = w->groups;
     w->group = calloc((size_t)w->count, sizeof *w->group);
     status result = agree(c->world, w->group ? STATUS_OK : fail(STATUS_NOMEM, "memory for groups"));
@@ -152,7 +152,8 @@ static span next_batch(const leaving *w, size_t begin, size_t limit)
 /* The batches of a round, one a rank; where the next round begins. */
 static size_t begin_round(leaving *w, size_t begin, size_t limit)
 {
-    for (w->active = 0; begin < limit && w->active < (size_t)w->x->m.r->c->size; w->active++) {
+    for (w->active = 0; begin < limit && w->active < (size_t)w->x->m.r->rounds.c->size;
+         w->active++) {
         w->batches[w->active] = next_batch(w, begin, limit);
         begin = w->batches[w->active].end;
     }
@@ -161,7 +162,7 @@ static size_t begin_round(leaving *w, size_t begin, size_t limit)
 
 static bool works(const leaving *w)
 {
-    return (size_t)w->x->m.r->c->rank < w->active;
+    return (size_t)w->x->m.r->rounds.c->rank < w->active;
 }
 
 static status read_batch(leaving *w)
@@ -170,7 +171,7 @@ static status read_batch(leaving *w)
     size_t length = x->m.job.batch.length;
     status result = STATUS_OK;
     if (!works(w)) return STATUS_OK;
-    span b = w->batches[x->m.r->c->rank];
+    span b = w->batches[x->m.r->rounds.c->rank];
     x->m.batch.view.sequences = x->per == PER_TOKEN ? 1 : b.end - b.begin;
     x->m.batch.view.counted = NULL;
     if (x->per != PER_TOKEN) {
@@ -202,9 +203,9 @@ static double rows_of(const leaving *w, size_t from)
 
 static void add_gradients(leaving *w)
 {
-    comm *c = w->x->m.r->c;
+    comm *c = w->x->m.r->rounds.c;
     for (size_t from = 0; from < w->active; from++)
-        for (size_t u = 0; u < w->x->m.r->p.unit_count; u++) {
+        for (size_t u = 0; u < w->x->m.r->rounds.p.unit_count; u++) {
             float *values = from == (size_t)c->rank ? w->gradients[u] : w->incoming;
             double rows = rows_of(w, from);
             MPI_Bcast(values, (int)unit_floats(w, u), MPI_FLOAT, (int)from, c->world);
@@ -216,13 +217,13 @@ static void add_gradients(leaving *w)
 /* The gradient of the group's summed loss, left in w->gradients. */
 static status sum_gradients(leaving *w, size_t g)
 {
-    const parameters *p = &w->x->m.r->p;
+    const parameters *p = &w->x->m.r->rounds.p;
     status result = STATUS_OK;
     for (size_t u = 0; u < p->unit_count; u++)
         memory_clear(w->sums[u], unit_floats(w, u) * sizeof(double));
     for (size_t at = w->start[g]; at < w->start[g + 1];) {
         at = begin_round(w, at, w->start[g + 1]);
-        result = agree(w->x->m.r->c->world, read_batch(w));
+        result = agree(w->x->m.r->rounds.c->world, read_batch(w));
         if (result) return result;
         backward(w);
         add_gradients(w);
@@ -235,7 +236,7 @@ static status sum_gradients(leaving *w, size_t g)
 static double form_of(const leaving *w)
 {
     const sensitivity *x = w->x;
-    const parameters *p = &x->m.r->p;
+    const parameters *p = &x->m.r->rounds.p;
     double form = 0.0;
     for (size_t i = 0; i < p->tensor_count; i++) {
         size_t at = x->m.layout.tensor_offset[i] / sizeof(float);
@@ -249,17 +250,17 @@ static double form_of(const leaving *w)
 static void move_mean(leaving *w, bool away)
 {
     sensitivity *x = w->x;
-    state *s = &x->m.r->state;
-    for (size_t i = 0; i < x->m.r->owned.owned_count; i++) {
-        const slice *part = &x->m.r->owned.owned[i];
-        size_t u = x->m.r->p.tensors[part->tensor].unit;
+    state *s = &x->m.r->rounds.state;
+    for (size_t i = 0; i < x->m.r->rounds.owned.owned_count; i++) {
+        const slice *part = &x->m.r->rounds.owned.owned[i];
+        size_t u = x->m.r->rounds.p.tensors[part->tensor].unit;
         size_t at = x->m.layout.tensor_offset[part->tensor] / sizeof(float) + part->first;
         float *mean = state_at(s, s->mean, part), *kept = w->kept + part->offset;
         if (away) memcpy(kept, mean, part->count * sizeof *kept);
         for (size_t k = 0; k < part->count; k++)
             mean[k] = away ? kept[k] + x->variances[u][at + k] * w->gradients[u][at + k] : kept[k];
     }
-    state_share(s, x->m.r->c);
+    state_share(s, x->m.r->rounds.c);
     weights_changed(&x->m.r->weights);
 }
 
@@ -275,15 +276,15 @@ static void visit(void *context, size_t first, size_t rows, float *outputs)
 static status sum_losses(leaving *w, size_t g, double *sum)
 {
     trainer *r = w->x->m.r;
-    double losses[r->c->size];
+    double losses[r->rounds.c->size];
     *sum = 0.0;
     for (size_t at = w->start[g]; at < w->start[g + 1];) {
         at = begin_round(w, at, w->start[g + 1]);
-        status result = agree(r->c->world, read_batch(w));
+        status result = agree(r->rounds.c->world, read_batch(w));
         if (result) return result;
         w->loss = 0.0;
         trainer_predict(r, works(w) ? &w->x->m.batch.view : NULL, w->active, NULL, NULL, visit, w);
-        MPI_Allgather(&w->loss, 1, MPI_DOUBLE, losses, 1, MPI_DOUBLE, r->c->world);
+        MPI_Allgather(&w->loss, 1, MPI_DOUBLE, losses, 1, MPI_DOUBLE, r->rounds.c->world);
         for (size_t from = 0; from < w->active; from++) *sum += losses[from];
     }
     return STATUS_OK;
@@ -309,7 +310,7 @@ status sensitivity_leave(sensitivity *x, const dataset *data, uint64_t first, ui
 {
     leaving w = {.x = x, .data = data, .first = first, .count = count, .groups = groups};
     status result = share_groups(&w, group);
-    if (!result) result = agree(x->m.r->c->world, open_leaving(&w));
+    if (!result) result = agree(x->m.r->rounds.c->world, open_leaving(&w));
     if (!result) sort_rows(&w);
     for (size_t g = 0; !result && g < w.groups; g++) {
         double found = NAN;

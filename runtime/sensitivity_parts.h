@@ -26,7 +26,8 @@ struct sensitivity {
 /** Those of tensor i. */
 static inline float *sensitivity_variances(const sensitivity *x, size_t i)
 {
-    return x->variances[x->m.r->p.tensors[i].unit] + x->m.layout.tensor_offset[i] / sizeof(float);
+    return x->variances[x->m.r->rounds.p.tensors[i].unit] +
+           x->m.layout.tensor_offset[i] / sizeof(float);
 }
 
 #endif

@@ -2,18 +2,9 @@
  * index, owned ones by the slice's packed offset; `all` makes the two the same thing. */
 #include "runtime/state.h"
 
-#include "optimizer/optimizer.h"
-#include "optimizer/statistics.h"
-#include "runtime/state_arrays.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool is_ivon(const job *j)
-{
-    return j->optimizer.kind == OPTIMIZER_IVON;
-}
 
 static state_array *array_of(state *s, const state_row *row)
 {
@@ -23,15 +14,15 @@ static state_array *array_of(state *s, const state_row *row)
 static void take_arrays(state *s)
 {
     state_row rows[STATE_ROWS];
-    size_t n = state_rows(s->job, s->owned->ranks, s->training, rows);
+    size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
     for (size_t i = 0; i < n; i++)
         *array_of(s, &rows[i]) = (state_array){
             arena_take(&s->arena, state_elements(s->owned, rows[i].whole) * sizeof(float)),
             rows[i].whole};
     if (!s->training) return;
-    if (s->job->parallel.shard <= SHARD_OPTIMIZER) {
+    if (s->settings.sums_locally) {
         s->local_g = arena_take(&s->arena, state_local_bytes(s->p));
-        if (job_is_variational(s->job)) s->local_f = arena_take(&s->arena, state_local_bytes(s->p));
+        if (s->settings.row->estimates) s->local_f = arena_take(&s->arena, state_local_bytes(s->p));
     }
     s->block_sums = arena_take(&s->arena, state_block_bytes(s->p));
 }
@@ -43,12 +34,12 @@ float *state_at(const state *s, state_array array, const slice *part)
 
 const sharding *state_updated(const state *s)
 {
-    return s->momentum.whole ? &s->all : s->owned;
+    return s->settings.updates_all ? &s->all : s->owned;
 }
 
 static double decay_of(const state *s, const slice *part)
 {
-    return job_decay(s->job, &s->p->tensors[part->tensor]);
+    return settings_decay(&s->settings, &s->p->tensors[part->tensor]);
 }
 
 /* Slices whose mean this rank can set: all of them where mean is whole. */
@@ -59,11 +50,8 @@ static const sharding *mean_slices(const state *s)
 
 void state_sigma(const state *s, const slice *part, float *sigma)
 {
-    if (is_ivon(s->job))
-        ivon_sigma(sigma, state_at(s, s->second, part), s->job->optimizer.ess, decay_of(s, part),
-                   part->count);
-    else
-        bbb_sigma(sigma, state_at(s, s->log_sigma, part), part->count);
+    optimizer_sigma(s->settings.row, sigma, state_at(s, state_spread(s), part),
+                    &s->settings.optimizer, decay_of(s, part), part->count);
 }
 
 static void refresh_sigma(state *s, const sharding *part)
@@ -86,7 +74,7 @@ const float *state_center(const state *s, const slice *part)
 static void sample_snapshots(const state *s, const slice *part, noise_key key, void *theta,
                              dtype type)
 {
-    size_t rank = s->job->swag.rank;
+    size_t rank = s->settings.swag.rank;
     swag_moments q = {.mean = state_center(s, part),
                       .variance = state_at(s, s->swag[1], part),
                       .columns = s->snapshots < rank ? s->snapshots : rank,
@@ -102,23 +90,19 @@ void state_sample(const state *s, const slice *part, noise_key key, void *theta,
     if (s->draws)
         sample_weights(theta, type, state_at(s, s->draws[key.sample], part), NULL, key, index,
                        part->count);
-    else if (job_collects(s->job))
+    else if (s->settings.swag.start > 0)
         sample_snapshots(s, part, key, theta, type);
     else if (s->sigma.values)
         sample_weights(theta, type, mean, state_at(s, s->sigma, part), key, index, part->count);
-    else if (is_ivon(s->job))
-        sample_weights_from_hessian(theta, type, mean, state_at(s, s->second, part),
-                                    s->job->optimizer.ess, decay_of(s, part), key, index,
-                                    part->count);
     else
-        sample_weights_from_log(theta, type, mean, state_at(s, s->log_sigma, part), key, index,
-                                part->count);
+        optimizer_sample(s->settings.row, theta, type, mean, state_at(s, state_spread(s), part),
+                         &s->settings.optimizer, decay_of(s, part), key, index, part->count);
 }
 
 void state_collect(state *s, uint64_t steps)
 {
-    uint64_t start = s->job->swag.start, rank = s->job->swag.rank;
-    if (!job_collects(s->job) || steps < start || (steps - start) % s->job->swag.every) return;
+    uint64_t start = s->settings.swag.start, rank = s->settings.swag.rank;
+    if (start == 0 || steps < start || (steps - start) % s->settings.swag.every) return;
     const sharding *part = mean_slices(s);
     size_t column = rank ? s->snapshots % rank : 0;
     s->snapshots++;
@@ -145,19 +129,23 @@ static void set_initial(state *s)
     for (size_t i = 0; i < part->owned_count; i++) {
         const slice *piece = &part->owned[i];
         const tensor *t = &s->p->tensors[piece->tensor];
-        initial_weights(state_at(s, s->mean, piece), t->init_mean, t->init_deviation, s->job->seed,
-                        slice_index(s->p, piece), piece->count);
+        initial_weights(state_at(s, s->mean, piece), t->init_mean, t->init_deviation,
+                        s->settings.seed, slice_index(s->p, piece), piece->count);
     }
-    if (is_ivon(s->job)) fill(s, s->second, s->job->optimizer.hessian_init);
-    if (s->log_sigma.values) fill(s, s->log_sigma, log(s->job->optimizer.sigma_init));
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].initial)
+            fill(s, *array_of(s, &rows[i]), rows[i].initial(&s->settings.optimizer));
 }
 
-status state_open(state *s, const job *j, const sharding *owned, bool training)
+status state_open(state *s, const runtime_settings *with, const sharding *owned, bool training)
 {
-    *s = (state){.job = j, .training = training, .p = owned->p, .owned = owned};
+    *s = (state){.settings = *with, .training = training, .p = owned->p, .owned = owned};
     status result = sharding_open(&s->all, owned->p, 1, 0);
     if (!result) result = layout_open(&s->gradient, owned->p, DTYPE_F32);
-    if (!result) result = arena_open(&s->arena, "optimizer state", state_bytes(j, owned, training));
+    if (!result)
+        result = arena_open(&s->arena, "optimizer state", state_bytes(with, owned, training));
     s->unit_blocks = calloc(s->p->unit_count + 1, sizeof *s->unit_blocks);
     s->gradient_start = calloc(s->p->unit_count + 1, sizeof *s->gradient_start);
     if (!result && (!s->unit_blocks || !s->gradient_start))
@@ -235,114 +223,80 @@ void state_norm(state *s, comm *c, uint64_t items, state_report *report)
     }
     report->grad_norm = sqrt(total);
     report->clip_factor = 1.0;
-    const job *j = s->job;
-    if (j->clip.scope == SCOPE_STEP && report->grad_norm > j->clip.norm)
-        report->clip_factor = j->clip.norm / report->grad_norm;
+    const clip_settings *clip = &s->settings.clip;
+    if (clip->scope == SCOPE_STEP && report->grad_norm > clip->norm)
+        report->clip_factor = clip->norm / report->grad_norm;
 }
 
-static void ivon_slice(state *s, const slice *part, const gradient_sums *sums, state_report *report)
+/* What a slice's update is made of, but for its sums. */
+static optimizer_update update_of(const state *s, const slice *part,
+                                  float *arrays[OPTIMIZER_ARRAYS], const gradient_sums *sums,
+                                  state_report *report)
 {
-    const job *j = s->job;
-    double scale =
-        j->optimizer.rescale_lr ? j->optimizer.hessian_init + j->optimizer.weight_decay : 1.0;
-    ivon_step step = {.lambda = j->optimizer.ess,
-                      .delta = decay_of(s, part),
-                      .h0 = j->optimizer.hessian_init,
-                      .beta1 = j->optimizer.beta1,
-                      .beta2 = j->optimizer.beta2,
-                      .xi = j->clip.update,
-                      .alpha = s->lr * scale,
-                      .updates = s->updates,
-                      .debias = j->optimizer.debias,
-                      .hessian = j->optimizer.hessian};
-    ivon_update(state_at(s, s->mean, part), state_at(s, s->second, part),
-                state_at(s, s->momentum, part), sums, s->g_scale, s->f_scale, &step, part->count,
-                &report->clipped, &report->rescued);
+    for (size_t a = 0; a < s->settings.row->array_count; a++)
+        arrays[a] = state_at(s, s->arrays[a], part);
+    return (optimizer_update){.settings = &s->settings.optimizer,
+                              .decay = decay_of(s, part),
+                              .lr = s->lr,
+                              .clip = s->settings.clip.update,
+                              .updates = s->updates,
+                              .mean = state_at(s, s->mean, part),
+                              .arrays = arrays,
+                              .sums = sums,
+                              .g_scale = s->g_scale,
+                              .f_scale = s->f_scale,
+                              .count = part->count,
+                              .clipped = &report->clipped,
+                              .rescued = &report->rescued};
+}
+
+static gradient_sums sums_of(const state *s, const slice *part)
+{
+    return (gradient_sums){.g = state_at(s, s->g_sum, part),
+                           .f = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL,
+                           .index = slice_index(s->p, part)};
 }
 
 void state_update_with(state *s, const slice *part, const gradient_piece *pieces, size_t count,
                        bool empty, state_report *report)
 {
-    gradient_sums sums = {.g = state_at(s, s->g_sum, part),
-                          .f = state_at(s, s->f_sum, part),
-                          .empty = empty,
-                          .pieces = pieces,
-                          .piece_count = count,
-                          .index = slice_index(s->p, part)};
-    ivon_slice(s, part, &sums, report);
+    float *arrays[OPTIMIZER_ARRAYS];
+    gradient_sums sums = sums_of(s, part);
+    sums.empty = empty;
+    sums.pieces = pieces;
+    sums.piece_count = count;
+    const optimizer_update u = update_of(s, part, arrays, &sums, report);
+    s->settings.row->update(&u);
 }
 
-static void update_slice(state *s, const slice *part, state_report *report)
+/* Of the posterior that is to be updated. */
+static void statistics_make(state *s, comm *c, state_statistics *out)
 {
-    const job *j = s->job;
-    double decay = decay_of(s, part), lr = s->lr;
-    float *m = state_at(s, s->mean, part), *first = state_at(s, s->momentum, part);
-    const float *g = state_at(s, s->g_sum, part);
-    if (j->optimizer.kind == OPTIMIZER_IVON) {
-        state_update_with(s, part, NULL, 0, false, report);
-    } else if (j->optimizer.kind == OPTIMIZER_ADAMW) {
-        adamw_step step = {.beta1 = j->optimizer.beta1,
-                           .beta2 = j->optimizer.beta2,
-                           .epsilon = j->optimizer.epsilon,
-                           .decay = decay,
-                           .lr = lr,
-                           .updates = s->updates};
-        adamw_update(m, first, state_at(s, s->second, part), g, s->g_scale, &step, part->count);
-    } else if (j->optimizer.kind == OPTIMIZER_BBB) {
-        bbb_step step = {.lambda = j->optimizer.ess,
-                         .delta = decay,
-                         .beta1 = j->optimizer.beta1,
-                         .beta2 = j->optimizer.beta2,
-                         .epsilon = j->optimizer.epsilon,
-                         .lr = lr,
-                         .updates = s->updates};
-        bbb_update(
-            m, state_at(s, s->log_sigma, part),
-            (float *const[2]){first, state_at(s, s->log_momentum, part)},
-            (float *const[2]){state_at(s, s->second, part), state_at(s, s->log_second, part)}, g,
-            state_at(s, s->f_sum, part), s->g_scale, s->f_scale, &step, part->count);
-    } else {
-        sgd_step step = {.momentum = j->optimizer.momentum, .decay = decay, .lr = lr};
-        sgd_update(m, first, g, s->g_scale, &step, part->count);
-    }
-}
-
-static void statistics_make(state *s, comm *c, double f_scale, state_statistics *out)
-{
-    ivon_sums sums = {.hessian_min = INFINITY};
+    posterior_sums sums = {.hessian_min = INFINITY};
+    state_report none = {0};
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
-        ivon_statistics(&sums, state_at(s, s->second, part), state_at(s, s->f_sum, part), f_scale,
-                        s->job->optimizer.ess, decay_of(s, part), s->job->optimizer.beta2,
-                        s->job->optimizer.hessian, part->count);
+        float *arrays[OPTIMIZER_ARRAYS];
+        const gradient_sums made = sums_of(s, part);
+        const optimizer_update u = update_of(s, part, arrays, &made, &none);
+        s->settings.row->describe(&sums, &u);
     }
     double totals[] = {sums.sigma, sums.hessian, sums.bias};
     comm_sum_ordered(c, totals, 3);
-    double least = sums.hessian_min;
+    double least = sums.hessian_min, n = (double)s->p->count;
     MPI_Allreduce(MPI_IN_PLACE, &least, 1, MPI_DOUBLE, MPI_MIN, c->world);
-    double n = (double)s->p->count;
-    *out = (state_statistics){totals[0] / n, least, totals[1] / n, totals[2] / totals[1]};
+    *out = (state_statistics){totals[0] / n, NAN, NAN, NAN};
+    if (s->settings.row->spread == SPREAD_HESSIAN)
+        *out = (state_statistics){totals[0] / n, least, totals[1] / n, totals[2] / totals[1]};
 }
 
-/* Of the deviations that are to be updated. */
-static void log_statistics_make(state *s, comm *c, state_statistics *out)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < s->owned->owned_count; i++) {
-        const slice *part = &s->owned->owned[i];
-        sum += bbb_sigma_sum(state_at(s, s->log_sigma, part), part->count);
-    }
-    comm_sum_ordered(c, &sum, 1);
-    *out = (state_statistics){sum / (double)s->p->count, NAN, NAN, NAN};
-}
-
-void state_begin_update(state *s, uint64_t items, uint64_t t, const state_report *report)
+void state_begin_update(state *s, uint64_t items, double lr, const state_report *report)
 {
     double factor = report->clip_factor;
     s->g_scale = factor / (double)items;
-    s->f_scale =
-        (s->job->optimizer.hessian == HESSIAN_GRADSQ ? factor * factor : factor) / (double)items;
-    s->lr = schedule_at(&s->job->schedule, t, s->job->steps);
+    s->f_scale = (s->settings.optimizer.hessian == HESSIAN_GRADSQ ? factor * factor : factor) /
+                 (double)items;
+    s->lr = lr;
     s->updates++;
 }
 
@@ -350,18 +304,18 @@ void state_update(state *s, comm *c, state_report *report, state_statistics *sta
 {
     gather(s, c, s->g_sum); /* whole only where every rank updates everything */
     gather(s, c, s->f_sum);
-    if (statistics && is_ivon(s->job)) statistics_make(s, c, s->f_scale, statistics);
-    if (statistics && s->log_sigma.values) log_statistics_make(s, c, statistics);
+    if (statistics && s->settings.row->describe) statistics_make(s, c, statistics);
     const sharding *part = state_updated(s);
-    for (size_t i = 0; i < part->owned_count; i++) update_slice(s, &part->owned[i], report);
+    for (size_t i = 0; i < part->owned_count; i++)
+        state_update_with(s, &part->owned[i], NULL, 0, false, report);
     /* Where every rank updates everything, one counts. */
-    if (s->momentum.whole && c->rank > 0) report->clipped = report->rescued = 0;
+    if (s->settings.updates_all && c->rank > 0) report->clipped = report->rescued = 0;
 }
 
 void state_end_update(state *s, comm *c)
 {
     refresh_sigma(s, state_updated(s));
-    if (!s->momentum.whole) {
+    if (!s->settings.updates_all) {
         gather(s, c, s->mean);
         gather(s, c, s->sigma);
     }
@@ -370,23 +324,22 @@ void state_end_update(state *s, comm *c)
 void state_share(state *s, comm *c)
 {
     state_row rows[STATE_ROWS];
-    size_t n = state_rows(s->job, s->owned->ranks, s->training, rows);
+    size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
     refresh_sigma(s, s->owned);
     for (size_t i = 0; i < n; i++)
         if (rows[i].file) gather(s, c, *array_of(s, &rows[i]));
     gather(s, c, s->sigma);
 }
 
-size_t state_checkpoint_arrays(const state *s, checkpoint_array arrays[CHECKPOINT_ARRAYS])
+size_t state_saved_arrays(const state *s, saved_array arrays[SAVED_ARRAYS])
 {
     state_row rows[STATE_ROWS];
-    size_t n = state_rows(s->job, 1, s->training, rows), count = 0; /* of any number of ranks */
+    size_t n = state_rows(&s->settings, 1, s->training, rows), count = 0; /* whatever the ranks */
     for (size_t i = 0; i < n; i++) {
         if (!rows[i].file) continue;
         const state_array *array = (const void *)((const char *)s + rows[i].member);
-        checkpoint_array *out = &arrays[count++];
-        *out = (checkpoint_array){
-            .file = rows[i].file, .values = array->values, .whole = array->whole};
+        saved_array *out = &arrays[count++];
+        *out = (saved_array){.file = rows[i].file, .values = array->values, .whole = array->whole};
         memcpy(out->prefix, rows[i].prefix, sizeof out->prefix);
     }
     return count;

@@ -3,10 +3,10 @@
 #define VARIO_RUNTIME_STATE_H
 
 #include "base/memory.h"
-#include "io/checkpoint.h"
-#include "io/job.h"
 #include "runtime/comm.h"
+#include "runtime/settings.h"
 #include "runtime/sharding.h"
+#include "runtime/state_arrays.h"
 
 /** fp32 values, one an element: of the whole logical vector, or of what this rank owns. */
 typedef struct {
@@ -15,16 +15,16 @@ typedef struct {
 } state_array;
 
 typedef struct {
-    const job *job;
+    runtime_settings settings;
     bool training; /**< else only what predicts is there */
     const parameters *p;
     const sharding *owned; /**< this rank's part */
     sharding all;          /**< the same with one rank: whole tensors */
     layout gradient;       /**< fp32, of gradient buffers and local sums */
     arena arena;
-    state_array mean, sigma;      /**< sigma only where not every h or log_sigma is at hand */
-    state_array momentum, second; /**< second: IVON's h, AdamW's exp_avg_sq */
-    state_array log_sigma, log_momentum, log_second; /**< bbb's log deviation, and its moments */
+    state_array mean, sigma; /**< sigma only where not every array that it is formed from is at
+                                  hand */
+    state_array arrays[OPTIMIZER_ARRAYS]; /**< of the optimizer's row, in its order */
     state_array swag[2 + SWAG_RANK]; /**< mean, variance, deviation of snapshot s in s mod rank */
     state_array g_sum, f_sum;        /**< the step's sums, of all ranks */
     float *local_g, *local_f;    /**< this rank's sums (none, optimizer), in the gradient layout */
@@ -34,8 +34,8 @@ typedef struct {
     double g_scale, f_scale, lr; /**< of the update in progress */
     uint64_t updates;
     uint64_t snapshots;       /**< that SWAG has collected */
-    const state_array *draws; /**< [samples] drawn from another posterior (runtime/kfac.h),
-                                 borrowed: what state_sample gives; NULL: there is none */
+    const state_array *draws; /**< [samples] weights that were drawn elsewhere, from another
+                                 posterior, borrowed: what state_sample gives; NULL: none */
 } state;
 
 /** What a step's update did. */
@@ -52,11 +52,11 @@ typedef struct {
 } state_statistics;
 
 /** Bytes of the state arena, to the byte. */
-size_t state_bytes(const job *j, const sharding *owned, bool training);
+size_t state_bytes(const runtime_settings *with, const sharding *owned, bool training);
 
 /** Allocate and set to the initial weights; collective only through comm-free arithmetic.
  * @param training  false: only the arrays that weights are drawn from */
-status state_open(state *s, const job *j, const sharding *owned, bool training);
+status state_open(state *s, const runtime_settings *with, const sharding *owned, bool training);
 void state_close(state *s);
 
 /** Pointer to a slice's elements: of `owned` or of `all`. */
@@ -82,6 +82,12 @@ void state_collect(state *s, uint64_t steps);
  * @param sigma  [part->count] out */
 void state_sigma(const state *s, const slice *part, float *sigma);
 
+/** The array of a variational row that deviations are formed from. */
+static inline state_array state_spread(const state *s)
+{
+    return s->arrays[0];
+}
+
 /** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
 void state_clear_local_sums(state *s);
 
@@ -90,15 +96,15 @@ void state_norm(state *s, comm *c, uint64_t items, state_report *report);
 
 /** What the update is made with; between it and state_end_update every slice is updated once.
  * @param items   work items of the step: G K
- * @param t       step, for the schedule
+ * @param lr      learning rate
  * @param report  its clip_factor is read */
-void state_begin_update(state *s, uint64_t items, uint64_t t, const state_report *report);
+void state_begin_update(state *s, uint64_t items, double lr, const state_report *report);
 
 /** Update all slices from the sums; collective.
  * @param statistics  out, may be NULL: the posterior before this update and the bias of h */
 void state_update(state *s, comm *c, state_report *report, state_statistics *statistics);
 
-/** Update one of IVON's slices from its sums and pieces that these lack.
+/** Update a slice from its sums and pieces that these lack; where the row takes pieces.
  * @param pieces  [count] in the order of work items
  * @param empty   the sums lack everything but the pieces */
 void state_update_with(state *s, const slice *part, const gradient_piece *pieces, size_t count,
@@ -112,9 +118,9 @@ void state_end_update(state *s, comm *c);
 void state_share(state *s, comm *c);
 
 /** Arrays as a checkpoint holds them, whose slices are the owned ones; without training the first
- * of them, which are all that evaluation reads. Job and training alone are looked at, for the
+ * of them, which are all that evaluation reads. Settings and training alone are looked at, for the
  * names.
  * @return how many */
-size_t state_checkpoint_arrays(const state *s, checkpoint_array arrays[CHECKPOINT_ARRAYS]);
+size_t state_saved_arrays(const state *s, saved_array arrays[SAVED_ARRAYS]);
 
 #endif

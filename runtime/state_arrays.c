@@ -1,93 +1,73 @@
-/* The table, and what it adds up to. */
+/* The list, and what it adds up to. */
 #include "runtime/state_arrays.h"
 
 #include "runtime/state.h"
 
 #include <stdio.h>
 
-enum {
-    IVON = 1 << OPTIMIZER_IVON,
-    ADAMW = 1 << OPTIMIZER_ADAMW,
-    SGD = 1 << OPTIMIZER_SGD,
-    BBB = 1 << OPTIMIZER_BBB,
-    SQUARES = 1 << OPTIMIZER_SQUARES, /* its files are those of ivon */
-    ALL = IVON | ADAMW | SGD | BBB | SQUARES,
-};
-
-typedef struct {
-    size_t member;
-    int optimizers; /* that keep it */
-    bool with_mean; /* whole wherever the mean is, else where all is */
-    bool posterior; /* predictions are made of it */
-    const char *file, *prefix;
-} array_row;
-
 #define AT(member) offsetof(state, member)
 
-/* SWAG's stand behind those of the posterior. */
-static const array_row table[] = {
-    {AT(mean), ALL, true, true, "model.safetensors", ""},
-    {AT(second), IVON | SQUARES, false, true, "posterior.safetensors", ""},
-    {AT(log_sigma), BBB, false, true, "posterior.safetensors", "log_deviation."},
-    {AT(momentum), IVON | SGD | SQUARES, false, false, "optimizer.safetensors", "momentum."},
-    {AT(momentum), ADAMW | BBB, false, false, "optimizer.safetensors", "exp_avg."},
-    {AT(second), ADAMW | BBB, false, false, "optimizer.safetensors", "exp_avg_sq."},
-    {AT(log_momentum), BBB, false, false, "optimizer.safetensors", "log_deviation.exp_avg."},
-    {AT(log_second), BBB, false, false, "optimizer.safetensors", "log_deviation.exp_avg_sq."},
-    {AT(g_sum), ALL, false, false, NULL, ""},
-    {AT(f_sum), IVON | BBB | SQUARES, false, false, NULL, ""},
-};
+typedef struct {
+    state_row *rows;
+    size_t count;
+    const runtime_settings *with;
+} list;
 
-/* Where the spread is at hand for every mean, sigma is formed when weights are drawn, not kept. */
-static bool keeps_sigma(const job *j, size_t ranks)
+/* What predictions are made of is whole wherever the mean is where they follow it without messages;
+ * the rest where every rank updates everything. */
+static void add(list *l, size_t member, bool with_mean, const char *file, const char *prefix,
+                double (*initial)(const optimizer_settings *s))
 {
-    return job_is_variational(j) && ranks > 1 &&
-           (j->parallel.shard == SHARD_OPTIMIZER || j->parallel.shard == SHARD_GRADIENTS);
+    bool whole = with_mean ? !l->with->fetches : l->with->updates_all;
+    state_row *row = &l->rows[l->count++];
+    *row = (state_row){.member = member, .whole = whole, .file = file, .initial = initial};
+    snprintf(row->prefix, sizeof row->prefix, "%s", prefix);
 }
 
-static void add_row(state_row rows[STATE_ROWS], size_t *n, const job *j, const array_row *of)
+static void add_arrays(list *l, bool posterior)
 {
-    shard_stage whole_below = of->with_mean ? SHARD_PARAMETERS : SHARD_OPTIMIZER;
-    state_row *row = &rows[(*n)++];
-    *row = (state_row){
-        .member = of->member, .whole = j->parallel.shard < whole_below, .file = of->file};
-    snprintf(row->prefix, sizeof row->prefix, "%s", of->prefix);
+    const optimizer *row = l->with->row;
+    const char *file = posterior ? "posterior.safetensors" : "optimizer.safetensors";
+    for (size_t a = 0; a < row->array_count; a++)
+        if (row->arrays[a].posterior == posterior)
+            add(l, AT(arrays) + a * sizeof(state_array), false, file, row->arrays[a].prefix,
+                row->arrays[a].initial);
 }
 
 /* Every rank that keeps a mean follows it, so that nothing is sent and any rank can draw. */
-static void add_swag(state_row rows[STATE_ROWS], size_t *n, const job *j)
+static void add_swag(list *l)
 {
-    for (size_t a = 0; job_collects(j) && a < 2 + j->swag.rank; a++) {
-        char name[CHECKPOINT_PREFIX] = "mean.";
+    const swag_settings *swag = &l->with->swag;
+    for (size_t a = 0; swag->start > 0 && a < 2 + swag->rank; a++) {
+        char name[SAVED_PREFIX] = "mean.";
         if (a == 1) snprintf(name, sizeof name, "variance.");
         if (a > 1) snprintf(name, sizeof name, "deviation.%zu.", a - 2);
-        add_row(rows, n, j,
-                &(array_row){AT(swag) + a * sizeof(state_array), ALL, true, true,
-                             "swag.safetensors", name});
+        add(l, AT(swag) + a * sizeof(state_array), true, "swag.safetensors", name, NULL);
     }
 }
 
-size_t state_rows(const job *j, size_t ranks, bool training, state_row rows[STATE_ROWS])
+size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
+                  state_row rows[STATE_ROWS])
 {
-    size_t n = 0;
-    bool swag_added = false;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (!table[i].posterior && !swag_added) {
-            add_swag(rows, &n, j);
-            swag_added = true;
-        }
-        if ((training || table[i].posterior) && table[i].optimizers & (1 << j->optimizer.kind))
-            add_row(rows, &n, j, &table[i]);
+    list l = {.rows = rows, .with = with};
+    add(&l, AT(mean), true, "model.safetensors", "", NULL);
+    add_arrays(&l, true);
+    add_swag(&l);
+    if (training) {
+        add_arrays(&l, false);
+        add(&l, AT(g_sum), false, NULL, "", NULL);
+        if (with->row->estimates) add(&l, AT(f_sum), false, NULL, "", NULL);
     }
-    if (keeps_sigma(j, ranks))
-        add_row(rows, &n, j, &(array_row){AT(sigma), ALL, true, true, NULL, ""});
-    return n;
+    /* Where the spread is at hand for every mean, sigma is formed when weights are drawn. */
+    if (with->variational && ranks > 1 && !with->updates_all && !with->fetches)
+        add(&l, AT(sigma), true, NULL, "", NULL);
+    return l.count;
 }
 
-size_t state_saved(const job *j)
+size_t state_saved(const runtime_settings *with)
 {
     state_row rows[STATE_ROWS];
-    size_t n = state_rows(j, 1, true, rows), saved = 0;
+    size_t n = state_rows(with, 1, true, rows), saved = 0;
     for (size_t i = 0; i < n; i++) saved += rows[i].file != NULL;
     return saved;
 }
@@ -113,14 +93,13 @@ size_t state_block_bytes(const parameters *p)
     return blocks * sizeof(double);
 }
 
-size_t state_bytes(const job *j, const sharding *owned, bool training)
+size_t state_bytes(const runtime_settings *with, const sharding *owned, bool training)
 {
     state_row rows[STATE_ROWS];
-    size_t n = state_rows(j, owned->ranks, training, rows), bytes = 0;
+    size_t n = state_rows(with, owned->ranks, training, rows), bytes = 0;
     for (size_t i = 0; i < n; i++)
         bytes += memory_round(state_elements(owned, rows[i].whole) * sizeof(float));
     if (!training) return bytes;
-    if (j->parallel.shard <= SHARD_OPTIMIZER)
-        bytes += state_local_bytes(owned->p) * (job_is_variational(j) ? 2 : 1);
+    if (with->sums_locally) bytes += state_local_bytes(owned->p) * (with->row->estimates ? 2 : 1);
     return bytes + memory_round(state_block_bytes(owned->p));
 }

@@ -1,9 +1,9 @@
 /* The life of a run: open or resume, then step, log, evaluate and save until the end or a stop. */
-#include "io/agree.h"
 #include "io/ceilings.h"
 #include "io/history.h"
 #include "io/tokenizer.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 #include "runtime/guard.h"
 #include "runtime/train_parts.h"
 #include "runtime/utilization.h"
@@ -119,7 +119,7 @@ static status note_skip(training *g, const step_result *step)
         return STATUS_OK;
     }
     g->facts.skipped_in_row++;
-    const parameters *p = &g->trainer.p;
+    const parameters *p = &g->trainer.rounds.p;
     const char *bad = step->bad_unit < p->unit_count
                           ? p->tensors[p->units[step->bad_unit].first].name
                           : "the loss";

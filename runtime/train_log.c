@@ -1,6 +1,6 @@
 /* What a run tells: rows, events, warnings, progress. */
-#include "io/agree.h"
 #include "io/ceilings.h"
+#include "runtime/agree.h"
 #include "runtime/train_parts.h"
 #include "runtime/utilization.h"
 
@@ -81,7 +81,7 @@ static void make_row(training *g, const finished_step *step, metrics *row)
     uint64_t rows_seen = g->facts.steps * rows_a_step(g->job);
     double bytes = 0.0;
     for (int k = 0; k < BYTES_KINDS; k++) bytes += sums[3 + k];
-    bool ivon = g->job->optimizer.kind == OPTIMIZER_IVON && !step->result.skipped;
+    bool ivon = job_optimizer(g->job)->spread == SPREAD_HESSIAN && !step->result.skipped;
     bool drawn = job_is_variational(g->job) && !step->result.skipped;
     double speed = (double)(rows_seen - g->logged_rows) / (g->seconds - g->logged_seconds);
     *row = (metrics){
@@ -95,7 +95,7 @@ static void make_row(training *g, const finished_step *step, metrics *row)
         .lr = schedule_at(&g->job->schedule, g->facts.steps - 1, g->job->steps),
         .grad_norm = report->grad_norm,
         .grad_clip_fraction = step->result.gradient_clip_fraction,
-        .update_clip_fraction = sums[0] / (double)g->trainer.p.count,
+        .update_clip_fraction = sums[0] / (double)g->trainer.rounds.p.count,
         .sigma_mean = drawn ? stats->sigma_mean : NAN,
         .hessian_min = ivon ? stats->hessian_min : NAN,
         .hessian_mean = ivon ? stats->hessian_mean : NAN,

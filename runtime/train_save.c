@@ -1,6 +1,6 @@
 /* Checkpoints of a run: where it goes on from, and what it leaves. */
-#include "io/agree.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 #include "runtime/train_parts.h"
 
 #include <inttypes.h>
@@ -18,14 +18,14 @@ static status check_resume(const training *g)
 
 status train_restore(training *g)
 {
-    state *s = &g->trainer.state;
+    state *s = &g->trainer.rounds.state;
     status result = agree(g->c->world, train_first_rank(g) ? check_resume(g) : STATUS_OK);
     if (result) return result;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
-    size_t count = state_checkpoint_arrays(s, arrays);
+    saved_array arrays[SAVED_ARRAYS];
+    size_t count = state_saved_arrays(s, arrays);
     char path[sizeof g->path + 32];
-    result = checkpoint_read(g->c->world, g->path, &g->trainer.p, arrays, count, s->owned->owned,
-                             s->owned->owned_count, &g->facts, path, sizeof path);
+    result = checkpoint_read(g->c->world, g->path, &g->trainer.rounds.p, arrays, count,
+                             s->owned->owned, s->owned->owned_count, &g->facts, path, sizeof path);
     if (result) return result;
     s->updates = g->facts.updates;
     s->snapshots = g->facts.snapshots;
@@ -53,9 +53,9 @@ status train_find_init(training *g)
 
 status train_read_init(training *g)
 {
-    state *s = &g->trainer.state;
+    state *s = &g->trainer.rounds.state;
     if (!g->init) return STATUS_OK;
-    checkpoint_array mean = {.values = s->mean.values, .whole = s->mean.whole};
+    saved_array mean = {.values = s->mean.values, .whole = s->mean.whole};
     status result =
         pretrained_load(g->init, &mean, s->owned->owned, s->owned->owned_count, &g->facts.init);
     pretrained_close(&g->init);
@@ -66,9 +66,9 @@ status train_read_init(training *g)
 
 status train_check_space(const training *g)
 {
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
-    size_t count = state_checkpoint_arrays(&g->trainer.state, arrays);
-    uint64_t one = checkpoint_bytes(&g->trainer.p, arrays, count);
+    saved_array arrays[SAVED_ARRAYS];
+    size_t count = state_saved_arrays(&g->trainer.rounds.state, arrays);
+    uint64_t one = checkpoint_bytes(&g->trainer.rounds.p, arrays, count);
     return run_check_space(g->run, 2 * one);
 }
 
@@ -76,8 +76,8 @@ static void set_facts(training *g)
 {
     checkpoint_facts *f = &g->facts;
     f->seed = g->job->seed;
-    f->updates = g->trainer.state.updates;
-    f->snapshots = g->trainer.state.snapshots;
+    f->updates = g->trainer.rounds.state.updates;
+    f->snapshots = g->trainer.rounds.state.snapshots;
     f->item = f->steps * g->job->batch.microbatches * g->job->batch.sequences;
     f->threads = (uint64_t)g->options->placement->threads;
     f->ranks = (uint64_t)g->c->size;
@@ -116,12 +116,13 @@ static status begin_checkpoint(training *g)
     if (g->saved == g->facts.steps) return STATUS_OK;
     status result = finish_checkpoint(g);
     if (result) return result;
-    state *s = &g->trainer.state;
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
-    size_t count = state_checkpoint_arrays(s, arrays);
+    state *s = &g->trainer.rounds.state;
+    saved_array arrays[SAVED_ARRAYS];
+    size_t count = state_saved_arrays(s, arrays);
     set_facts(g);
     result = checkpoint_begin(&g->writer, g->c->checkpoint, g->path, g->job, &g->facts,
-                              &g->trainer.p, arrays, count, s->owned->owned, s->owned->owned_count);
+                              &g->trainer.rounds.p, arrays, count, s->owned->owned,
+                              s->owned->owned_count);
     if (!result) g->saved = g->facts.steps;
     return checkpoint_failed(g, result);
 }

@@ -1,8 +1,7 @@
 /* Opening and closing a rank's part of a run, and what it weighs. */
-#include "io/agree.h"
 #include "kernels/kernels.h"
+#include "runtime/agree.h"
 #include "runtime/sensitivity.h"
-#include "runtime/state_arrays.h"
 #include "runtime/trainer_parts.h"
 
 #include <inttypes.h>
@@ -24,14 +23,15 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, traine
 {
     model_shape shape = shape_of(j, precision, true);
     model_config config = job_model(j);
-    *memory = (trainer_memory){.state = state_bytes(j, owned, true),
+    const runtime_settings with = job_settings(j);
+    *memory = (trainer_memory){.state = state_bytes(&with, owned, true),
                                .activations = model_activation_bytes(&config, &shape),
-                               .staging = state_saved(j) * owned->elements * sizeof(float)};
-    status result = weights_bytes(j, owned, precision, &memory->weights);
-    if (!result) result = trainer_gradient_bytes(j, owned, &memory->gradients);
+                               .staging = state_saved(&with) * owned->elements * sizeof(float)};
+    status result = weights_bytes(&with, owned, precision, &memory->weights);
+    if (!result) result = rounds_gradient_bytes(&with, owned, &memory->gradients);
     if (!result)
-        result = pieces_bytes(owned, j->parallel.wire,
-                              trainer_holds_round(j) && !trainer_sums_locally(j), &memory->pieces);
+        result =
+            pieces_bytes(owned, with.wire, with.holds_round && !with.sums_locally, &memory->pieces);
     if (!result && j->sensitivity.every > 0)
         result = sensitivity_bytes(j, owned, precision, &memory->sensitivity);
     return result;
@@ -45,44 +45,60 @@ static status open_data(trainer *r)
                      : fail(STATUS_NOMEM, "memory for the losses of %zu rows", n);
 }
 
-static status open_here(trainer *r)
+static status open_here(trainer *r, const runtime_settings *with, bool measures)
 {
-    model_shape shape = shape_of(r->job, r->precision, r->training);
-    status result = model_parameters(&r->p, &r->config);
-    if (!result) result = trainer_open_exchange(r);
-    if (!result) result = weights_open(&r->weights, r->c, &r->state, r->precision);
+    model_shape shape = shape_of(r->job, r->precision, r->rounds.training);
+    status result = model_parameters(&r->rounds.p, &r->config);
+    if (!result) result = rounds_open(&r->rounds, with, measures);
+    if (!result) result = weights_open(&r->weights, r->rounds.c, &r->rounds.state, r->precision);
     if (!result) result = model_open(&r->model, &r->config, &shape);
     return result ? result : open_data(r);
 }
 
-status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training)
+static status open_with(trainer *r, const job *j, const runtime_settings *with, comm *c,
+                        dtype precision, bool training, bool measures)
 {
-    *r = (trainer){
-        .job = j, .config = job_model(j), .c = c, .precision = precision, .training = training};
+    *r = (trainer){.job = j,
+                   .config = job_model(j),
+                   .rounds = {.c = c, .training = training},
+                   .precision = precision};
     r->hooks = trainer_hooks(r);
-    status result = agree(c->world, open_here(r));
+    status result = agree(c->world, open_here(r, with, measures));
     if (result)
         trainer_close(r);
     else
-        state_share(&r->state, c); /* sigma of the initial Hessian */
+        state_share(&r->rounds.state, c); /* sigma of the initial Hessian */
     return result;
+}
+
+status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training)
+{
+    const runtime_settings with = job_settings(j);
+    return open_with(r, j, &with, c, precision, training, false);
+}
+
+status trainer_open_measuring(trainer *r, const job *j, const runtime_settings *with, comm *c,
+                              dtype precision)
+{
+    return open_with(r, j, with, c, precision, true, true);
 }
 
 status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
 {
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    saved_array arrays[SAVED_ARRAYS];
     char found[2 * JOB_TEXT];
-    state *s = &r->state;
-    size_t count = state_checkpoint_arrays(s, arrays);
-    status result = checkpoint_read(r->c->world, path, &r->p, arrays, count, s->owned->owned,
-                                    s->owned->owned_count, facts, found, sizeof found);
+    state *s = &r->rounds.state;
+    size_t count = state_saved_arrays(s, arrays);
+    status result =
+        checkpoint_read(r->rounds.c->world, path, &r->rounds.p, arrays, count, s->owned->owned,
+                        s->owned->owned_count, facts, found, sizeof found);
     if (result) return result;
     s->snapshots = facts->snapshots;
-    if (job_collects(r->job) && s->snapshots == 0 && r->c->rank == 0)
+    if (job_collects(r->job) && s->snapshots == 0 && r->rounds.c->rank == 0)
         status_warn("%s: no snapshot yet (swag.start %" PRIu64
                     "): mean and samples are the weights in training",
                     found, r->job->swag.start);
-    state_share(s, r->c);
+    state_share(s, r->rounds.c);
     return STATUS_OK;
 }
 
@@ -92,6 +108,6 @@ void trainer_close(trainer *r)
     if (r->weights.c) weights_close(&r->weights);
     dataset_batch_close(&r->batch);
     free(r->losses);
-    trainer_close_exchange(r);
+    rounds_close(&r->rounds);
     *r = (trainer){0};
 }

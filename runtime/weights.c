@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_fetched(const job *j)
-{
-    return j->parallel.shard == SHARD_PARAMETERS;
-}
-
 /* A piece is placed at its address modulo 64 in the unit's buffer, so that its tensors are aligned
  * there as they are here. */
 static size_t piece_lead(size_t begin)
@@ -30,21 +25,22 @@ static size_t outgoing_piece(const sharding *owned, const layout *compute)
     return most;
 }
 
-static size_t arena_bytes(const job *j, const sharding *owned, const layout *compute,
-                          const slots *theta)
+static size_t arena_bytes(const runtime_settings *with, const sharding *owned,
+                          const layout *compute, const slots *theta)
 {
     size_t bytes = slots_bytes(theta, owned->p, compute->unit_bytes);
-    if (is_fetched(j)) bytes += 2 * owned->ranks * outgoing_piece(owned, compute);
+    if (with->fetches) bytes += 2 * owned->ranks * outgoing_piece(owned, compute);
     return bytes;
 }
 
-status weights_bytes(const job *j, const sharding *owned, dtype precision, size_t *bytes)
+status weights_bytes(const runtime_settings *with, const sharding *owned, dtype precision,
+                     size_t *bytes)
 {
     layout compute = {0};
     slots theta = {0};
     status result = layout_open(&compute, owned->p, precision);
-    if (!result) result = slots_open(&theta, owned->p, !is_fetched(j));
-    if (!result) *bytes = arena_bytes(j, owned, &compute, &theta);
+    if (!result) result = slots_open(&theta, owned->p, !with->fetches);
+    if (!result) *bytes = arena_bytes(with, owned, &compute, &theta);
     slots_close(&theta);
     layout_close(&compute);
     return result;
@@ -54,12 +50,12 @@ status weights_open(weights *w, comm *c, const state *s, dtype precision)
 {
     const parameters *p = s->p;
     size_t ranks = (size_t)c->size;
-    *w = (weights){.c = c, .s = s, .fetched = is_fetched(s->job)};
+    *w = (weights){.c = c, .s = s, .fetched = s->settings.fetches};
     status result = layout_open(&w->compute, p, precision);
     if (!result) result = slots_open(&w->theta, p, !w->fetched);
     if (!result)
-        result =
-            arena_open(&w->arena, "weights", arena_bytes(s->job, s->owned, &w->compute, &w->theta));
+        result = arena_open(&w->arena, "weights",
+                            arena_bytes(&s->settings, s->owned, &w->compute, &w->theta));
     w->ready = calloc(p->unit_count, sizeof *w->ready);
     bool enough = w->ready;
     for (int i = 0; i < 2; i++) {
@@ -241,10 +237,10 @@ void weights_end(weights *w)
     }
 }
 
-uint64_t weights_sent(const job *j, const sharding *owned, const layout *compute, size_t active,
-                      bool backward)
+uint64_t weights_sent(const runtime_settings *with, const sharding *owned, const layout *compute,
+                      size_t active, bool backward)
 {
-    if (!is_fetched(j)) return 0;
+    if (!with->fetches) return 0;
     uint64_t bytes = 0, others = active - (owned->rank < active ? 1 : 0);
     for (size_t f = 0; f < fetch_count(owned->p, backward); f++) {
         size_t begin, end;

@@ -37,7 +37,8 @@ typedef struct {
 } weights;
 
 /** Bytes of the arena, to the byte. */
-status weights_bytes(const job *j, const sharding *owned, dtype precision, size_t *bytes);
+status weights_bytes(const runtime_settings *with, const sharding *owned, dtype precision,
+                     size_t *bytes);
 
 status weights_open(weights *w, comm *c, const state *s, dtype precision);
 void weights_close(weights *w);
@@ -59,7 +60,7 @@ void weights_idle(weights *w, bool backward);
 void weights_end(weights *w);
 
 /** Bytes that a rank sends for the fetches of one pass with `active` ranks (0 unless fetched). */
-uint64_t weights_sent(const job *j, const sharding *owned, const layout *compute, size_t active,
-                      bool backward);
+uint64_t weights_sent(const runtime_settings *with, const sharding *owned, const layout *compute,
+                      size_t active, bool backward);
 
 #endif

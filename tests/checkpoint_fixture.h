@@ -2,10 +2,10 @@
 #ifndef VARIO_TESTS_CHECKPOINT_FIXTURE_H
 #define VARIO_TESTS_CHECKPOINT_FIXTURE_H
 
-#include "io/agree.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "mpi_fixture.h"
+#include "runtime/agree.h"
 #include "runtime/sharding.h"
 
 #include <inttypes.h>
@@ -24,17 +24,17 @@ typedef struct {
     job job;
     parameters p;
     sharding s;
-    checkpoint_array arrays[ARRAYS];
+    saved_array arrays[ARRAYS];
     checkpoint_facts facts;
     char run[PATH_LENGTH];
     char used[2 * PATH_LENGTH]; /* by the last read */
 } setup;
 
-static const checkpoint_array ivon_arrays[ARRAYS] = {
+static const saved_array ivon_arrays[ARRAYS] = {
     {"model.safetensors", "", NULL, false},
     {"posterior.safetensors", "", NULL, false},
     {"optimizer.safetensors", "momentum.", NULL, false}};
-static const checkpoint_array adamw_arrays[ARRAYS] = {
+static const saved_array adamw_arrays[ARRAYS] = {
     {"model.safetensors", "", NULL, false},
     {"optimizer.safetensors", "exp_avg.", NULL, false},
     {"optimizer.safetensors", "exp_avg_sq.", NULL, false}};
@@ -60,7 +60,7 @@ static void make_run(char *run)
     cr_assert(everywhere(made));
 }
 
-static inline void setup_open(setup *t, const checkpoint_array arrays[ARRAYS])
+static inline void setup_open(setup *t, const saved_array arrays[ARRAYS])
 {
     memset(t, 0, sizeof *t);
     t->job = (job){.name = "a \"quoted\" name",

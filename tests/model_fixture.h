@@ -70,7 +70,7 @@ static void buffers_open(buffers *w, dtype precision)
         w->gradients[u] = aligned_alloc(64, w->gradients_layout.unit_bytes[u]);
         memset(w->gradients[u], 0xff, w->gradients_layout.unit_bytes[u]); /* NaN unless written */
     }
-    w->hooks = (model_hooks){w, give_weights, nothing, give_gradients, nothing, NULL, NULL};
+    w->hooks = (model_hooks){w, give_weights, give_gradients, nothing, NULL, NULL};
 }
 
 static void buffers_close(buffers *w)
@@ -102,7 +102,7 @@ static inline double *widened(const float *values, size_t count)
 }
 
 /* Hooks that write down their calls, and whose weights are NaN unless they are held: a model that
- * reads what it has released, or never asked for, gives NaN. */
+ * reads what was given up for another unit, or never asked for, gives NaN. */
 typedef struct {
     buffers *w;
     model_hooks hooks;
@@ -121,15 +121,10 @@ static const void *recorded_weights(void *context, size_t u)
 {
     recorder *r = context;
     record(r, "w", u);
+    for (size_t k = 1; k + 1 < r->w->p.unit_count; k++)
+        if (k != u) memset(r->held[k], 0xff, r->w->weights_layout.unit_bytes[k]);
     memcpy(r->held[u], r->w->weights[u], r->w->weights_layout.unit_bytes[u]);
     return r->held[u];
-}
-
-static void recorded_release(void *context, size_t u)
-{
-    recorder *r = context;
-    record(r, "r", u);
-    memset(r->held[u], 0xff, r->w->weights_layout.unit_bytes[u]);
 }
 
 static float *recorded_gradients(void *context, size_t u)
@@ -157,10 +152,10 @@ static void recorded_poll(void *context)
 
 static inline void recorder_open(recorder *r, buffers *w)
 {
-    *r = (recorder){.w = w,
-                    .hooks = {r, recorded_weights, recorded_release, recorded_gradients,
-                              recorded_done, recorded_poll, NULL},
-                    .held = calloc(w->p.unit_count, sizeof(char *))};
+    *r = (recorder){
+        .w = w,
+        .hooks = {r, recorded_weights, recorded_gradients, recorded_done, recorded_poll, NULL},
+        .held = calloc(w->p.unit_count, sizeof(char *))};
     for (size_t u = 0; u < w->p.unit_count; u++) {
         r->held[u] = aligned_alloc(64, w->weights_layout.unit_bytes[u]);
         memset(r->held[u], 0xff, w->weights_layout.unit_bytes[u]);

@@ -26,11 +26,11 @@ static recording x; /* the hooks' context stays the trainer */
 
 static void copy_unit(float *to, const float *from, size_t u)
 {
-    const unit *whole = &x.r.p.units[u];
+    const unit *whole = &x.r.rounds.p.units[u];
     for (size_t i = whole->first; i < whole->first + whole->tensors; i++)
-        memcpy(to + x.r.p.tensors[i].index,
-               from + x.r.state.gradient.tensor_offset[i] / sizeof(float),
-               x.r.p.tensors[i].count * sizeof(float));
+        memcpy(to + x.r.rounds.p.tensors[i].index,
+               from + x.r.rounds.state.gradient.tensor_offset[i] / sizeof(float),
+               x.r.rounds.p.tensors[i].count * sizeof(float));
 }
 
 static const void *record_weights(void *context, size_t u)
@@ -52,8 +52,8 @@ static void record_gradient(void *context, size_t u)
 {
     copy_unit(x.gradient, x.of_unit[u], u);
     if (u == 0) {
-        fwrite(x.theta, sizeof(float), x.r.p.count, x.out);
-        fwrite(x.gradient, sizeof(float), x.r.p.count, x.out);
+        fwrite(x.theta, sizeof(float), x.r.rounds.p.count, x.out);
+        fwrite(x.gradient, sizeof(float), x.r.rounds.p.count, x.out);
     }
     x.hooks.gradients_done(context, u);
 }
@@ -68,15 +68,15 @@ static FILE *create(const char *directory, const char *name)
 static void describe(const char *directory, const job *j)
 {
     FILE *out = create(directory, "tensors");
-    for (size_t i = 0; i < x.r.p.tensor_count; i++) {
-        const tensor *t = &x.r.p.tensors[i];
+    for (size_t i = 0; i < x.r.rounds.p.tensor_count; i++) {
+        const tensor *t = &x.r.rounds.p.tensors[i];
         fprintf(out, "%s %d %zu %d", t->name, t->decayed, t->unit, t->dimensions);
         for (int d = 0; d < t->dimensions; d++) fprintf(out, " %zu", t->shape[d]);
         fputc('\n', out);
     }
     fclose(out);
     out = create(directory, "settings");
-    fprintf(out, "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", j->steps, trainer_items(j), j->seed);
+    fprintf(out, "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", j->steps, job_settings(j).items, j->seed);
     fclose(out);
 }
 
@@ -91,9 +91,9 @@ static status record(const job *j, comm *c, const char *directory)
     x.r.hooks.weights = record_weights;
     x.r.hooks.gradients = note_gradient;
     x.r.hooks.gradients_done = record_gradient;
-    x.theta = calloc(x.r.p.count, sizeof(float));
-    x.gradient = calloc(x.r.p.count, sizeof(float));
-    x.of_unit = calloc(x.r.p.unit_count, sizeof *x.of_unit);
+    x.theta = calloc(x.r.rounds.p.count, sizeof(float));
+    x.gradient = calloc(x.r.rounds.p.count, sizeof(float));
+    x.of_unit = calloc(x.r.rounds.p.unit_count, sizeof *x.of_unit);
     x.out = create(directory, "steps");
     if (!x.out) return fail(STATUS_IO, "%s: cannot be written to", directory);
     describe(directory, j);

@@ -1,7 +1,7 @@
 /* Steps allocate nothing: every allocation of the process is counted while they run. */
-#include "io/agree.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
+#include "runtime/agree.h"
 #include "runtime/trainer.h"
 
 #include <math.h>

@@ -43,7 +43,7 @@ static job with_swag(job j)
 static void open_moons(running *x, job j)
 {
     running_open(x, j, "moons:0-99", true);
-    cr_assert_leq(x->r.p.count, MOST);
+    cr_assert_leq(x->r.rounds.p.count, MOST);
 }
 
 static double step(running *x, uint64_t t)
@@ -117,21 +117,21 @@ static void check_swag(optimizer_kind kind, shard_stage stage)
             cr_expect_float_eq(before.averaged, before.loss, 1e-9);
         }
         if (t + 1 >= START && (t + 1 - START) % EVERY == 0)
-            copy_array(&swag.r.state, swag.r.state.mean, snapshots[taken++]);
+            copy_array(&swag.r.rounds.state, swag.r.rounds.state.mean, snapshots[taken++]);
         if (t == START + EVERY) validate(&swag);
     }
     cr_assert_eq(taken, SNAPSHOTS);
-    cr_expect_eq(swag.r.state.snapshots, SNAPSHOTS);
-    check_moments(&swag.r.state, snapshots);
+    cr_expect_eq(swag.r.rounds.state.snapshots, SNAPSHOTS);
+    check_moments(&swag.r.rounds.state, snapshots);
     float iterate[2][MOST] = {{0}};
-    copy_array(&plain.r.state, plain.r.state.mean, iterate[0]);
-    copy_array(&swag.r.state, swag.r.state.mean, iterate[1]);
+    copy_array(&plain.r.rounds.state, plain.r.rounds.state.mean, iterate[0]);
+    copy_array(&swag.r.rounds.state, swag.r.rounds.state.mean, iterate[1]);
     cr_expect_arr_eq(iterate[0], iterate[1], sizeof iterate[0]);
     validation average = validate(&swag), last = validate(&plain);
     cr_expect_neq(average.loss, last.loss);
     cr_expect_neq(average.averaged, average.loss);
-    state *s = &plain.r.state;
-    memcpy(s->mean.values, swag.r.state.swag[0].values,
+    state *s = &plain.r.rounds.state;
+    memcpy(s->mean.values, swag.r.rounds.state.swag[0].values,
            (s->mean.whole ? s->p->count : s->owned->elements) * sizeof(float));
     weights_changed(&plain.r.weights);
     cr_expect_eq(validate(&plain).loss, average.loss);
@@ -158,11 +158,12 @@ MPI_TEST(bbb_draws_the_same_in_every_stage)
         for (uint64_t t = 0; t < STEPS; t++) losses[stage][t] = step(&x, t);
         found[stage] = validate(&x);
         float rho[MOST] = {0};
-        copy_array(&x.r.state, x.r.state.log_sigma, rho);
-        const sharding *part = x.r.state.owned;
+        copy_array(&x.r.rounds.state, x.r.rounds.state.arrays[0], rho);
+        const sharding *part = x.r.rounds.state.owned;
         for (size_t i = 0; i < part->owned_count; i++)
-            cr_expect_gt(fabs((double)rho[slice_index(&x.r.p, &part->owned[i])] - first_sigma),
-                         0.01, "log deviations move");
+            cr_expect_gt(
+                fabs((double)rho[slice_index(&x.r.rounds.p, &part->owned[i])] - first_sigma), 0.01,
+                "log deviations move");
         cr_expect_neq(found[stage].averaged, found[stage].loss);
         running_close(&x);
     }

@@ -56,7 +56,7 @@ static content load_own(const setup *t, size_t a, char *path, char *file)
     return c;
 }
 
-static void check_cuts(const checkpoint_array arrays[ARRAYS], size_t first, size_t end)
+static void check_cuts(const saved_array arrays[ARRAYS], size_t first, size_t end)
 {
     setup t;
     char path[2 * PATH_LENGTH], file[2 * PATH_LENGTH], quoted[160];
@@ -90,7 +90,7 @@ MPI_TEST(cut_shared_file)
     check_cuts(adamw_arrays, 1, 3);
 }
 
-static void check_flips(const checkpoint_array arrays[ARRAYS], size_t first, size_t end)
+static void check_flips(const saved_array arrays[ARRAYS], size_t first, size_t end)
 {
     setup t;
     char path[2 * PATH_LENGTH], file[2 * PATH_LENGTH], quoted[160];

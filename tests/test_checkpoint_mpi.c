@@ -35,7 +35,7 @@ static void must_hold(const setup *t, const char *names)
     cr_assert(everywhere(holds(t->run, names)), "only %s expected in %s", names, t->run);
 }
 
-static void check_round_trip(const checkpoint_array arrays[ARRAYS])
+static void check_round_trip(const saved_array arrays[ARRAYS])
 {
     setup t;
     checkpoint_facts facts;
@@ -110,7 +110,7 @@ MPI_TEST(reads_on_other_ranks)
     setup_open(&t, ivon_arrays);
     must_write(&t, 10, 0);
     cr_assert_eq(sharding_open(&whole, &t.p, 1, 0), STATUS_OK);
-    checkpoint_array alone[2] = {t.arrays[0], t.arrays[1]};
+    saved_array alone[2] = {t.arrays[0], t.arrays[1]};
     for (int a = 0; a < 2; a++) alone[a].values = calloc(t.p.count, sizeof(float));
     status result = checkpoint_read(MPI_COMM_SELF, in(path, "%s/step-00000010", t.run), &t.p, alone,
                                     2, whole.owned, whole.owned_count, &facts, used, sizeof used);

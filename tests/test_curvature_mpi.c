@@ -51,11 +51,12 @@ static job mlp_job(void)
 
 static status begin_and_finish(const example *x, const trainer *r)
 {
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    saved_array arrays[SAVED_ARRAYS];
     checkpoint_writer *w;
-    size_t count = state_checkpoint_arrays(&r->state, arrays);
-    status result = checkpoint_begin(&w, world.checkpoint, x->run, &x->job, &x->facts, &x->p,
-                                     arrays, count, r->owned.owned, r->owned.owned_count);
+    size_t count = state_saved_arrays(&r->rounds.state, arrays);
+    status result =
+        checkpoint_begin(&w, world.checkpoint, x->run, &x->job, &x->facts, &x->p, arrays, count,
+                         r->rounds.owned.owned, r->rounds.owned.owned_count);
     return result ? result : checkpoint_finish(&w, 0);
 }
 
@@ -75,9 +76,10 @@ static void example_open(example *x, job j, const float *last)
     cr_assert_eq(sharding_open(&x->all, &x->p, 1, 0), STATUS_OK);
     cr_assert(everywhere(world.rank != 0 || mkdir(x->run, 0777) == 0));
     cr_assert_eq(trainer_open(&r, &x->job, &world, DTYPE_F32, true), STATUS_OK);
-    const slice *mine = r.owned.owned + r.owned.owned_count;
-    if (last && r.owned.owned_count && slice_index(&x->p, mine - 1) + mine[-1].count == x->p.count)
-        state_at(&r.state, r.state.mean, mine - 1)[mine[-1].count - 1] = *last;
+    const slice *mine = r.rounds.owned.owned + r.rounds.owned.owned_count;
+    if (last && r.rounds.owned.owned_count &&
+        slice_index(&x->p, mine - 1) + mine[-1].count == x->p.count)
+        state_at(&r.rounds.state, r.rounds.state.mean, mine - 1)[mine[-1].count - 1] = *last;
     x->facts = (checkpoint_facts){.steps = 10, .updates = 10, .threads = 1, .ranks = 1};
     status result = begin_and_finish(x, &r);
     cr_assert(everywhere(result == STATUS_OK), "%s", status_message());
@@ -121,9 +123,9 @@ static void make_and_read(example *x, const curvature_options *o)
     char path[2 * PATH_LENGTH];
     status result = make(x, o);
     cr_assert(everywhere(result == STATUS_OK), "%s", status_message());
-    const checkpoint_array arrays[] = {{"model.safetensors", "", x->mean, true},
-                                       {"posterior.safetensors", "", x->h, true},
-                                       {"optimizer.safetensors", "momentum.", x->momentum, true}};
+    const saved_array arrays[] = {{"model.safetensors", "", x->mean, true},
+                                  {"posterior.safetensors", "", x->h, true},
+                                  {"optimizer.safetensors", "momentum.", x->momentum, true}};
     memset(x->momentum, 0xff, sizeof x->momentum);
     result = checkpoint_read(MPI_COMM_SELF, x->made, &x->p, arrays, 3, x->all.owned,
                              x->all.owned_count, &x->facts, path, sizeof path);

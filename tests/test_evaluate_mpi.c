@@ -11,10 +11,10 @@ MPI_SUITE(evaluate, start, stop)
 /* Weights that every rank can see whole: a sample's, or the mean. */
 static void draw(const trainer *r, const noise_key *key, float *theta)
 {
-    const state *s = &r->state;
+    const state *s = &r->rounds.state;
     for (size_t i = 0; i < s->all.owned_count; i++) {
         const slice *part = &s->all.owned[i];
-        float *out = theta + slice_index(&r->p, part);
+        float *out = theta + slice_index(&r->rounds.p, part);
         if (key)
             state_sample(s, part, *key, out, DTYPE_F32);
         else
@@ -87,7 +87,7 @@ static void check(loss_kind loss)
     running_open(&x, small_job(loss, SHARD_GRADIENTS), rows_of(loss), false);
     cr_assert_eq(dataset_batch_open(&b, &x.j), STATUS_OK);
     cr_assert_eq(trainer_evaluate(&x.r, x.data, 0, SAMPLES, &found), STATUS_OK);
-    float theta[x.r.p.count];
+    float theta[x.r.rounds.p.count];
     draw(&x.r, NULL, theta);
     pass(&x.j.model.mlp, x.data, &b, theta, likelihoods);
     summary mean = summarize(x.data, &b, likelihoods);

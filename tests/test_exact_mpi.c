@@ -1,7 +1,7 @@
 /* Dense algebra on all ranks against independent sums, factors and identities on one. */
 #include "dense_fixture.h"
 #include "exact/matrix.h"
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <math.h>
 #include <stdio.h>

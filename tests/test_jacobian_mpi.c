@@ -13,18 +13,18 @@ enum { WIDE = 8, VOCABULARY = 97 };
  * is near 0. */
 static void set_weights(running *on, double *theta)
 {
-    const state *s = &on->r.state;
-    for (size_t i = 0; i < on->r.p.count; i++) {
+    const state *s = &on->r.rounds.state;
+    for (size_t i = 0; i < on->r.rounds.p.count; i++) {
         double z;
         noise_normals_reference(&z, (noise_key){.seed = 8}, i, 1);
         theta[i] = (double)(float)(0.2 * z);
     }
-    for (size_t i = 0; i < on->r.owned.owned_count; i++) {
-        const slice *part = &on->r.owned.owned[i];
+    for (size_t i = 0; i < on->r.rounds.owned.owned_count; i++) {
+        const slice *part = &on->r.rounds.owned.owned[i];
         for (size_t k = 0; k < part->count; k++)
-            state_at(s, s->mean, part)[k] = (float)theta[slice_index(&on->r.p, part) + k];
+            state_at(s, s->mean, part)[k] = (float)theta[slice_index(&on->r.rounds.p, part) + k];
     }
-    state_share(&on->r.state, &world);
+    state_share(&on->r.rounds.state, &world);
     weights_changed(&on->r.weights);
 }
 
@@ -32,8 +32,8 @@ static void set_weights(running *on, double *theta)
 static double loss_of(const running *on, const double *theta, const dataset_batch *b,
                       const uint16_t *targets, double *logits)
 {
-    return T * reference_gpt2(&on->r.p, &on->j.model.gpt2, theta, b->tokens, targets, 1, T, logits,
-                              NULL);
+    return T * reference_gpt2(&on->r.rounds.p, &on->j.model.gpt2, theta, b->tokens, targets, 1, T,
+                              logits, NULL);
 }
 
 /* A token's target is where its uniform number falls among the probabilities, to what fp32 logits
@@ -87,7 +87,7 @@ static void check_gpt2(const char *tensors, shard_stage stage)
     dataset_batch b;
     uint64_t seen = 0;
     running_look(&on, tokens_job(stage, WIDE, VOCABULARY));
-    double theta[on.r.p.count], logits[T * VOCABULARY];
+    double theta[on.r.rounds.p.count], logits[T * VOCABULARY];
     set_weights(&on, theta);
     cr_assert_eq(dataset_batch_open(&b, &on.j), STATUS_OK);
     cr_assert_eq(jacobian_open(&x, &on.r, tensors), STATUS_OK, "%s", status_message());
@@ -127,7 +127,7 @@ MPI_TEST(of_gpt2_makes_its_precision)
     jacobian_rows b;
     double sum[UNKNOWNS * UNKNOWNS] = {0}, whole[UNKNOWNS * UNKNOWNS];
     running_look(&on, tokens_job(SHARD_GRADIENTS, WIDE, VOCABULARY));
-    double theta[on.r.p.count];
+    double theta[on.r.rounds.p.count];
     set_weights(&on, theta);
     cr_assert_eq(oracle_open(&o, &on.r, on.data, &options), STATUS_OK, "%s", status_message());
     cr_assert_eq(o.unknowns, UNKNOWNS);

@@ -283,10 +283,15 @@ static void resolved_with(const schema_row *row, char text[TEXT_MOST])
 {
     const char *sets[4];
     size_t count = 0;
-    if (row->optimizers && !(row->optimizers & FOR_IVON))
-        sets[count++] = row->optimizers & FOR_ADAMW ? "optimizer.kind=adamw"
-                        : row->optimizers & FOR_SGD ? "optimizer.kind=sgd"
-                                                    : "optimizer.kind=bbb";
+    int kinds = schema_optimizers(row);
+    char kind[40];
+    if (kinds && !(kinds & 1)) {
+        int first = 0;
+        while (!(kinds >> first & 1)) first++;
+        snprintf(kind, sizeof kind, "optimizer.kind=%s",
+                 optimizer_row((optimizer_kind)first)->name);
+        sets[count++] = kind;
+    }
     if (row->of_swag) {
         sets[count++] = "swag.start=5";
         sets[count++] = "swag.every=6";

@@ -89,7 +89,7 @@ MPI_TEST(factors_of_a_softmax_regression)
     dataset_batch b;
     made_open(&x, mlp_job(LOSS_CROSS_ENTROPY, 0, SHARD_GRADIENTS), plain);
     cr_assert_eq(dataset_batch_open(&b, &x.on.j), STATUS_OK);
-    const float *w = x.on.r.state.mean.values;
+    const float *w = x.on.r.rounds.state.mean.values;
     double variance = 0.0;
     for (uint64_t v = 0; v < COUNT; v++) {
         if (v == 11) continue;
@@ -112,14 +112,14 @@ static void check_sample(made *x, size_t l, const double *a, const double *g, si
 {
     const kfac_part *part = &x->k.parts[l];
     size_t I = part->factors[KFAC_INPUTS].n, O = part->factors[KFAC_GRADIENTS].n;
-    size_t first = x->on.r.p.tensors[part->weight].index;
+    size_t first = x->on.r.rounds.p.tensors[part->weight].index;
     double d[part->count], z[part->count], form = 0.0, expected = 0.0;
     noise_normals_reference(
         z, (noise_key){.seed = 3, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s}, first,
         part->count);
     for (size_t i = 0; i < part->count; i++) {
-        d[i] =
-            (double)x->q.draws[s].values[first + i] - (double)x->on.r.state.mean.values[first + i];
+        d[i] = (double)x->q.draws[s].values[first + i] -
+               (double)x->on.r.rounds.state.mean.values[first + i];
         expected += z[i] * z[i];
     }
     for (size_t i = 0; i < part->count; i++)
@@ -190,17 +190,17 @@ MPI_TEST(trainers_give_the_samples)
         cr_expect_eq(q[i].layers, 12);
         cr_expect_eq(q[i].widest, 33);
     }
-    for (size_t p = 0; p < r[1].owned.owned_count; p++) {
-        const slice *part = &r[1].owned.owned[p];
-        size_t index = slice_index(&r[1].p, part);
-        const tensor *t = &r[1].p.tensors[part->tensor];
+    for (size_t p = 0; p < r[1].rounds.owned.owned_count; p++) {
+        const slice *part = &r[1].rounds.owned.owned[p];
+        size_t index = slice_index(&r[1].rounds.p, part);
+        const tensor *t = &r[1].rounds.p.tensors[part->tensor];
         bool layer = t->unit > 0 && t->unit < 4 && !strstr(t->name, "ln_");
         for (uint32_t s = 0; s < 2; s++) {
             float theta[part->count];
             noise_key key = {.seed = 3, .stream = STREAM_POSTERIOR, .sample = s};
-            state_sample(&r[1].state, part, key, theta, DTYPE_F32);
+            state_sample(&r[1].rounds.state, part, key, theta, DTYPE_F32);
             cr_expect_arr_eq(theta, q[0].draws[s].values + index, sizeof theta);
-            bool moved = memcmp(theta, r[0].state.mean.values + index, sizeof theta) != 0;
+            bool moved = memcmp(theta, r[0].rounds.state.mean.values + index, sizeof theta) != 0;
             cr_expect_eq(moved, layer, "%s", t->name);
         }
     }

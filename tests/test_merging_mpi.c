@@ -77,12 +77,11 @@ static status merge(runs *r, merging_options options, uint64_t *negative)
 }
 
 /* Read arrays of the merged checkpoint into the setup's. */
-static void read_merged(runs *r, const checkpoint_array *arrays, size_t count,
-                        checkpoint_facts *facts)
+static void read_merged(runs *r, const saved_array *arrays, size_t count, checkpoint_facts *facts)
 {
     setup *t = &r->t;
     char path[2 * PATH_LENGTH];
-    checkpoint_array wanted[CHECKPOINT_ARRAYS];
+    saved_array wanted[SAVED_ARRAYS];
     for (size_t a = 0; a < count; a++) {
         wanted[a] = arrays[a];
         wanted[a].values = t->arrays[a].values;
@@ -147,8 +146,8 @@ MPI_TEST(onto_a_base)
 /* A posterior that no optimizer of the job made: state.json lists it, and the merge keeps it. */
 MPI_TEST(posteriors_from_elsewhere)
 {
-    static const checkpoint_array files[] = {{.file = "model.safetensors"},
-                                             {.file = "posterior.safetensors"}};
+    static const saved_array files[] = {{.file = "model.safetensors"},
+                                        {.file = "posterior.safetensors"}};
     runs r;
     checkpoint_facts facts;
     checkpoint_source *again;

@@ -16,20 +16,20 @@ typedef struct {
     double lambda, delta, h0, beta2, alpha, xi;
     double scale; /* of the gradients */
     bool debias;
-} settings;
+} ivon_case;
 
-static const settings plain = {.hessian = HESSIAN_PRICE,
-                               .lambda = 1e4,
-                               .delta = 1e-3,
-                               .h0 = 0.5,
-                               .beta2 = 0.999,
-                               .alpha = 0.05,
-                               .xi = INFINITY,
-                               .scale = 1.0,
-                               .debias = true};
+static const ivon_case plain = {.hessian = HESSIAN_PRICE,
+                                .lambda = 1e4,
+                                .delta = 1e-3,
+                                .h0 = 0.5,
+                                .beta2 = 0.999,
+                                .alpha = 0.05,
+                                .xi = INFINITY,
+                                .scale = 1.0,
+                                .debias = true};
 
 /* 100 steps, both implementations on trajectories of their own. */
-static void check_ivon(settings c, double tolerance)
+static void check_ivon(ivon_case c, double tolerance)
 {
     const hessian_kind hessian = c.hessian;
     static float m[COUNT], h[COUNT], g[COUNT], sigma[COUNT], theta[COUNT], g_sum[COUNT],
@@ -101,21 +101,21 @@ Test(ivon, price_matches_double)
 
 Test(ivon, gradsq_matches_double)
 {
-    settings c = plain;
+    ivon_case c = plain;
     c.hessian = HESSIAN_GRADSQ;
     check_ivon(c, 1e-5);
 }
 
 Test(ivon, clips_updates)
 {
-    settings c = plain;
+    ivon_case c = plain;
     c.xi = 0.05;
     check_ivon(c, 1e-5);
 }
 
 Test(ivon, without_debias_matches_double)
 {
-    settings c = plain;
+    ivon_case c = plain;
     c.debias = false;
     check_ivon(c, 1e-5);
 }
@@ -124,7 +124,7 @@ Test(ivon, without_debias_matches_double)
  * last bits. Gradients are scaled so that h moves by about itself. */
 Test(ivon, small_steps_of_h_match_double)
 {
-    settings c = plain;
+    ivon_case c = plain;
     c.lambda = 1e10;
     c.delta = 1e-6;
     c.h0 = 1e-3;
@@ -278,7 +278,7 @@ Test(ivon, statistics_match_the_formulas)
     const float h[3] = {0.5F, 0.25F, 2.0F}, f_sum[3] = {0.01F, -0.02F, 0.03F};
     const double lambda = 1e4, delta = 1e-2, beta2 = 0.9;
     double sigma = 0.0, bias = 0.0;
-    ivon_sums sums = {.hessian_min = INFINITY};
+    posterior_sums sums = {.hessian_min = INFINITY};
     ivon_statistics(&sums, h, f_sum, 0.5, lambda, delta, beta2, HESSIAN_PRICE, 3);
     for (size_t i = 0; i < 3; i++) {
         double p = (double)h[i] + delta, s = pow(lambda * p, -0.5);

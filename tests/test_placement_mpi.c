@@ -1,7 +1,7 @@
 /* Threads of ranks that are bound in different ways; every rank of a test is on one node. */
 #define _GNU_SOURCE
-#include "io/agree.h"
 #include "mpi_fixture.h"
+#include "runtime/agree.h"
 #include "runtime/placement.h"
 
 #include <sched.h>

@@ -1,7 +1,7 @@
 /* vario plan against what the arenas hold and the counters count, to the byte. */
-#include "io/agree.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
+#include "runtime/agree.h"
 #include "runtime/plan.h"
 
 #include <math.h>
@@ -95,13 +95,13 @@ static void check(const job *j, dtype precision)
     cr_assert_eq(plan_make(&expected, j, (size_t)world.size, (size_t)world.rank, precision),
                  STATUS_OK);
     cr_assert_eq(trainer_open(&r, j, &world, precision, true), STATUS_OK, "%s", status_message());
-    cr_expect_eq(expected.memory.state, r.state.arena.used);
+    cr_expect_eq(expected.memory.state, r.rounds.state.arena.used);
     cr_expect_eq(expected.memory.weights, r.weights.arena.used);
-    cr_expect_eq(expected.memory.gradients, r.gradients_arena.used);
-    cr_expect_eq(expected.memory.pieces, r.pieces.arena.used);
-    cr_expect_eq(expected.memory.state, r.state.arena.capacity);
+    cr_expect_eq(expected.memory.gradients, r.rounds.gradients_arena.used);
+    cr_expect_eq(expected.memory.pieces, r.rounds.pieces.arena.used);
+    cr_expect_eq(expected.memory.state, r.rounds.state.arena.capacity);
     cr_expect_eq(expected.memory.weights, r.weights.arena.capacity);
-    cr_expect_eq(expected.memory.pieces, r.pieces.arena.capacity);
+    cr_expect_eq(expected.memory.pieces, r.rounds.pieces.arena.capacity);
     for (uint64_t t = 0; t < 2; t++) {
         memset(world.sent, 0, sizeof world.sent);
         cr_assert_eq(trainer_step(&r, data, t, true, &step, NULL), STATUS_OK);

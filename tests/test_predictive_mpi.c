@@ -151,7 +151,7 @@ MPI_TEST(evaluation_takes_less_memory)
 {
     static const size_t read[] = {
         [OPTIMIZER_IVON] = 2, [OPTIMIZER_ADAMW] = 1, [OPTIMIZER_SGD] = 5, [OPTIMIZER_BBB] = 2};
-    checkpoint_array arrays[CHECKPOINT_ARRAYS];
+    saved_array arrays[SAVED_ARRAYS];
     for (shard_stage stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         for (optimizer_kind kind = OPTIMIZER_IVON; kind <= OPTIMIZER_BBB; kind++) {
             trainer r;
@@ -159,11 +159,12 @@ MPI_TEST(evaluation_takes_less_memory)
             j.optimizer.kind = kind;
             if (kind == OPTIMIZER_SGD) j.swag.start = j.swag.rank = 2;
             cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, false), STATUS_OK);
-            cr_expect_eq(r.state.arena.used, r.state.arena.capacity);
-            cr_expect_null(r.state.momentum.values);
-            cr_expect_null(r.state.g_sum.values);
-            cr_expect_eq(state_checkpoint_arrays(&r.state, arrays), read[kind]);
-            cr_expect_lt(r.state.arena.used, state_bytes(&j, &r.owned, true));
+            cr_expect_eq(r.rounds.state.arena.used, r.rounds.state.arena.capacity);
+            cr_expect_null(r.rounds.state.arrays[job_optimizer(&j)->array_count - 1].values);
+            cr_expect_null(r.rounds.state.g_sum.values);
+            cr_expect_eq(state_saved_arrays(&r.rounds.state, arrays), read[kind]);
+            cr_expect_lt(r.rounds.state.arena.used,
+                         state_bytes(&r.rounds.state.settings, &r.rounds.owned, true));
             trainer_close(&r);
         }
     }

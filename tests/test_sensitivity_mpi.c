@@ -21,13 +21,14 @@ static double variance_of(const tensor *t, size_t element)
 static void look(running *x, job j)
 {
     running_look(x, j);
-    const state *s = &x->r.state;
-    for (size_t i = 0; i < x->r.owned.owned_count; i++) {
-        const slice *part = &x->r.owned.owned[i];
-        float *h = state_at(s, s->second, part);
-        for (size_t k = 0; k < part->count; k++) h[k] = hessian_of(slice_index(&x->r.p, part) + k);
+    const state *s = &x->r.rounds.state;
+    for (size_t i = 0; i < x->r.rounds.owned.owned_count; i++) {
+        const slice *part = &x->r.rounds.owned.owned[i];
+        float *h = state_at(s, state_spread(s), part);
+        for (size_t k = 0; k < part->count; k++)
+            h[k] = hessian_of(slice_index(&x->r.rounds.p, part) + k);
     }
-    state_share(&x->r.state, &world);
+    state_share(&x->r.rounds.state, &world);
 }
 
 static sensitivity_table run(running *on, sensitivity_per per, uint64_t first, uint64_t count)
@@ -48,7 +49,7 @@ static void outputs_of(const trainer *r, const double *theta, const float *in, d
     double values[2][16] = {{0}};
     for (size_t i = 0; i < c->inputs; i++) values[0][i] = (double)in[i];
     for (size_t l = 0; l < 3; l++) {
-        const tensor *w = &r->p.tensors[2 * l], *b = &r->p.tensors[2 * l + 1];
+        const tensor *w = &r->rounds.p.tensors[2 * l], *b = &r->rounds.p.tensors[2 * l + 1];
         for (size_t k = 0; k < w->shape[1]; k++) {
             double sum = theta[b->index + k];
             for (size_t i = 0; i < w->shape[0]; i++)
@@ -65,16 +66,16 @@ static void variances_of(const trainer *r, double *theta, const float *in, doubl
     size_t outputs = r->job->model.mlp.outputs;
     double step = 1e-5, side[2][2] = {{0}};
     for (size_t c = 0; c < outputs; c++) out[c] = 0.0;
-    for (size_t i = 0; i < r->p.tensor_count; i++)
-        for (size_t e = 0; e < r->p.tensors[i].count; e++) {
-            double *at = &theta[r->p.tensors[i].index + e], kept = *at;
+    for (size_t i = 0; i < r->rounds.p.tensor_count; i++)
+        for (size_t e = 0; e < r->rounds.p.tensors[i].count; e++) {
+            double *at = &theta[r->rounds.p.tensors[i].index + e], kept = *at;
             for (int k = 0; k < 2; k++) {
                 *at = kept + (k ? -step : step);
                 outputs_of(r, theta, in, side[k]);
             }
             *at = kept;
             for (size_t c = 0; c < outputs; c++)
-                out[c] += variance_of(&r->p.tensors[i], e) *
+                out[c] += variance_of(&r->rounds.p.tensors[i], e) *
                           pow((side[0][c] - side[1][c]) / (2.0 * step), 2);
         }
 }
@@ -110,7 +111,7 @@ static void check(loss_kind loss)
     look(&on, deep_job(loss, SHARD_GRADIENTS));
     cr_assert_eq(dataset_batch_open(&b, &on.j), STATUS_OK);
     sensitivity_table found = run(&on, PER_EXAMPLE, 2, COUNT - 2);
-    double *theta = widened(on.r.state.mean.values, on.r.p.count), sums[2] = {0};
+    double *theta = widened(on.r.rounds.state.mean.values, on.r.rounds.p.count), sums[2] = {0};
     cr_expect_eq(found.rows != NULL, world.rank == 0);
     for (size_t i = 0; found.rows && i < COUNT - 2; i++) {
         const sensitivity_row *row = &found.rows[i];
@@ -156,17 +157,17 @@ static double group_loss(const trainer *r, const dataset *data, dataset_batch *b
 static double added_by(const trainer *r, const dataset *data, dataset_batch *b, size_t group,
                        double *theta)
 {
-    double moved[r->p.count], step = 1e-5, before = group_loss(r, data, b, group, theta);
-    for (size_t i = 0; i < r->p.tensor_count; i++)
-        for (size_t e = 0; e < r->p.tensors[i].count; e++) {
-            double *at = &theta[r->p.tensors[i].index + e], kept = *at, side[2];
+    double moved[r->rounds.p.count], step = 1e-5, before = group_loss(r, data, b, group, theta);
+    for (size_t i = 0; i < r->rounds.p.tensor_count; i++)
+        for (size_t e = 0; e < r->rounds.p.tensors[i].count; e++) {
+            double *at = &theta[r->rounds.p.tensors[i].index + e], kept = *at, side[2];
             for (int k = 0; k < 2; k++) {
                 *at = kept + (k ? -step : step);
                 side[k] = group_loss(r, data, b, group, theta);
             }
             *at = kept;
-            moved[r->p.tensors[i].index + e] =
-                kept + variance_of(&r->p.tensors[i], e) * (side[0] - side[1]) / (2.0 * step);
+            moved[r->rounds.p.tensors[i].index + e] =
+                kept + variance_of(&r->rounds.p.tensors[i], e) * (side[0] - side[1]) / (2.0 * step);
         }
     return group_loss(r, data, b, group, moved) - before;
 }
@@ -194,18 +195,18 @@ static void check_groups(loss_kind loss, shard_stage stage)
     uint32_t group[COUNT];
     double added[GROUPS];
     look(&on, deep_job(loss, stage));
-    const state *s = &on.r.state;
+    const state *s = &on.r.rounds.state;
     cr_assert_eq(dataset_batch_open(&b, &on.j), STATUS_OK);
-    float mean[on.r.owned.elements + 1];
-    const slice *mine = on.r.owned.owned; /* a rank may own nothing of so small a model */
-    size_t bytes = on.r.owned.owned_count ? mine->count * sizeof *mean : 0;
+    float mean[on.r.rounds.owned.elements + 1];
+    const slice *mine = on.r.rounds.owned.owned; /* a rank may own nothing of so small a model */
+    size_t bytes = on.r.rounds.owned.owned_count ? mine->count * sizeof *mean : 0;
     if (bytes) memcpy(mean, state_at(s, s->mean, mine), bytes);
     for (size_t i = 0; i < COUNT; i++)
         group[i] = dataset_left_out(on.data, i) ? NONE : (uint32_t)(i % GROUPS);
     leave(&on, PER_EXAMPLE, 0, COUNT, group, GROUPS, added);
     if (bytes) cr_expect_arr_eq(mean, state_at(s, s->mean, mine), bytes, "the mean is back");
     for (size_t g = 0; world.rank == 0 && s->mean.whole && g < GROUPS; g++) {
-        double *theta = widened(s->mean.values, on.r.p.count);
+        double *theta = widened(s->mean.values, on.r.rounds.p.count);
         double expected = added_by(&on.r, on.data, &b, g, theta);
         cr_expect_lt(fabs(added[g] - expected), 2e-4 * fabs(expected), "group %zu: %g, %g expected",
                      g, added[g], expected);
@@ -249,7 +250,7 @@ static void open_twin(twin *t, const running *on)
     *t = (twin){0};
     cr_assert_eq(gpt2_parameters(&t->w.p, &one.model.gpt2), STATUS_OK);
     buffers_open(&t->w, DTYPE_F32);
-    memcpy(t->w.theta, on->r.state.mean.values, t->w.p.count * sizeof *t->w.theta);
+    memcpy(t->w.theta, on->r.rounds.state.mean.values, t->w.p.count * sizeof *t->w.theta);
     load_weights(&t->w);
     cr_assert_eq(gpt2_open(&t->model, &one.model.gpt2, &shape), STATUS_OK);
     cr_assert_eq(dataset_batch_open(&t->batch, &one), STATUS_OK);

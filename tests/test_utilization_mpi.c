@@ -1,8 +1,8 @@
 /* The ceiling of all ranks: measured once, then remembered, the same on every rank. */
-#include "io/agree.h"
 #include "io/file.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
+#include "runtime/agree.h"
 #include "runtime/utilization.h"
 
 #include <jansson.h>

@@ -3,9 +3,9 @@
 #define VARIO_TESTS_TRAINER_FIXTURE_H
 
 #include "folder_fixture.h"
-#include "io/agree.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
+#include "runtime/agree.h"
 #include "runtime/trainer.h"
 
 enum {

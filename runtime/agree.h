@@ -1,6 +1,6 @@
 /** One failure, known to all ranks. */
-#ifndef VARIO_IO_AGREE_H
-#define VARIO_IO_AGREE_H
+#ifndef VARIO_RUNTIME_AGREE_H
+#define VARIO_RUNTIME_AGREE_H
 
 #include "base/status.h"
 

@@ -1,5 +1,5 @@
 /* The lowest rank that failed speaks for all. */
-#include "io/agree.h"
+#include "runtime/agree.h"
 
 #include <string.h>
 

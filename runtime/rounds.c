@@ -1,9 +1,9 @@
 /* Rounds of work items whose gradients come from anywhere, and the update that ends a step. */
-#include "runtime/trainer_parts.h"
+#include "runtime/rounds_parts.h"
 
 #include <math.h>
 
-void trainer_begin_step(trainer *r, uint64_t t, uint64_t items, step_result *result)
+void rounds_begin_step(rounds *r, uint64_t t, uint64_t items, step_result *result)
 {
     *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
     r->t = t;
@@ -13,17 +13,17 @@ void trainer_begin_step(trainer *r, uint64_t t, uint64_t items, step_result *res
     if ((uint64_t)r->c->rank >= items) state_clear_local_sums(&r->state);
 }
 
-void trainer_begin_round(trainer *r, uint64_t first)
+void rounds_begin_round(rounds *r, uint64_t first)
 {
     size_t ranks = (size_t)r->c->size;
     r->first_item = first;
     r->senders = r->items - first < ranks ? (size_t)(r->items - first) : ranks;
     r->norm_squared = 0.0;
     r->bad_unit = (double)r->p.unit_count;
-    for (size_t from = 0; from < r->senders; from++) r->keys[from] = trainer_item_key(r, from);
+    for (size_t from = 0; from < r->senders; from++) r->keys[from] = rounds_item_key(r, from);
 }
 
-static void share_facts(trainer *r, round_facts mine)
+static void share_facts(rounds *r, round_facts mine)
 {
     time_kind before = timing_switch(&r->c->timing, TIME_WAIT);
     MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, r->facts, (int)sizeof mine, MPI_BYTE,
@@ -33,7 +33,7 @@ static void share_facts(trainer *r, round_facts mine)
 }
 
 /* What the round's facts mean for the step; in the order of work items. */
-static void note_round(trainer *r, step_result *result)
+static void note_round(rounds *r, step_result *result)
 {
     for (size_t from = 0; from < (size_t)r->c->size; from++) {
         const round_facts *facts = &r->facts[from];
@@ -42,7 +42,7 @@ static void note_round(trainer *r, step_result *result)
         if (from >= r->senders) continue;
         result->loss += facts->loss;
         r->norm_most = fmax(r->norm_most, facts->norm_squared);
-        if (trainer_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
+        if (rounds_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
         result->norm_squared += facts->norm_squared;
         if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
         if (!result->skipped) result->bad_item = r->first_item + from;
@@ -52,7 +52,7 @@ static void note_round(trainer *r, step_result *result)
     }
 }
 
-void trainer_share_round(trainer *r, round_facts mine, step_result *result)
+void rounds_share(rounds *r, round_facts mine, step_result *result)
 {
     mine.norm_squared = r->norm_squared;
     mine.bad_unit = r->bad_unit;
@@ -63,26 +63,25 @@ void trainer_share_round(trainer *r, round_facts mine, step_result *result)
     result->gradient_clip_fraction = (double)r->gradient_clipped / (double)r->items;
 }
 
-bool trainer_any_failed(const trainer *r)
+bool rounds_any_failed(const rounds *r)
 {
     for (size_t from = 0; from < (size_t)r->c->size; from++)
         if (r->facts[from].failed != 0.0) return true;
     return false;
 }
 
-void trainer_end_round(trainer *r)
+void rounds_end(rounds *r)
 {
-    weights_end(&r->weights);
     bool works = (size_t)r->c->rank < r->senders;
     for (size_t u = r->p.unit_count; u-- > 0;) {
-        if (!trainer_sums_locally(r->job))
+        if (!r->state.settings.sums_locally)
             pieces_finish(&r->pieces, u);
-        else if (works && trainer_holds_round(r->job))
-            trainer_sum_locally(r, u);
+        else if (works && r->state.settings.holds_round)
+            rounds_sum_locally(r, u);
     }
 }
 
-static void exchange_sums(trainer *r)
+static void exchange_sums(rounds *r)
 {
     state *s = &r->state;
     r->senders = (size_t)r->c->size;
@@ -97,15 +96,16 @@ static void exchange_sums(trainer *r)
 
 /* Whether no sum of the items leaves fp32's range, whatever they are rounded to on their way: what
  * the norm of the sums would have told. */
-static bool sums_are_finite(const trainer *r)
+static bool sums_are_finite(const rounds *r)
 {
     return (double)r->items * sqrt(r->norm_most) < 1e38;
 }
 
-static void update_from_sums(trainer *r, step_result *result, state_statistics *statistics)
+static void update_from_sums(rounds *r, double lr, step_result *result,
+                             state_statistics *statistics)
 {
     state_report *report = &result->report;
-    if (trainer_sums_locally(r->job)) exchange_sums(r);
+    if (r->state.settings.sums_locally) exchange_sums(r);
     state_norm(&r->state, r->c, r->items, report);
     if (!isfinite(report->grad_norm)) {
         result->skipped = true;
@@ -113,30 +113,29 @@ static void update_from_sums(trainer *r, step_result *result, state_statistics *
         return;
     }
     if (report->clip_factor < 1.0) result->gradient_clip_fraction = 1.0;
-    state_begin_update(&r->state, r->items, r->t, report);
+    state_begin_update(&r->state, r->items, lr, report);
     state_update(&r->state, r->c, report, statistics);
 }
 
 /* The sums of the last round are neither written nor read again. */
-static void update_from_pieces(trainer *r, step_result *result)
+static void update_from_pieces(rounds *r, double lr, step_result *result)
 {
     result->report = (state_report){.grad_norm = NAN, .clip_factor = 1.0};
-    state_begin_update(&r->state, r->items, r->t, &result->report);
+    state_begin_update(&r->state, r->items, lr, &result->report);
     r->updating = &result->report;
-    trainer_end_round(r);
+    rounds_end(r);
     r->updating = NULL;
 }
 
-void trainer_finish_step(trainer *r, step_result *result, state_statistics *statistics)
+void rounds_finish_step(rounds *r, double lr, step_result *result, state_statistics *statistics)
 {
-    if (trainer_takes_pieces(r->job) && !statistics && !result->skipped && sums_are_finite(r)) {
-        update_from_pieces(r, result);
+    if (r->state.settings.takes_pieces && !statistics && !result->skipped && sums_are_finite(r)) {
+        update_from_pieces(r, lr, result);
     } else {
-        trainer_end_round(r);
-        if (!result->skipped) update_from_sums(r, result, statistics);
+        rounds_end(r);
+        if (!result->skipped) update_from_sums(r, lr, result, statistics);
     }
     if (result->skipped) return;
     state_end_update(&r->state, r->c);
     state_collect(&r->state, r->t + 1);
-    weights_changed(&r->weights);
 }

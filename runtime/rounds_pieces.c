@@ -1,95 +1,73 @@
-/* What the model's hooks do: weights come, gradients go, sums are made in the order of work items.
- */
-#include "runtime/trainer_parts.h"
+/* Gradients go to their owners, where sums are made in the order of work items. */
+#include "runtime/rounds_parts.h"
 
 #include <math.h>
 
-static const void *hook_weights(void *context, size_t u)
-{
-    trainer *r = context;
-    time_kind before = timing_switch(&r->c->timing, TIME_SAMPLE);
-    const void *theta = weights_get(&r->weights, u);
-    timing_switch(&r->c->timing, before);
-    return theta;
-}
-
-static void hook_release(void *context, size_t u)
-{
-    (void)context;
-    (void)u;
-}
-
-static void hook_poll(void *context)
-{
-    trainer *r = context;
-    if (r->training) pieces_poll(&r->pieces);
-}
-
 /* The round's gradient of a unit, fp32 in the gradient layout. */
-static float *gradient_of(trainer *r, size_t u)
+static float *gradient_of(rounds *r, size_t u)
 {
     if (r->direct) return pieces_direct(&r->pieces, u);
     return (float *)(void *)slots_at(&r->gradients, u);
 }
 
 /* The first that is asked for ends the forward pass. */
-static float *hook_gradients(void *context, size_t u)
+float *rounds_gradient(rounds *r, size_t u)
 {
-    trainer *r = context;
     timing_switch(&r->c->timing, TIME_BACKWARD);
     if (r->direct) return gradient_of(r, u);
     size_t *occupant = &r->gradients.occupant[r->gradients.of_unit[u]];
-    if (*occupant != r->p.unit_count && !trainer_sums_locally(r->job))
+    if (*occupant != r->p.unit_count && !r->state.settings.sums_locally)
         pieces_wait(&r->pieces, *occupant);
     *occupant = u;
     return gradient_of(r, u);
 }
 
-noise_key trainer_item_key(const trainer *r, size_t from)
+noise_key rounds_item_key(const rounds *r, size_t from)
 {
-    return (noise_key){.seed = r->job->seed,
+    return (noise_key){.seed = r->state.settings.seed,
                        .stream = STREAM_WEIGHTS,
                        .sample = (uint32_t)(r->first_item + from),
                        .step = (uint32_t)r->t};
 }
 
-float trainer_clip_factor(const trainer *r, size_t from)
+float rounds_clip_factor(const rounds *r, size_t from)
 {
-    if (!trainer_holds_round(r->job)) return 1.0F;
+    if (!r->state.settings.holds_round) return 1.0F;
     double norm = sqrt(r->facts[from].norm_squared);
-    return norm > r->job->clip.norm ? (float)(r->job->clip.norm / norm) : 1.0F;
+    return norm > r->state.settings.clip.norm ? (float)(r->state.settings.clip.norm / norm) : 1.0F;
 }
 
-static gradient_piece item_piece(const trainer *r, const slice *part, size_t from)
+static gradient_piece item_piece(const rounds *r, const slice *part, size_t from)
 {
     bool matrix = tensor_is_matrix(&r->p.tensors[part->tensor]);
     return (gradient_piece){.values = pieces_slice(&r->pieces, part, from),
-                            .type = matrix ? r->job->parallel.wire : DTYPE_F32,
-                            .scale = trainer_clip_factor(r, from),
-                            .key = trainer_item_key(r, from)};
+                            .type = matrix ? r->state.settings.wire : DTYPE_F32,
+                            .scale = rounds_clip_factor(r, from),
+                            .key = rounds_item_key(r, from)};
 }
 
 /* Add the pieces of a round, in the order of work items, to the owner's sums. */
-static void sum_pieces(trainer *r, const slice *part)
+static void sum_pieces(rounds *r, const slice *part)
 {
     state *s = &r->state;
     float *f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL;
     for (size_t from = 0; from < r->senders; from++) {
         gradient_piece piece = item_piece(r, part, from);
         accumulate_piece(state_at(s, s->g_sum, part), f_sum, r->first_item + from == 0, &piece,
-                         r->job->optimizer.hessian, slice_index(&r->p, part), part->count);
+                         r->state.settings.optimizer.hessian, slice_index(&r->p, part),
+                         part->count);
     }
 }
 
 /* Update with the pieces of the step's last round, which the sums lack. */
-static void update_with_pieces(trainer *r, const slice *part)
+static void update_with_pieces(rounds *r, const slice *part)
 {
     gradient_piece last[r->senders];
     for (size_t from = 0; from < r->senders; from++) last[from] = item_piece(r, part, from);
     state_update_with(&r->state, part, last, r->senders, r->first_item == 0, r->updating);
 }
 
-static void consume_round(trainer *r, size_t u)
+static void consume_round(rounds *r, size_t u)
 {
     for (size_t i = r->owned.unit_slices[u]; i < r->owned.unit_slices[u + 1]; i++)
         if (r->updating)
@@ -99,7 +77,7 @@ static void consume_round(trainer *r, size_t u)
 }
 
 /* Add every rank's sum, in the order of ranks. */
-static void consume_sums(trainer *r, size_t u)
+static void consume_sums(rounds *r, size_t u)
 {
     state *s = &r->state;
     state_array sum = r->exchanging_hessian ? s->f_sum : s->g_sum;
@@ -109,16 +87,16 @@ static void consume_sums(trainer *r, size_t u)
             gradient_piece piece = item_piece(r, part, from);
             piece.scale = 1.0F; /* items were clipped before */
             accumulate_piece(state_at(s, sum, part), NULL, from == 0, &piece,
-                             r->job->optimizer.hessian, 0, part->count);
+                             r->state.settings.optimizer.hessian, 0, part->count);
         }
     }
 }
 
-void trainer_consume(void *context, size_t u)
+void rounds_consume(void *context, size_t u)
 {
-    trainer *r = context;
+    rounds *r = context;
     time_kind before = timing_switch(&r->c->timing, TIME_UPDATE);
-    if (trainer_sums_locally(r->job))
+    if (r->state.settings.sums_locally)
         consume_sums(r, u);
     else
         consume_round(r, u);
@@ -126,7 +104,7 @@ void trainer_consume(void *context, size_t u)
 }
 
 /* Add this rank's own item to its local sums (none, optimizer). */
-void trainer_sum_locally(trainer *r, size_t u)
+void rounds_sum_locally(rounds *r, size_t u)
 {
     state *s = &r->state;
     size_t me = (size_t)r->c->rank;
@@ -137,14 +115,15 @@ void trainer_sum_locally(trainer *r, size_t u)
         size_t local = s->gradient_start[u] + offset / sizeof(float);
         gradient_piece piece = {.values = source + offset,
                                 .type = DTYPE_F32,
-                                .scale = trainer_clip_factor(r, me),
-                                .key = trainer_item_key(r, me)};
+                                .scale = rounds_clip_factor(r, me),
+                                .key = rounds_item_key(r, me)};
         accumulate_piece(s->local_g + local, s->local_f ? s->local_f + local : NULL,
-                         r->first_item == 0, &piece, r->job->optimizer.hessian, t->index, t->count);
+                         r->first_item == 0, &piece, r->state.settings.optimizer.hessian, t->index,
+                         t->count);
     }
 }
 
-static void add_norm(trainer *r, size_t u, const float *source)
+static void add_norm(rounds *r, size_t u, const float *source)
 {
     double sum = 0.0;
     for (size_t i = r->p.units[u].first; i < r->p.units[u].first + r->p.units[u].tensors; i++) {
@@ -158,40 +137,15 @@ static void add_norm(trainer *r, size_t u, const float *source)
     r->norm_squared += sum;
 }
 
-static void hook_gradients_done(void *context, size_t u)
+void rounds_gradient_done(rounds *r, size_t u)
 {
-    trainer *r = context;
     bool works = (size_t)r->c->rank < r->senders;
     time_kind before = timing_switch(&r->c->timing, TIME_UPDATE);
     const float *source = works ? gradient_of(r, u) : NULL;
-    bool measured = trainer_holds_round(r->job) || r->job->optimizer.kind == OPTIMIZER_SQUARES;
-    if (works && measured) add_norm(r, u, source);
-    if (!trainer_sums_locally(r->job))
+    if (works && r->measures) add_norm(r, u, source);
+    if (!r->state.settings.sums_locally)
         pieces_start(&r->pieces, u, source, r->senders);
-    else if (works && !trainer_holds_round(r->job))
-        trainer_sum_locally(r, u);
+    else if (works && !r->state.settings.holds_round)
+        rounds_sum_locally(r, u);
     timing_switch(&r->c->timing, before);
-}
-
-/* What a rank without work does in a round: enter everything in the same order. */
-void trainer_idle_pass(trainer *r, bool backward)
-{
-    const model_hooks *h = &r->hooks;
-    size_t last = r->p.unit_count - 1;
-    for (size_t u = 0; u <= last; u++) h->weights(r, u);
-    if (!backward) return;
-    for (size_t u = last + 1; u-- > 0;) {
-        if (u > 0 && u < last) h->weights(r, u);
-        h->gradients_done(r, u);
-    }
-}
-
-model_hooks trainer_hooks(trainer *r)
-{
-    return (model_hooks){.context = r,
-                         .weights = hook_weights,
-                         .release = hook_release,
-                         .gradients = hook_gradients,
-                         .gradients_done = hook_gradients_done,
-                         .poll = hook_poll};
 }

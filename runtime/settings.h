@@ -1,0 +1,49 @@
+/** What the machine of ranks is told: plain data, filled by whoever opens it (a job, a program with
+ * tensors of its own), and what follows from it, decided once. */
+#ifndef VARIO_RUNTIME_SETTINGS_H
+#define VARIO_RUNTIME_SETTINGS_H
+
+#include "base/parameters.h"
+#include "optimizer/table.h"
+
+/** What is split over the ranks, each with all before it: ZeRO's stages 0 to 3. */
+typedef enum { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } shard_stage;
+typedef enum { SCOPE_MICROBATCH, SCOPE_STEP } clip_scope;
+
+typedef struct {
+    double norm; /**< infinity: no clipping */
+    clip_scope scope;
+    double update; /**< infinity: no clipping */
+} clip_settings;
+
+typedef struct {
+    uint64_t start; /**< steps before the first snapshot; 0: none is taken */
+    uint64_t every, rank;
+} swag_settings;
+
+typedef struct {
+    uint64_t seed;
+    const optimizer *row; /**< of the optimizer's kind, or a caller's own */
+    optimizer_settings optimizer;
+    swag_settings swag;
+    uint64_t microbatches;
+    clip_settings clip;
+    shard_stage shard;
+    dtype wire; /**< of matrices' gradients in messages */
+    /* What follows; settings_decide. */
+    uint64_t items;    /**< work items of a step: micro-batches times samples */
+    bool variational;  /**< every item draws its weights */
+    bool updates_all;  /**< every rank keeps everything and updates it */
+    bool sums_locally; /**< ranks add up their own items and exchange sums once a step */
+    bool fetches;      /**< a rank's weights come from their owners */
+    bool holds_round;  /**< an item's norm is clipped: its pieces wait for the round's end */
+    bool takes_pieces; /**< an update adds the pieces of a step's last round on its way */
+} runtime_settings;
+
+/** Decide what follows from the rest. */
+void settings_decide(runtime_settings *s);
+
+/** The weight decay of a tensor. */
+double settings_decay(const runtime_settings *s, const tensor *t);
+
+#endif

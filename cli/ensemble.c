@@ -13,7 +13,8 @@ enum { MOST_SAMPLES = 65536 /* as eval.samples */ };
 
 bool ensemble_has_dropout(const job *j)
 {
-    return j->model.kind == MODEL_GPT2 ? j->model.gpt2.dropout > 0.0 : j->model.mlp.dropout > 0.0;
+    const model_config config = job_model(j);
+    return model_dropout(&config) > 0.0;
 }
 
 static bool wants_kfac(const ensemble_wishes *w)
@@ -107,14 +108,14 @@ static status check_alike(const ensemble *e, size_t i, bool own_data)
     if (model_outputs(&x) != model_outputs(&y))
         return fail(STATUS_INPUT, "%s: %zu outputs found, the %zu of %s expected", here,
                     model_outputs(&y), model_outputs(&x), first);
-    if (x.kind != MODEL_GPT2 && x.mlp.inputs != y.mlp.inputs)
+    if (!model_reads_tokens(&x) && x.mlp.inputs != y.mlp.inputs)
         return fail(STATUS_INPUT, "%s: %zu inputs found, the %zu of %s expected", here,
                     y.mlp.inputs, x.mlp.inputs, first);
     if (a->batch.length != b->batch.length)
         return fail(STATUS_INPUT,
                     "%s: batch.length %" PRIu64 " found, the %" PRIu64 " of %s expected", here,
                     b->batch.length, a->batch.length, first);
-    if (x.kind != MODEL_GPT2 &&
+    if (!model_reads_tokens(&x) &&
         (a->data.seed != b->data.seed || a->data.features != b->data.features))
         return fail(STATUS_INPUT,
                     "%s: another data.seed or data.features found, those of %s "

@@ -6,7 +6,7 @@
 bool evaluation_has_curve(const ensemble *e)
 {
     model_config config = job_model(&e->jobs[0]);
-    return config.kind != MODEL_GPT2 && !model_has_classes(&config) && config.mlp.inputs == 1 &&
+    return !model_reads_tokens(&config) && !model_has_classes(&config) && config.mlp.inputs == 1 &&
            config.mlp.outputs == 1;
 }
 

@@ -196,7 +196,7 @@ status evaluation_keep(const evaluation *v)
 /* What a loss says: of tokens a perplexity, of classes an accuracy. */
 static void print_scores(const evaluation *v, const prediction_scores *s, const char *of)
 {
-    bool tokens = v->e->jobs[0].model.kind == MODEL_GPT2;
+    bool tokens = job_reads_tokens(&v->e->jobs[0]);
     printf(": loss %.4f%s", s->nll, of);
     if (tokens) printf(", perplexity %.3f", exp(s->nll));
     if (!v->mean.classes) {
@@ -216,7 +216,7 @@ void evaluation_print(const evaluation *v)
     const ensemble *e = v->e;
     printf("%s, step %" PRIu64 "\n  at the mean", e->jobs[0].name, e->facts[0].steps);
     print_scores(v, &v->at_mean,
-                 e->jobs[0].model.kind == MODEL_GPT2 ? " nats a token" : " nats an example");
+                 job_reads_tokens(&e->jobs[0]) ? " nats a token" : " nats an example");
     if (!v->averaged.points) return;
     ensemble_describe(e, words, sizeof words);
     printf("  averaged over %s", words);

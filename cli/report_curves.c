@@ -138,7 +138,7 @@ static const curve_panel speed_panels[] = {
 static const char *rows_of(const report *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (r->runs[i].h.job.model.kind == MODEL_GPT2) return "tokens";
+        if (job_reads_tokens(&r->runs[i].h.job)) return "tokens";
     return "examples";
 }
 

@@ -262,7 +262,7 @@ void report_write_samples(const report *r)
     for (size_t i = 0; i < r->count; i++) {
         const report_run *run = &r->runs[i];
         size_t count = json_array_size(run->samples), first = count > SHOWN ? count - SHOWN : 0;
-        if (run->h.job.model.kind != MODEL_GPT2) {
+        if (!job_reads_tokens(&run->h.job)) {
             report_note(r, "%s: its model writes no text.", run->label);
             continue;
         }

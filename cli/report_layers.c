@@ -159,9 +159,8 @@ static void set_tics(FILE *out, const report *r, size_t units)
 {
     bool blocks = true;
     for (size_t i = 0; i < r->count; i++)
-        blocks = blocks &&
-                 (r->runs[i].layers.units == 0 ||
-                  (r->runs[i].h.job.model.kind == MODEL_GPT2 && r->runs[i].layers.units == units));
+        blocks = blocks && (r->runs[i].layers.units == 0 || (job_reads_tokens(&r->runs[i].h.job) &&
+                                                             r->runs[i].layers.units == units));
     fprintf(out, "set xrange [-0.5:%zu.5]\nset offsets 0, 0, 0, 0\n", units - 1);
     if (!blocks) {
         fprintf(out, "set xtics %zu\n", 1 + units / 12);

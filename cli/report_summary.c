@@ -54,7 +54,7 @@ static double value_averaged(const report_run *run)
 }
 static double value_perplexity(const report_run *run)
 {
-    return run->h.job.model.kind == MODEL_GPT2 ? exp(value_valid(run)) : NAN;
+    return job_reads_tokens(&run->h.job) ? exp(value_valid(run)) : NAN;
 }
 static double value_speed(const report_run *run)
 {

@@ -20,7 +20,7 @@ typedef struct {
 
 static status choose_per(const arguments *a, const job *j, sensitivity_per *per)
 {
-    bool tokens = j->model.kind == MODEL_GPT2;
+    bool tokens = job_reads_tokens(j);
     const char *word = a->per ? a->per : tokens ? "sequence" : "example";
     if (tokens && strcmp(word, "sequence") == 0)
         *per = PER_SEQUENCE;
@@ -40,7 +40,7 @@ static status check_arguments(const arguments *a, const job *j, const char *path
     if (strcmp(a->by, "sensitivity") != 0 && strcmp(a->by, "loss") != 0)
         return fail(STATUS_INPUT,
                     "vario sensitivity: --by: '%s' found, sensitivity or loss expected", a->by);
-    bool examples = j->model.kind != MODEL_GPT2;
+    bool examples = !job_reads_tokens(j);
     if (job_optimizer(j)->spread != SPREAD_HESSIAN)
         return fail(STATUS_INPUT,
                     "vario sensitivity: a posterior (optimizer.kind ivon) expected, %s was trained "
@@ -78,7 +78,7 @@ static status parse_range(const char *text, uint64_t there, const char *noun, ui
 static void warn_of_ess(const arguments *a, sensitivity_report *r)
 {
     const job *j = r->j;
-    bool tokens = j->model.kind == MODEL_GPT2;
+    bool tokens = job_reads_tokens(j);
     uint64_t rows = tokens ? dataset_count(r->data) * j->batch.length : dataset_count(r->data);
     if (j->data.leave_out < rows && !tokens) rows--;
     r->weight = a->data ? NAN : j->optimizer.ess / (double)rows;
@@ -136,7 +136,7 @@ static status compute(trainer *r, const arguments *a, sensitivity_report *report
 /* bf16 would round away how far a group moves the mean. */
 static dtype precision_of(const session *s, const arguments *a, const job *j)
 {
-    bool moves = a->groups && j->model.kind != MODEL_GPT2;
+    bool moves = a->groups && !job_reads_tokens(j);
     return moves ? DTYPE_F32 : session_precision(s, j);
 }
 

@@ -21,7 +21,7 @@ static double all_parts(const metrics *row)
 
 static const char *rows_of(const history *h)
 {
-    return h->job.model.kind == MODEL_GPT2 ? "tokens" : "examples";
+    return job_words(&h->job)->rows;
 }
 
 /* Seconds that the steps after a row will take at the pace of the rows before it; NAN when there is

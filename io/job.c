@@ -104,7 +104,7 @@ static void set_preset(job *j)
 /* Keys that every kind of model has stand where GPT-2 has them. */
 static void finish_model(job *j)
 {
-    if (j->model.kind == MODEL_GPT2) {
+    if (job_reads_tokens(j)) {
         if (j->batch.length == 0) j->batch.length = j->model.gpt2.block_size;
         return;
     }
@@ -199,7 +199,7 @@ typedef struct {
 
 static data_words words_of(const job *j)
 {
-    if (j->model.kind != MODEL_GPT2)
+    if (!job_reads_tokens(j))
         return (data_words){"examples", "an example", "examples", "an example"};
     data_words w = {"tokens", "a token", "", "a window"};
     snprintf(w.windows, sizeof w.windows, "windows of %llu tokens",

@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/** No job's kind: a program's that uses the C library. */
+#define MODEL_OWN MODEL_KINDS
+
 enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
 
 typedef enum { EARLY_STOP_NONE, EARLY_STOP_LOO } early_stop_kind;
@@ -80,6 +83,10 @@ typedef struct {
 
 /** The model of a job. */
 model_config job_model(const job *j);
+
+/** The row of a job's kind of model, and whether that reads tokens, else examples. */
+const model_row *job_words(const job *j);
+bool job_reads_tokens(const job *j);
 
 /** What the ranks are told of a job. */
 runtime_settings job_settings(const job *j);

@@ -213,8 +213,7 @@ static status check_sizes(const job_source *s, const job *j)
         return source_refuse(s, source_find(s, "batch.sequences"),
                              "'batch.sequences' is %" PRIu64 ", at most 2^30 %s a micro-batch "
                              "expected, and batch.length is %" PRIu64,
-                             j->batch.sequences,
-                             j->model.kind == MODEL_GPT2 ? "tokens" : "examples", j->batch.length);
+                             j->batch.sequences, job_words(j)->rows, j->batch.length);
     /* A work item's number is a 32-bit word of the noise's counter. */
     if (j->batch.microbatches * j->optimizer.mc_samples > UINT32_MAX)
         return source_refuse(s, either(s, "batch.microbatches", "optimizer.mc_samples"),

@@ -19,6 +19,16 @@ model_config job_model(const job *j)
     return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
 }
 
+const model_row *job_words(const job *j)
+{
+    return model_row_of(j->model.kind);
+}
+
+bool job_reads_tokens(const job *j)
+{
+    return job_words(j)->tokens;
+}
+
 const optimizer *job_optimizer(const job *j)
 {
     return optimizer_row(j->optimizer.kind);

@@ -22,7 +22,7 @@ const schema_row schema_rows[] = {
     {.key = "output", .type = KEY_TEXT, .offset = AT(output), .standard = "runs",
      .may_change = true, .help = "directory of run directories"},
     {.key = "model.kind", .type = KEY_CHOICE, .offset = AT(model.kind), .standard = "gpt2",
-     .choices = "gpt2|linear|mlp", .help = "family of the model"},
+     .choices = MODEL_NAMES, .help = "family of the model"},
     {.key = "model.preset", .type = KEY_CHOICE, .offset = AT(model.preset), .standard = "none",
      .choices = "none|gpt2-124m|gpt2-355m|gpt2-774m|gpt2-1558m", .models = OF_GPT2,
      .help = "n_layer, n_head and n_embd by name; those given beside it win"},
@@ -317,7 +317,7 @@ const char *schema_standard_of(const schema_row *row, optimizer_kind kind)
 
 const char *schema_standard(const schema_row *row, const job *j)
 {
-    if (j->model.kind != MODEL_GPT2 && row->standard_examples) return row->standard_examples;
+    if (!job_reads_tokens(j) && row->standard_examples) return row->standard_examples;
     const char *own = schema_standard_of(row, j->optimizer.kind);
     return own ? own : row->standard;
 }

@@ -7,34 +7,50 @@
 #include <stdlib.h>
 
 struct model {
-    gpt2 *gpt2; /* one of them */
-    mlp *mlp;
+    const model_row *row;
+    void *made;
 };
 
-static bool is_gpt2(const model_config *config)
+const model_row *model_row_of(model_kind kind)
 {
-    return config->kind == MODEL_GPT2;
+#define MODEL_ENTRY(KIND, name) &name##_row,
+    static const model_row *const rows[MODEL_KINDS] = {MODEL_KINDS_LIST(MODEL_ENTRY)};
+    return kind < MODEL_KINDS ? rows[kind] : &mlp_row;
+}
+
+const model_row *model_words(const model_config *config)
+{
+    return model_row_of(config->kind);
+}
+
+bool model_reads_tokens(const model_config *config)
+{
+    return model_row_of(config->kind)->tokens;
 }
 
 status model_parameters(parameters *p, const model_config *config)
 {
-    return is_gpt2(config) ? gpt2_parameters(p, &config->gpt2) : mlp_parameters(p, &config->mlp);
+    return model_row_of(config->kind)->parameters(p, config);
 }
 
 bool model_is_layer(const model_config *config, const tensor *t)
 {
-    return t->dimensions == 2 && !(is_gpt2(config) && t->unit == 0);
+    return t->dimensions == 2 && model_row_of(config->kind)->is_layer(t);
 }
 
 bool model_has_bias(const model_config *config)
 {
-    return is_gpt2(config) ? config->gpt2.bias : config->mlp.bias;
+    return model_row_of(config->kind)->has_bias(config);
+}
+
+double model_dropout(const model_config *config)
+{
+    return model_row_of(config->kind)->dropout(config);
 }
 
 size_t model_activation_bytes(const model_config *config, const model_shape *shape)
 {
-    return is_gpt2(config) ? gpt2_activation_bytes(&config->gpt2, shape)
-                           : mlp_activation_bytes(&config->mlp, shape);
+    return model_row_of(config->kind)->activation_bytes(config, shape);
 }
 
 status model_open(model **out, const model_config *config, const model_shape *shape)
@@ -42,8 +58,8 @@ status model_open(model **out, const model_config *config, const model_shape *sh
     *out = NULL;
     model *m = calloc(1, sizeof *m);
     if (!m) return fail(STATUS_NOMEM, "memory for a model");
-    status result = is_gpt2(config) ? gpt2_open(&m->gpt2, &config->gpt2, shape)
-                                    : mlp_open(&m->mlp, &config->mlp, shape);
+    m->row = model_row_of(config->kind);
+    status result = m->row->open(&m->made, config, shape);
     if (result) model_close(&m);
     *out = m;
     return result;
@@ -52,38 +68,32 @@ status model_open(model **out, const model_config *config, const model_shape *sh
 void model_close(model **m)
 {
     if (!*m) return;
-    gpt2_close(&(*m)->gpt2);
-    mlp_close(&(*m)->mlp);
+    (*m)->row->close(&(*m)->made);
     free(*m);
     *m = NULL;
 }
 
 double model_backward(model *m, const model_hooks *hooks, const batch *b, noise_key key)
 {
-    return m->gpt2 ? gpt2_backward(m->gpt2, hooks, b, key) : mlp_backward(m->mlp, hooks, b, key);
+    return m->row->backward(m->made, hooks, b, key);
 }
 
 void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                    model_visit *visit, void *context)
 {
-    if (m->gpt2)
-        gpt2_predict(m->gpt2, hooks, b, drop, key, visit, context);
-    else
-        mlp_predict(m->mlp, hooks, b, drop, key, visit, context);
+    m->row->predict(m->made, hooks, b, drop, key, visit, context);
 }
 
 void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
                      const batch *b, float *outputs, float *found)
 {
-    assert(m->mlp);
-    mlp_variances(m->mlp, hooks, variances, b, outputs, found);
+    m->row->variances(m->made, hooks, variances, b, outputs, found);
 }
 
 void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *outputs,
                     mlp_slopes *visit, void *context)
 {
-    assert(m->mlp);
-    mlp_jacobian(m->mlp, hooks, b, outputs, visit, context);
+    m->row->jacobian(m->made, hooks, b, outputs, visit, context);
 }
 
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,
@@ -94,27 +104,26 @@ void model_losses(float *losses, const model_config *config, const batch *b, siz
         cross_entropy(losses, NULL, 0, DTYPE_F32, outputs, O, b->targets + first, rows, O, 1.0);
     else
         gaussian(losses, NULL, DTYPE_F32, outputs, b->values + first * O, rows, O,
-                 config->mlp.noise_variance, 1.0);
+                 model_row_of(config->kind)->noise_variance(config), 1.0);
 }
 
 size_t model_outputs(const model_config *config)
 {
-    return is_gpt2(config) ? config->gpt2.vocab_size : config->mlp.outputs;
+    return model_row_of(config->kind)->outputs(config);
 }
 
 bool model_has_classes(const model_config *config)
 {
-    return is_gpt2(config) || config->mlp.loss == LOSS_CROSS_ENTROPY;
+    return model_row_of(config->kind)->has_classes(config);
 }
 
 gpt2 *model_gpt2(model *m)
 {
-    assert(m->gpt2);
-    return m->gpt2;
+    assert(m->row == &gpt2_row);
+    return m->made;
 }
 
 double model_flops_per_row(const model_config *config, size_t length)
 {
-    return is_gpt2(config) ? gpt2_flops_per_token(&config->gpt2, length)
-                           : mlp_flops_per_row(&config->mlp);
+    return model_row_of(config->kind)->flops_per_row(config, length);
 }

@@ -2,23 +2,12 @@
 #ifndef VARIO_MODEL_MODEL_H
 #define VARIO_MODEL_MODEL_H
 
-#include "model/gpt2.h"
-#include "model/mlp.h"
-
-typedef enum {
-    MODEL_GPT2,
-    MODEL_LINEAR,
-    MODEL_MLP,
-    MODEL_OWN, /**< no job's: a program's that uses the C library */
-} model_kind;
-
-typedef struct {
-    model_kind kind;
-    gpt2_config gpt2; /**< of gpt2 */
-    mlp_config mlp;   /**< of linear, which has no hidden layers, and mlp */
-} model_config;
+#include "model/kinds.h"
 
 typedef struct model model;
+
+/** What a configuration's kind is called and counts. */
+const model_row *model_words(const model_config *config);
 
 /** Units: gpt2_parameters and mlp_parameters say which. */
 status model_parameters(parameters *p, const model_config *config);
@@ -53,12 +42,12 @@ double model_backward(model *m, const model_hooks *hooks, const batch *b, noise_
 void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                    model_visit *visit, void *context);
 
-/** Outputs of examples and their variances: see mlp_variances; not of gpt2. The model's shape must
- * have `variances`. */
+/** Outputs of examples and their variances: see mlp_variances; not of tokens. The model's shape
+ * must have `variances`. */
 void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
                      const batch *b, float *outputs, float *found);
 
-/** Outputs of examples and what makes their Jacobian: see mlp_jacobian; not of gpt2. The model's
+/** Outputs of examples and what makes their Jacobian: see mlp_jacobian; not of tokens. The model's
  * shape must have `variances`. */
 void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *outputs,
                     mlp_slopes *visit, void *context);
@@ -67,6 +56,12 @@ void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *o
  * @param losses  out: [rows] */
 void model_losses(float *losses, const model_config *config, const batch *b, size_t first,
                   size_t rows, float *outputs);
+
+/** Whether its rows are tokens of sequences, else examples. */
+bool model_reads_tokens(const model_config *config);
+
+/** Probability of dropping in training. */
+double model_dropout(const model_config *config);
 
 /** Whether linear layers have biases. */
 bool model_has_bias(const model_config *config);

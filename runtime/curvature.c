@@ -63,7 +63,7 @@ static job pass_job(const job *j, const curvature_options *o)
 
 static const char *words(const curvature *x)
 {
-    return x->of->model.kind == MODEL_GPT2 ? "sequences" : "examples";
+    return job_words(x->of)->items;
 }
 
 static status count_batches(curvature *x)
@@ -228,8 +228,8 @@ static status run_pass(curvature *x)
     double start = timing_clock(), rows = (double)(x->o->sequences * x->of->batch.length);
     uint64_t batches = x->report->batches;
     status result = STATUS_OK;
-    progress_open(&x->progress, x->c->rank == 0 && !x->o->quiet,
-                  x->of->model.kind == MODEL_GPT2 ? "tokens" : "examples", 0, batches);
+    progress_open(&x->progress, x->c->rank == 0 && !x->o->quiet, job_words(x->of)->rows, 0,
+                  batches);
     for (uint64_t t = 0, done = 0; !result && done < batches; t++) {
         result = run_part(x, t);
         done = batches - done < PART ? batches : done + PART;

@@ -27,7 +27,7 @@ status dataset_batch_open(dataset_batch *b, const job *j)
     model_config config = job_model(j);
     const mlp_config *c = &config.mlp;
     size_t rows = j->batch.sequences * j->batch.length;
-    bool sequences = config.kind == MODEL_GPT2, classes = model_has_classes(&config);
+    bool sequences = model_reads_tokens(&config), classes = model_has_classes(&config);
     *b = (dataset_batch){0};
     if (sequences) b->tokens = calloc(rows, sizeof *b->tokens);
     if (!sequences) b->inputs = calloc(rows * c->inputs, sizeof *b->inputs);
@@ -120,8 +120,8 @@ status dataset_open(dataset **out, const job *j, dataset_part part, const char *
                    .shift = j->data.shift,
                    .unlabelled = part == DATASET_UNLABELLED};
     if (!text) text = part == DATASET_TRAIN ? j->data.train : j->data.valid;
-    status result = j->model.kind == MODEL_GPT2 ? open_tokens(d, j, part, text)
-                                                : open_examples(d, j, part, text);
+    status result =
+        job_reads_tokens(j) ? open_tokens(d, j, part, text) : open_examples(d, j, part, text);
     if (result) dataset_close(&d);
     *out = d;
     return result;

@@ -187,7 +187,7 @@ static evaluation plan_evaluation(trainer *r, const dataset *data, uint64_t batc
 {
     uint64_t there = dataset_batches(data), ranks = (uint64_t)r->rounds.c->size;
     uint64_t wanted = batches == 0 || batches > there ? there : batches;
-    bool examples = r->config.kind != MODEL_GPT2;
+    bool examples = !model_reads_tokens(&r->config);
     return (evaluation){
         .r = r,
         .data = data,

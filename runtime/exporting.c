@@ -34,7 +34,7 @@ static status check_model(const job *j, const char *run)
     if (j->model.kind == MODEL_GPT2) return STATUS_OK;
     return fail(STATUS_INPUT,
                 "%s: a run of gpt2 expected, model.kind is %s: transformers does not have it", run,
-                j->model.kind == MODEL_MLP ? "mlp" : "linear");
+                job_words(j)->name);
 }
 
 static status open_memory(exporting *x)

@@ -23,7 +23,7 @@ struct jacobian {
 
 static bool is_gpt2(const jacobian *x)
 {
-    return x->m.r->config.kind == MODEL_GPT2;
+    return model_reads_tokens(&x->m.r->config);
 }
 
 /* The pass gives the gradient of the mean over the window's tokens. */

@@ -32,7 +32,7 @@ static status settle_prior(oracle *o)
 {
     const job *j = o->r->job;
     const oracle_options *want = &o->options;
-    bool tokens = j->model.kind == MODEL_GPT2;
+    bool tokens = job_reads_tokens(j);
     o->count = tokens ? dataset_count(o->data) * j->batch.length : dataset_count(o->data);
     if (!tokens && j->data.leave_out < o->count) o->count--;
     o->ess = want->ess;
@@ -82,7 +82,7 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
                   .data = data,
                   .options = *options,
                   .classes = model_has_classes(&r->config),
-                  .fixed = r->config.kind == MODEL_GPT2};
+                  .fixed = model_reads_tokens(&r->config)};
     status result = jacobian_open(&o->x, r, options->tensors);
     if (result) return result;
     o->unknowns = jacobian_unknowns(o->x);

@@ -22,7 +22,7 @@ static void take_gradients(void *context, size_t u)
 
 static bool is_gpt2(const job *j)
 {
-    return j->model.kind == MODEL_GPT2;
+    return job_reads_tokens(j);
 }
 
 /* Of gpt2 one sequence at a time: squares of gradients do not add up. */

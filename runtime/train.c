@@ -213,7 +213,7 @@ static status run_open_run(training *g)
     if (!result) result = trainer_open(&g->trainer, g->job, g->c, g->options->precision, true);
     if (!result && g->job->sensitivity.every > 0)
         result = sensitivity_open(&g->sensitivity, &g->trainer,
-                                  g->job->model.kind == MODEL_GPT2 ? PER_SEQUENCE : PER_EXAMPLE);
+                                  job_reads_tokens(g->job) ? PER_SEQUENCE : PER_EXAMPLE);
     if (!result) result = resume ? train_restore(g) : train_read_init(g);
     if (result) return result;
     if (g->facts.steps >= g->job->steps || train_over(g)) {
@@ -240,8 +240,7 @@ status train_run(const job *j, comm *c, const train_options *options)
         return result;
     }
     *g = (training){.job = j, .c = c, .options = options, .saved = UINT64_MAX};
-    progress_open(&g->progress, c->rank == 0 && !options->quiet,
-                  j->model.kind == MODEL_GPT2 ? "tokens" : "examples", 0, j->steps);
+    progress_open(&g->progress, c->rank == 0 && !options->quiet, job_words(j)->rows, 0, j->steps);
     if (options->precision != j->precision)
         progress_say(&g->progress, "notice: this processor (%s) does not multiply bf16: fp32 used",
                      kernels_instruction_set());

@@ -1,8 +1,8 @@
 /* Words are drawn by rank, 1/n of the n-th, with lengths and letters as in English. */
 #include "bench/encode.h"
 
-#include "io/file.h"
-#include "io/tokenizer.h"
+#include "io/files/file.h"
+#include "io/tokens/tokenizer.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 
 #include "bench/report.h"
 #include "runtime/comm.h"
-#include "runtime/trainer.h"
+#include "train/trainer.h"
 
 typedef struct {
     gpt2_config model;

@@ -1,5 +1,5 @@
 /* vario curvature: a posterior for a model that was trained without one. */
-#include "runtime/curvature.h"
+#include "analysis/curvature.h"
 
 #include "cli/session.h"
 #include "cli/verbs.h"
@@ -55,8 +55,8 @@ static status read_job(session *s, job *j, const char *path, bool *is_file)
 {
     *is_file = s->c.rank == 0 && is_job_file(path);
     MPI_Bcast(is_file, (int)sizeof *is_file, MPI_BYTE, 0, s->c.world);
-    if (!*is_file) return session_read_run(s, j, path);
-    status result = session_read_job(s, j, path, NULL);
+    if (!*is_file) return job_read_of_run(&s->c, j, path);
+    status result = job_read_shared(&s->c, j, path, NULL, 0);
     if (result || job_init(j)) return result;
     return fail(STATUS_INPUT,
                 "%s: 'model.init' is scratch, a directory with model.safetensors expected", path);
@@ -95,7 +95,7 @@ static status run(session *s, void *context, const char **rest)
                                        .ess = a->ess,
                                        .decay = a->decay,
                                        .floor = a->floor,
-                                       .precision = session_precision(s, &j),
+                                       .precision = precision_here(&j, s->bf16),
                                        .threads = s->threads,
                                        .force = a->force,
                                        .quiet = a->quiet || a->json};

@@ -1,6 +1,8 @@
 /* vario eval: how good a run's predictions are, the same bits on any number of ranks. */
-#include "cli/eval_report.h"
+#include "cli/ensemble_options.h"
+#include "cli/session.h"
 #include "cli/verbs.h"
+#include "report/eval_report.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>
@@ -10,7 +12,7 @@
 enum { MOST_BINS = 1000 };
 
 typedef struct {
-    ensemble_wishes wishes;
+    ensemble_request request;
     uint64_t batches, bins;
     const char *data, *rows, *picture;
     bool json;
@@ -100,9 +102,9 @@ static status evaluate(session *s, const arguments *a, ensemble *e, plot *pictur
 {
     evaluation v = {.e = e, .bin_count = (size_t)a->bins};
     dataset *data = NULL;
-    session_compute(s, e->jobs[0].parallel.threads, a->wishes.quiet);
+    session_compute(s, e->jobs[0].parallel.threads, a->request.quiet);
     status result = agree(s->c.world, dataset_open(&data, &e->jobs[0], DATASET_VALID, a->data));
-    if (!result) result = ensemble_open(e, s);
+    if (!result) result = ensemble_open(e, &s->c, s->bf16);
     if (!result) result = predict_all(&v, e, data, a);
     if (!result)
         result = agree(s->c.world, s->c.rank == 0 ? report(&v, data, a, picture) : STATUS_OK);
@@ -116,10 +118,10 @@ static status run(session *s, void *context, const char **rest)
     arguments *a = context;
     ensemble e;
     plot picture = {0};
-    a->wishes.own_data = a->data != NULL;
+    a->request.own_data = a->data != NULL;
     status result = check_bins(a);
     if (result) return result;
-    result = ensemble_read(&e, s, rest, &a->wishes);
+    result = ensemble_read(&e, &s->c, rest, &a->request);
     if (!result) result = open_picture(&picture, s, a, &e);
     if (!result) result = evaluate(s, a, &e, &picture);
     plot_close(&picture, false);
@@ -129,9 +131,9 @@ static status run(session *s, void *context, const char **rest)
 
 int eval_main(int argc, char **argv)
 {
-    arguments a = {.wishes = ENSEMBLE_WISHES("eval"), .bins = METRICS_BINS};
+    arguments a = {.request = ENSEMBLE_REQUEST("eval"), .bins = METRICS_BINS};
     const option options[] = {
-        ENSEMBLE_OPTIONS(a.wishes),
+        ENSEMBLE_OPTIONS(a.request),
         {"--data", OPTION_TEXT, &a.data, "TEXT", "token files or examples, instead of data.valid"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
         {"--bins", OPTION_COUNT, &a.bins, "B", "of confidence, for the calibration error (20)"},
@@ -139,7 +141,7 @@ int eval_main(int argc, char **argv)
         {"--plot", OPTION_TEXT, &a.picture, "FILE",
          "draw reliability, and the curve where there is one (.png or .svg)"},
         OPTION_JSON(a.json),
-        OPTION_QUIET(a.wishes.quiet),
+        OPTION_QUIET(a.request.quiet),
     };
     const option_table table = {"eval",
                                 "RUN [RUN...] [--samples S] [--json]",

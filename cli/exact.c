@@ -1,13 +1,13 @@
 /* vario exact: the dense answer, and how far a run's posterior is from it. */
-#include "cli/exact.h"
+#include "report/exact.h"
 
+#include "analysis/sensitivity.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/checkpoint.h"
-#include "io/plot.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/plot.h"
 #include "posterior/metrics.h"
 #include "runtime/agree.h"
-#include "runtime/sensitivity.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -73,7 +73,8 @@ static status read_job(session *s, const arguments *a, job *j, const char *path,
     *is_run = !file;
     if (*is_run && a->set.count > 0)
         return fail(STATUS_INPUT, "vario exact: --set: a job file expected, %s found", path);
-    status result = file ? session_read_job(s, j, path, &a->set) : session_read_run(s, j, path);
+    status result = file ? job_read_shared(&s->c, j, path, a->set.values, a->set.count)
+                         : job_read_of_run(&s->c, j, path);
     return result || *is_run ? result : check_job(j, path);
 }
 

@@ -1,8 +1,8 @@
 /* vario export: a run's model in files that transformers loads. */
+#include "analysis/exporting.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "runtime/agree.h"
-#include "runtime/exporting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static status run(session *s, void *context, const char **rest)
     status result =
         a->out ? STATUS_OK : fail(STATUS_INPUT, "vario export: --out DIR expected, none found");
     result = agree(s->c.world, result);
-    if (!result) result = session_read_run(s, &j, rest[0]);
+    if (!result) result = job_read_of_run(&s->c, &j, rest[0]);
     if (result) return result;
     session_compute(s, 0, a->quiet);
     const exporting_options options = {.run = rest[0], .out = a->out, .force = a->force};

@@ -1,13 +1,13 @@
 /* vario generate: text that follows a prompt, from the mean or from posterior samples. */
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/checkpoint.h"
-#include "io/file.h"
-#include "io/json_text.h"
-#include "io/tokenizer.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/file.h"
+#include "io/files/json_text.h"
+#include "io/tokens/tokenizer.h"
+#include "posterior/sampling.h"
 #include "runtime/agree.h"
-#include "runtime/sampling.h"
-#include "runtime/trainer.h"
+#include "train/trainer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -278,7 +278,7 @@ static status run(session *s, void *context, const char **rest)
     const arguments *a = context;
     const char *path = rest[0];
     job j;
-    status result = session_read_run(s, &j, path);
+    status result = job_read_of_run(&s->c, &j, path);
     if (result) return result;
     if (j.model.kind != MODEL_GPT2)
         return fail(STATUS_INPUT, "%s: a run of a gpt2 expected, whose model alone writes text",
@@ -300,7 +300,7 @@ static status run(session *s, void *context, const char **rest)
     session_compute(s, j.parallel.threads, a->quiet);
     trainer r = {0};
     checkpoint_facts facts;
-    dtype precision = session_precision(s, &j);
+    dtype precision = precision_here(&j, s->bf16);
     if (!result) result = trainer_open(&r, &j, &s->c, precision, false);
     if (!result) result = trainer_read(&r, path, &facts);
     if (!result) result = write_kept(&r, a, &l, path, facts.steps);

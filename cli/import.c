@@ -1,9 +1,9 @@
 /* vario import: a run that begins with weights from elsewhere. */
+#include "analysis/importing.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/pretrained.h"
+#include "io/weights/pretrained.h"
 #include "runtime/agree.h"
-#include "runtime/importing.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * the page for that time. */
 #include "cli/manual.h"
 
-#include "io/file.h"
-#include "io/job_schema.h"
+#include "io/files/file.h"
+#include "io/jobs/job_schema.h"
 
 #include <errno.h>
 #include <stdio.h>

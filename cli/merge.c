@@ -1,8 +1,8 @@
 /* vario merge: several runs made into one, which trains on. */
+#include "analysis/merging.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "runtime/agree.h"
-#include "runtime/merging.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -87,10 +87,10 @@ static status read_options(const arguments *a, merging_options *o, double scales
 static status read_jobs(session *s, const merging_options *o, job *j)
 {
     const char *lead = o->base ? o->base : o->runs[0];
-    status result = session_read_run(s, j, lead);
+    status result = job_read_of_run(&s->c, j, lead);
     for (size_t i = 0; !result && i < o->run_count; i++) {
         job other;
-        result = session_read_run(s, &other, o->runs[i]);
+        result = job_read_of_run(&s->c, &other, o->runs[i]);
         if (!result) result = job_model_check(&other, o->runs[i], j, lead);
     }
     return result;

@@ -1,10 +1,12 @@
 /* vario ood: how well a run tells data of another kind from its own, by its predictions. */
-#include "cli/ood_report.h"
+#include "cli/ensemble_options.h"
+#include "cli/session.h"
 #include "cli/verbs.h"
+#include "report/ood_report.h"
 #include "runtime/agree.h"
 
 typedef struct {
-    ensemble_wishes wishes;
+    ensemble_request request;
     uint64_t batches;
     const char *in, *out, *picture;
     bool json;
@@ -69,12 +71,12 @@ static status detect(session *s, const arguments *a, ensemble *e, plot *picture)
                     .out_text = a->out,
                     .has_average = ensemble_has_average(e)};
     dataset *in = NULL, *out = NULL;
-    session_compute(s, j->parallel.threads, a->wishes.quiet);
+    session_compute(s, j->parallel.threads, a->request.quiet);
     status result = dataset_open(&in, j, DATASET_VALID, a->in);
     if (!result) result = dataset_open(&out, j, DATASET_UNLABELLED, a->out);
     if (!result) result = open_picture(picture, s, a, e);
     result = agree(s->c.world, result);
-    if (!result) result = ensemble_open(e, s);
+    if (!result) result = ensemble_open(e, &s->c, s->bf16);
     if (!result) result = predict_sets(&r, a, in, out);
     if (!result) result = agree(s->c.world, s->c.rank == 0 ? report(&r, a, picture) : STATUS_OK);
     close_report(&r);
@@ -88,9 +90,9 @@ static status run(session *s, void *context, const char **rest)
     arguments *a = context;
     ensemble e;
     plot picture = {0};
-    a->wishes.own_data = a->in != NULL;
+    a->request.own_data = a->in != NULL;
     if (!a->out) return fail(STATUS_INPUT, "vario ood: --out DATA expected, none found");
-    status result = ensemble_read(&e, s, rest, &a->wishes);
+    status result = ensemble_read(&e, &s->c, rest, &a->request);
     if (!result) result = check_model(&e);
     if (!result) result = detect(s, a, &e, &picture);
     plot_close(&picture, false);
@@ -100,16 +102,16 @@ static status run(session *s, void *context, const char **rest)
 
 int ood_main(int argc, char **argv)
 {
-    arguments a = {.wishes = ENSEMBLE_WISHES("ood")};
+    arguments a = {.request = ENSEMBLE_REQUEST("ood")};
     const option options[] = {
         {"--in", OPTION_TEXT, &a.in, "DATA", "data like the training set's (data.valid)"},
         {"--out", OPTION_TEXT, &a.out, "DATA", "data of another kind, whose labels are not read"},
-        ENSEMBLE_OPTIONS(a.wishes),
+        ENSEMBLE_OPTIONS(a.request),
         {"--batches", OPTION_COUNT, &a.batches, "N",
          "only the first N batches of each set (0: all)"},
         {"--plot", OPTION_TEXT, &a.picture, "FILE", "draw histograms (.png or .svg)"},
         OPTION_JSON(a.json),
-        OPTION_QUIET(a.wishes.quiet),
+        OPTION_QUIET(a.request.quiet),
     };
     const option_table table = {"ood",
                                 "RUN [RUN...] --out DATA [--in DATA] [--samples S] [--json]",

@@ -1,6 +1,7 @@
 /* vario plan: what a job would take, without training it. */
-#include "runtime/plan.h"
+#include "train/plan.h"
 
+#include "analysis/sensitivity.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 
@@ -38,6 +39,7 @@ int plan_main(int argc, char **argv)
         fprintf(stderr,
                 "note: a step has %" PRIu64 " work items: vario train takes no more ranks\n",
                 job_settings(&j).items);
-    if (!result) result = plan_print(stdout, &j, (size_t)ranks, j.precision, json);
+    if (!result)
+        result = plan_print(stdout, &j, (size_t)ranks, j.precision, json, &sensitivity_estimator);
     return options_exit(result, true);
 }

@@ -1,5 +1,5 @@
 /* vario prepare: text files to token files. */
-#include "io/prepare.h"
+#include "io/tokens/prepare.h"
 
 #include "cli/options.h"
 #include "cli/verbs.h"

@@ -1,10 +1,10 @@
 /* vario report: a page of what runs have written down. */
-#include "cli/report.h"
+#include "report/report.h"
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/checkpoint_list.h"
-#include "io/file.h"
+#include "io/checkpoints/checkpoint_list.h"
+#include "io/files/file.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>

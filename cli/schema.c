@@ -1,7 +1,7 @@
 /* vario schema: the keys of a job file, from the table that validates them. */
 #include "cli/options.h"
 #include "cli/verbs.h"
-#include "io/job.h"
+#include "io/jobs/job.h"
 
 #include <stdio.h>
 

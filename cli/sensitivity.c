@@ -1,9 +1,9 @@
 /* vario sensitivity: what a run remembers of each of its examples. */
-#include "cli/sensitivity.h"
+#include "report/sensitivity.h"
 
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/checkpoint.h"
+#include "io/checkpoints/checkpoint.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>
@@ -137,7 +137,7 @@ static status compute(trainer *r, const arguments *a, sensitivity_report *report
 static dtype precision_of(const session *s, const arguments *a, const job *j)
 {
     bool moves = a->groups && !job_reads_tokens(j);
-    return moves ? DTYPE_F32 : session_precision(s, j);
+    return moves ? DTYPE_F32 : precision_here(j, s->bf16);
 }
 
 static status report_run(session *s, const arguments *a, job *j, const char *path)
@@ -171,7 +171,7 @@ static status run(session *s, void *context, const char **rest)
     const arguments *a = context;
     const char *path = rest[0];
     job j;
-    status result = session_read_run(s, &j, path);
+    status result = job_read_of_run(&s->c, &j, path);
     if (!result) result = check_arguments(a, &j, path);
     if (result) return result;
     session_compute(s, j.parallel.threads, a->quiet);

@@ -8,7 +8,6 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 void session_compute(session *s, uint64_t threads, bool quiet)
 {
@@ -20,43 +19,6 @@ void session_compute(session *s, uint64_t threads, bool quiet)
     int native = kernels_open();
     MPI_Allreduce(MPI_IN_PLACE, &native, 1, MPI_INT, MPI_MIN, s->c.world);
     s->bf16 = native;
-}
-
-dtype session_precision(const session *s, const job *j)
-{
-    return j->precision == DTYPE_BF16 && !s->bf16 ? DTYPE_F32 : j->precision;
-}
-
-status session_read_job(session *s, job *j, const char *path, const option_list *overrides)
-{
-    status result = STATUS_OK;
-    memset(j, 0, sizeof *j);
-    if (s->c.rank == 0)
-        result = job_read(j, path, overrides ? overrides->values : NULL,
-                          overrides ? overrides->count : 0);
-    result = agree(s->c.world, result);
-    if (!result) MPI_Bcast(j, (int)sizeof *j, MPI_BYTE, 0, s->c.world);
-    return result;
-}
-
-static status find_job(char *found, size_t size, const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
-        return fail(STATUS_INPUT, "%s: a run directory expected, none found", path);
-    snprintf(found, size, "%s/job.yaml", path);
-    if (stat(found, &info) == 0) return STATUS_OK;
-    snprintf(found, size, "%s/../job.yaml", path);
-    if (stat(found, &info) == 0) return STATUS_OK;
-    return fail(STATUS_INPUT, "%s: job.yaml of a run expected, none found", path);
-}
-
-status session_read_run(session *s, job *j, const char *path)
-{
-    char found[2 * JOB_TEXT];
-    status result = s->c.rank == 0 ? find_job(found, sizeof found, path) : STATUS_OK;
-    result = agree(s->c.world, result);
-    return result ? result : session_read_job(s, j, found, NULL);
 }
 
 status session_name_run(job *j, const char *verb, const char *out)

@@ -3,8 +3,8 @@
 #define VARIO_CLI_SESSION_H
 
 #include "cli/options.h"
-#include "io/job.h"
 #include "runtime/placement.h"
+#include "train/read_job.h"
 
 typedef struct {
     comm c;
@@ -28,17 +28,6 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
 /** Choose threads (0: automatic) and instructions; collective.
  * @param quiet  do not warn of threads that share a processor within a rank */
 void session_compute(session *s, uint64_t threads, bool quiet);
-
-/** What the job's precision is here, once session_compute has chosen instructions: fp32 where a
- * processor lacks bf16. */
-dtype session_precision(const session *s, const job *j);
-
-/** Rank 0 reads the job, all get it; collective. */
-status session_read_job(session *s, job *j, const char *path, const option_list *overrides);
-
-/** Find a run's directory and job of RUN: a run directory, or one of its checkpoints; rank 0
- * reads; collective. */
-status session_read_run(session *s, job *j, const char *path);
 
 /** Give a job the name and output that --out DIRECTORY means; not collective.
  * @return STATUS_OK or STATUS_INPUT: too long, or no name of a run */

@@ -1,10 +1,10 @@
 /* vario top: follow a run by what it writes. It asks nothing of the run, and the lock of its folder
  * says whether a process still has it. */
-#include "cli/top.h"
+#include "report/top.h"
 
 #include "cli/options.h"
 #include "cli/verbs.h"
-#include "io/file.h"
+#include "io/files/file.h"
 
 #include <inttypes.h>
 #include <signal.h>

@@ -1,13 +1,14 @@
 /* vario train: a job file, trained or gone on with. */
-#include "runtime/train.h"
+#include "train/train.h"
 
+#include "analysis/sensitivity.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
-#include "io/pretrained.h"
+#include "io/weights/pretrained.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 #include "runtime/guard.h"
-#include "runtime/plan.h"
+#include "train/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static status dry_run(const session *s, const job *j, dtype precision)
     if (result) return result;
     result = job_write(j, stdout);
     printf("\n");
-    if (!result) result = plan_print(stdout, j, (size_t)s->c.size, precision, false);
+    if (!result)
+        result = plan_print(stdout, j, (size_t)s->c.size, precision, false, &sensitivity_estimator);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t count = job_warnings(j, dataset_rows(data), lines, 8);
     if (count || *s->placement.warning) printf("\n");
@@ -66,12 +68,13 @@ static status run(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     job j;
-    status result = session_read_job(s, &j, rest[0], &a->overrides);
+    status result = job_read_shared(&s->c, &j, rest[0], a->overrides.values, a->overrides.count);
     if (!result) result = agree(s->c.world, check_work(s, &j));
     if (result) return result;
     session_compute(s, j.parallel.threads, true); /* the run warns, in its events too */
-    a->train.precision = session_precision(s, &j);
+    a->train.precision = precision_here(&j, s->bf16);
     a->train.placement = &s->placement;
+    a->train.estimator = &sensitivity_estimator;
     if (a->dry_run)
         return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, a->train.precision) : STATUS_OK);
     return train_run(&j, &s->c, &a->train);

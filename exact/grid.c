@@ -1,7 +1,7 @@
 /* The ranks as a grid, and what they have room for. */
 #include "exact/matrix_internal.h"
-#include "io/room.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 
 #include <limits.h>
 #include <math.h>

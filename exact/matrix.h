@@ -32,7 +32,7 @@ void exact_grid_close(exact_grid **g);
 /** The grid's shape, which has grid[0] <= grid[1]; not collective. */
 void exact_grid_shape(const exact_grid *g, int grid[2]);
 
-/** Refuse what does not fit the ranks before anything is allocated (io/room.h).
+/** Refuse what does not fit the ranks before anything is allocated (runtime/room.h).
  *
  * @param what      for the message: "50000 unknowns"
  * @param order     of square matrices of so many rows (same on all ranks)

@@ -1,7 +1,7 @@
 /* Checkpoints, by the code that reads and writes those of runs; without its thread, so that any
  * thread mode of MPI will do. */
-#include "io/checkpoint_sink.h"
-#include "io/file.h"
+#include "io/checkpoints/checkpoint_sink.h"
+#include "io/files/file.h"
 #include "kernels/choose.h"
 #include "library/optimizer.h"
 #include "runtime/agree.h"

@@ -4,7 +4,7 @@
 #define VARIO_LIBRARY_OPTIMIZER_H
 
 #include "include/vario.h"
-#include "io/job.h"
+#include "io/jobs/job.h"
 #include "runtime/rounds.h"
 
 struct vario_optimizer {

@@ -1,5 +1,5 @@
 /* Settings are a job's keys: the schema has their defaults and ranges. */
-#include "io/job_schema.h"
+#include "io/jobs/job_schema.h"
 #include "library/optimizer.h"
 
 #include <inttypes.h>

@@ -2,8 +2,8 @@
 #ifndef VARIO_TESTS_CHECKPOINT_FIXTURE_H
 #define VARIO_TESTS_CHECKPOINT_FIXTURE_H
 
-#include "io/checkpoint.h"
-#include "io/file.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/file.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
 #include "runtime/sharding.h"

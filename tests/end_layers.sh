@@ -1,40 +1,87 @@
 #!/bin/sh
-# Who may include what: mpi.h belongs to runtime/, io/, exact/, the library's header (and tests);
-# includes run one way:
-# {cli, library} -> runtime -> {model, posterior -> optimizer, exact -> io} -> kernels -> base. BLACS and
-# ScaLAPACK are named in exact/ alone.
+# Who may include what (docs/architecture.md). Rooms from the ground up, each may use those that are
+# named; no two files include or call each other in a circle; mpi.h and ScaLAPACK stay in their rooms.
 set -eu
 cd "$(dirname "$0")/.."
+passed=0
 failed=0
 
-# forbid FOLDER PATTERN: no file of FOLDER includes a header that matches PATTERN
-forbid() {
-    [ -d "$1" ] || return 0
-    if grep -rnE "#include [<\"]($2)" "$1" --include='*.[ch]'; then
-        echo "FAILED: $1 includes what it must not"
-        failed=$((failed + 1))
+check() { # check WHAT COMMAND...: passes where the command prints nothing
+    what=$1
+    shift
+    found=$("$@" || true)
+    if [ -z "$found" ]; then
+        passed=$((passed + 1))
     else
-        passed=$((${passed:-0} + 1))
+        printf '%s\nFAILED: %s\n' "$found" "$what"
+        failed=$((failed + 1))
     fi
 }
 
-for folder in base kernels optimizer model bench cli posterior; do forbid "$folder" 'mpi\.h'; done
-forbid base '(exact|kernels|optimizer|posterior|model|io|runtime|cli)/'
-forbid kernels '(exact|optimizer|posterior|model|io|runtime|cli)/'
-forbid optimizer '(exact|posterior|model|io|runtime|cli)/'
-forbid posterior '(exact|model|io|runtime|bench|cli)/'
-forbid bench 'cli/'
-forbid model '(exact|optimizer|posterior|io|runtime|cli)/'
-forbid io '(exact|posterior|runtime|cli)/'
-forbid exact '(optimizer|posterior|model|runtime|bench|cli)/'
-forbid runtime '(bench|cli|library)/'
-forbid library '(kernels/kernels|posterior/|exact/|bench/|cli/)'
-for folder in base kernels optimizer posterior model io runtime bench cli; do
-    forbid "$folder" 'exact/(matrix_internal|scalapack)\.h'
-    if grep -rniE '(Cblacs|pdgemr2d|pd(potr|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' "$folder" --include='*.[ch]'; then
-        echo "FAILED: $folder calls ScaLAPACK"
-        failed=$((failed + 1))
-    fi
-done
-echo "${passed:-0} passed, $failed failed"
+# uses ROOM ROOM...: the first includes headers of itself and of these alone
+uses() {
+    room=$1
+    allowed=$(echo "$@" | tr ' ' '|')
+    check "$room includes what it must not" sh -c "grep -rnE '#include \"' $room --include='*.[ch]' |
+        grep -vE '#include \"($allowed)/'"
+}
+
+uses base
+uses kernels base
+uses optimizer kernels base
+uses runtime optimizer kernels base
+uses posterior optimizer kernels base
+uses model kernels base
+uses exact runtime kernels base
+uses io runtime model optimizer kernels base
+uses train io runtime posterior model optimizer kernels base
+uses analysis train io exact runtime posterior model optimizer kernels base
+uses report analysis train io runtime posterior model optimizer kernels base
+uses bench train io exact runtime model optimizer kernels base
+uses cli report analysis bench train io exact runtime posterior model optimizer kernels base
+uses library io runtime optimizer kernels base include
+
+check 'mpi.h outside its rooms' grep -rnE '#include [<"]mpi\.h' base kernels optimizer posterior model \
+    train analysis report bench cli --include='*.[ch]'
+check 'exact/ inside out' grep -rnE '#include "exact/(matrix_internal|scalapack)\.h' base kernels \
+    optimizer runtime posterior model io train analysis report bench cli library --include='*.[ch]'
+check 'ScaLAPACK outside exact/' grep -rniE \
+    '(Cblacs|pdgemr2d|pd(potr|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' base kernels optimizer runtime \
+    posterior model io train analysis report bench cli library --include='*.[ch]'
+
+# A circle of headers: every pair "file header", which tsort cannot put in an order.
+check 'headers include each other in a circle' sh -c "
+    grep -rHoE '^#include \"[^\"]+\"' base kernels optimizer runtime posterior model exact io train \
+        analysis report bench cli library --include='*.h' |
+        sed -E 's/:#include \"/ /; s/\"\$//' | tsort 2>&1 >/dev/null"
+
+# A circle of calls: objects of one room that need each other's names. Pairs are of files: a header's
+# functions may stand in several.
+circles() {
+    find "$objects" -name '*.c.o' ! -path '*/tests/*' | sort | while read -r object; do
+        nm "$object" 2>/dev/null | awk -v file="$object" '
+            $1 == "U" { print "U", $2, file }
+            $2 ~ /^[TRDBi]$/ { print "D", $3, file }'
+    done | awk '
+        function short(path) {
+            sub(/.*\.dir\//, "", path); sub(/\.c\.o$/, "", path); return path
+        }
+        $1 == "D" { where[$2] = short($3) }
+        $1 == "U" { need[short($3) " " $2] = 1 }
+        END {
+            for (n in need) {
+                split(n, at, " ")
+                to = where[at[2]]
+                if (to == "" || to == at[1]) continue
+                from_room = at[1]; sub(/\/[^\/]*$/, "", from_room)
+                to_room = to; sub(/\/[^\/]*$/, "", to_room)
+                if (from_room == to_room) print at[1], to
+            }
+        }' | sort -u | tsort 2>&1 >/dev/null
+}
+if [ -n "${1:-}" ]; then
+    objects=$(dirname "$1")/CMakeFiles
+    check 'files call each other in a circle' circles
+fi
+echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

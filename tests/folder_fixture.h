@@ -2,7 +2,7 @@
 #ifndef VARIO_TESTS_FOLDER_FIXTURE_H
 #define VARIO_TESTS_FOLDER_FIXTURE_H
 
-#include "io/file.h"
+#include "io/files/file.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef TESTS_JOB_TEXT_H
 #define TESTS_JOB_TEXT_H
 
-#include "io/job.h"
+#include "io/jobs/job.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

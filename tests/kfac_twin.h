@@ -2,9 +2,9 @@
 #ifndef VARIO_TESTS_KFAC_TWIN_H
 #define VARIO_TESTS_KFAC_TWIN_H
 
+#include "analysis/kfac_parts.h"
 #include "model_fixture.h"
-#include "runtime/kfac_parts.h"
-#include "runtime/sampling.h"
+#include "posterior/sampling.h"
 #include "trainer_fixture.h"
 
 enum { LAYERS = 16, MOST = 2048 /* numbers of a factor */ };

@@ -7,7 +7,7 @@
  *                         that were drawn and their gradient, [elements] floats each
  */
 #include "kernels/kernels.h"
-#include "runtime/trainer_parts.h"
+#include "train/trainer_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>

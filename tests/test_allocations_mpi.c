@@ -2,7 +2,7 @@
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
-#include "runtime/trainer.h"
+#include "train/trainer.h"
 
 #include <math.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 /* The cache of measured ceilings: found again, replaced when damaged, and never in the way. */
-#include "io/ceilings.h"
-#include "io/file.h"
+#include "io/files/file.h"
+#include "io/runs/ceilings.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Posteriors from squared gradients, on any number of ranks and in every stage, against gradients
  * that are found in another way. */
+#include "analysis/curvature.h"
 #include "checkpoint_fixture.h"
-#include "runtime/curvature.h"
 #include "trainer_fixture.h"
 
 MPI_SUITE(curvature, start, stop)

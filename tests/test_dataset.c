@@ -1,7 +1,7 @@
 /* What a micro-batch and a validation batch hold. */
-#include "io/examples.h"
-#include "io/tokens.h"
-#include "runtime/dataset.h"
+#include "io/examples/examples.h"
+#include "io/tokens/tokens.h"
+#include "train/dataset.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Generated examples: that they are docs/data.md's, pure functions of (seed, number) with the same
  * bits everywhere, and a task; planted mistakes; texts and wishes that cannot be. */
-#include "io/examples.h"
-#include "io/glyph_font.h"
+#include "io/examples/examples.h"
+#include "io/examples/glyph_font.h"
 #include "kernels/noise.h"
 
 #include <Random123/philox.h>

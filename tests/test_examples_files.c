@@ -1,6 +1,6 @@
 /* Examples in files: what is read back, and everything that can be wrong with them. */
 #include "folder_fixture.h"
-#include "io/examples.h"
+#include "io/examples/examples.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Rows of derivatives against differences in double, on any number of ranks. */
+#include "analysis/oracle.h"
 #include "dense_fixture.h"
 #include "gpt2_reference.h"
 #include "kernels/noise.h"
-#include "runtime/oracle.h"
 #include "trainer_fixture.h"
 
 MPI_SUITE(jacobian, start, stop)

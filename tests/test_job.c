@@ -1,5 +1,5 @@
 /* What is wrong in a job is refused, with its place, what was found and what was expected. */
-#include "io/job_schema.h"
+#include "io/jobs/job_schema.h"
 #include "job_text.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* What a good job becomes: defaults, overrides, the resolved copy, resuming, warnings, and the
  * documentation that the schema prints. */
-#include "io/job_schema.h"
+#include "io/jobs/job_schema.h"
 #include "job_text.h"
 
 #include <glob.h>

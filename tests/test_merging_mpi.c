@@ -1,8 +1,8 @@
 /* Checkpoints merged on any number of ranks: what the files hold, and what is refused. */
+#include "analysis/merging.h"
 #include "checkpoint_fixture.h"
-#include "io/checkpoint_sink.h"
-#include "io/checkpoint_source.h"
-#include "runtime/merging.h"
+#include "io/checkpoints/checkpoint_sink.h"
+#include "io/checkpoints/checkpoint_source.h"
 
 MPI_SUITE(merging, NULL, NULL)
 

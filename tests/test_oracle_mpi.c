@@ -1,7 +1,7 @@
 /* The dense posterior against normal equations, Newton steps and refits of this file's own, on any
  * number of ranks. */
+#include "analysis/oracle.h"
 #include "oracle_reference.h"
-#include "runtime/oracle.h"
 
 MPI_SUITE(oracle, start, stop)
 

@@ -1,8 +1,9 @@
 /* vario plan against what the arenas hold and the counters count, to the byte. */
+#include "analysis/sensitivity.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
-#include "runtime/plan.h"
+#include "train/plan.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -92,7 +93,8 @@ static void check(const job *j, dtype precision)
     plan expected;
     trainer r;
     step_result step;
-    cr_assert_eq(plan_make(&expected, j, (size_t)world.size, (size_t)world.rank, precision),
+    cr_assert_eq(plan_make(&expected, j, (size_t)world.size, (size_t)world.rank, precision,
+                           &sensitivity_estimator),
                  STATUS_OK);
     cr_assert_eq(trainer_open(&r, j, &world, precision, true), STATUS_OK, "%s", status_message());
     cr_expect_eq(expected.memory.state, r.rounds.state.arena.used);
@@ -194,13 +196,13 @@ MPI_TEST(ivon_sends_what_adamw_sends)
     adamw.optimizer.kind = OPTIMIZER_ADAMW;
     plan a, b;
     size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
-    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16), STATUS_OK);
-    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16), STATUS_OK);
+    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
+    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
     cr_expect_eq(a.sent[BYTES_GRADIENTS], b.sent[BYTES_GRADIENTS]);
     if (ranks > 1) cr_expect_gt(a.sent[BYTES_GRADIENTS], 0);
     ivon.parallel.shard = adamw.parallel.shard = SHARD_PARAMETERS;
-    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16), STATUS_OK);
-    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16), STATUS_OK);
+    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
+    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
     for (int kind = 0; kind < BYTES_KINDS; kind++) cr_expect_eq(a.sent[kind], b.sent[kind]);
     if (ranks > 1) cr_expect_gt(a.sent[BYTES_WEIGHTS], 0);
 }

@@ -1,5 +1,5 @@
 /* Pictures: whole under their name, or not there. */
-#include "io/plot.h"
+#include "io/files/plot.h"
 #include "tests/folder_fixture.h"
 
 #include <unistd.h>

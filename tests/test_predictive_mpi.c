@@ -1,5 +1,5 @@
 /* Averages of members against averages of what the members say alone, on any number of ranks. */
-#include "runtime/predictive.h"
+#include "analysis/predictive.h"
 #include "trainer_fixture.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Run directories: the lock, metrics over several legs, starting over. */
-#include "io/file.h"
-#include "io/history.h"
-#include "io/run.h"
+#include "io/files/file.h"
+#include "io/runs/history.h"
+#include "io/runs/run.h"
 
 #include <criterion/criterion.h>
 #include <math.h>

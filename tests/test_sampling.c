@@ -1,6 +1,6 @@
 /* sample_token against a reference that sorts. */
 #include "kernels/noise.h"
-#include "runtime/sampling.h"
+#include "posterior/sampling.h"
 
 #include <criterion/criterion.h>
 #include <math.h>

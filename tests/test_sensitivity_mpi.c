@@ -1,7 +1,7 @@
 /* Sensitivities against their definition, on any number of ranks, with a Hessian that differs from
  * weight to weight. */
+#include "analysis/sensitivity.h"
 #include "model_fixture.h"
-#include "runtime/sensitivity.h"
 #include "trainer_fixture.h"
 
 MPI_SUITE(sensitivity, start, stop)

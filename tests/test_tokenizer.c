@@ -1,8 +1,8 @@
 /* The tokenizer against a slow one in Python (fixtures/make_tokenizer_fixture.py), on any bytes,
  * and every file that is not one. */
 #include "folder_fixture.h"
-#include "io/text_source.h"
-#include "io/tokenizer.h"
+#include "io/tokens/text_source.h"
+#include "io/tokens/tokenizer.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

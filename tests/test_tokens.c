@@ -1,7 +1,7 @@
 /* Token files: formats, windows, order, and everything that can be wrong with them. */
 #include "folder_fixture.h"
-#include "io/prepare.h"
-#include "io/tokens.h"
+#include "io/tokens/prepare.h"
+#include "io/tokens/tokens.h"
 
 #include <Random123/philox.h>
 #include <criterion/criterion.h>

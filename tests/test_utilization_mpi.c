@@ -1,9 +1,9 @@
 /* The ceiling of all ranks: measured once, then remembered, the same on every rank. */
-#include "io/file.h"
+#include "io/files/file.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
-#include "runtime/utilization.h"
+#include "train/utilization.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -6,7 +6,7 @@
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
-#include "runtime/trainer.h"
+#include "train/trainer.h"
 
 enum {
     COUNT = 43, /* rows of `rows_of` */

@@ -1,0 +1,180 @@
+/* Names, shapes and layouts are Hugging Face's already: what is added are biases of 0 where the
+ * model has none, since transformers cannot do without. */
+#include "analysis/exporting.h"
+
+#include "io/checkpoints/checkpoint_source.h"
+#include "io/files/json_text.h"
+#include "io/tokens/tokenizer.h"
+#include "io/weights/export.h"
+#include "io/weights/safetensors.h"
+#include "optimizer/optimizer.h"
+#include "runtime/agree.h"
+#include "runtime/sharding.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE = 1 << 18 /* elements: a megabyte */, BUFFERS = 3 /* mean, h, deviations */ };
+
+typedef struct {
+    const job *job;
+    comm *c;
+    const exporting_options *o;
+    parameters p;
+    sharding owned;
+    checkpoint_source *source;
+    export_sink *sink;
+    bool posterior;
+    float *buffers; /* [BUFFERS][PIECE] */
+} exporting;
+
+static status check_model(const job *j, const char *run)
+{
+    if (j->model.kind == MODEL_GPT2) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: a run of gpt2 expected, model.kind is %s: transformers does not have it", run,
+                job_words(j)->name);
+}
+
+static status open_memory(exporting *x)
+{
+    model_config config = job_model(x->job);
+    x->buffers = malloc(BUFFERS * PIECE * sizeof *x->buffers);
+    if (!x->buffers) return fail(STATUS_NOMEM, "memory for the pieces of a model");
+    status result = model_parameters(&x->p, &config);
+    return result ? result
+                  : sharding_open(&x->owned, &x->p, (size_t)x->c->size, (size_t)x->c->rank);
+}
+
+static status open_source(exporting *x)
+{
+    status result = checkpoint_source_open(&x->source, x->c->world, x->o->run, &x->p,
+                                           x->owned.owned, x->owned.owned_count);
+    if (result) return result;
+    x->posterior = checkpoint_source_prior(x->source)->lambda > 0.0;
+    if (checkpoint_source_facts(x->source)->snapshots == 0) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: an average of SWAG's snapshots found, one mean expected: `vario curvature` "
+                "makes a run of it, which can be exported",
+                x->o->run);
+}
+
+static status export_piece(exporting *x, const slice *part)
+{
+    float *mean = x->buffers, *h = mean + PIECE, *sigma = h + PIECE;
+    const tensor *t = &x->p.tensors[part->tensor];
+    const checkpoint_prior *prior = checkpoint_source_prior(x->source);
+    slice there = *part;
+    there.tensor = parameters_find(export_parameters(x->sink), t->name);
+    status result = checkpoint_source_read(x->source, SOURCE_MEAN, part, mean);
+    if (!result) result = export_write(x->sink, EXPORT_MEAN, &there, mean);
+    if (result || !x->posterior) return result;
+    result = checkpoint_source_read(x->source, SOURCE_HESSIAN, part, h);
+    if (result) return result;
+    ivon_sigma(sigma, h, prior->lambda, prior->delta[part->tensor], part->count);
+    return export_write(x->sink, EXPORT_DEVIATION, &there, sigma);
+}
+
+/* This rank's part. */
+static status export_owned(exporting *x)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; i < x->owned.owned_count; i++) {
+        const slice *whole = &x->owned.owned[i];
+        for (size_t at = 0; !result && at < whole->count;) {
+            slice part = safetensors_part(&x->p, whole, at, PIECE);
+            result = export_piece(x, &part);
+            at += part.count;
+        }
+    }
+    return result;
+}
+
+/* Rank 0: tensors that the files have and the model has not, whose weights are certainly 0. */
+static status export_zeros(exporting *x)
+{
+    const parameters *all = export_parameters(x->sink);
+    status result = STATUS_OK;
+    memset(x->buffers, 0, PIECE * sizeof *x->buffers);
+    for (size_t i = 0; !result && i < all->tensor_count; i++) {
+        const tensor *t = &all->tensors[i];
+        if (parameters_find(&x->p, t->name) < x->p.tensor_count) continue;
+        for (size_t at = 0; !result && at < t->count; at += PIECE) {
+            size_t left = t->count - at;
+            slice part = {.tensor = i, .first = at, .count = left < PIECE ? left : PIECE};
+            result = export_write(x->sink, EXPORT_MEAN, &part, x->buffers);
+            if (!result && x->posterior)
+                result = export_write(x->sink, EXPORT_DEVIATION, &part, x->buffers);
+        }
+    }
+    return result;
+}
+
+/* The directory of a path or pattern: what is before its last slash. */
+static void directory_of(char out[JOB_TEXT], const char *path)
+{
+    snprintf(out, JOB_TEXT, "%s", path);
+    char *slash = strrchr(out, '/');
+    if (slash)
+        *slash = '\0';
+    else
+        snprintf(out, JOB_TEXT, ".");
+}
+
+static status finish(exporting *x)
+{
+    char data[JOB_TEXT], run[2 * JOB_TEXT];
+    directory_of(data, x->job->data.train);
+    bool kept = tokenizer_of_run(run, sizeof run, x->o->run);
+    const char *tokenizers[] = {kept ? run : data, job_init(x->job) ? job_init(x->job) : data,
+                                data};
+    return export_finish(&x->sink, tokenizers, 3);
+}
+
+static status describe(const exporting *x, char **details)
+{
+    size_t size = 0;
+    FILE *out = open_memstream(details, &size);
+    if (!out) return fail(STATUS_NOMEM, "memory to describe an export");
+    fprintf(out, "\"checkpoint\": ");
+    json_text_print(out, checkpoint_source_path(x->source));
+    fprintf(out, ", \"out\": ");
+    json_text_print(out, x->o->out);
+    fprintf(out, ", \"parameters\": %zu, \"posterior\": %s", x->p.count,
+            x->posterior ? "true" : "false");
+    return fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe an export");
+}
+
+static status export_model(exporting *x, exporting_report *report)
+{
+    status result = check_model(x->job, x->o->run);
+    if (!result) result = agree(x->c->world, open_memory(x));
+    if (!result) result = open_source(x);
+    if (!result)
+        result = export_open(&x->sink, x->c->world, x->o->out, &x->job->model.gpt2, x->posterior,
+                             x->o->force);
+    if (result) return result;
+    bool first = x->c->rank == 0;
+    result = export_owned(x);
+    if (!result && first) result = export_zeros(x);
+    if (!result && first) result = describe(x, &report->details);
+    result = agree(x->c->world, result);
+    report->parameters = x->p.count;
+    report->posterior = x->posterior;
+    return result ? result : finish(x);
+}
+
+status exporting_run(const job *j, comm *c, const exporting_options *options,
+                     exporting_report *report)
+{
+    *report = (exporting_report){0};
+    exporting x = {.job = j, .c = c, .o = options};
+    status result = export_model(&x, report);
+    export_abandon(&x.sink);
+    checkpoint_source_close(&x.source);
+    sharding_close(&x.owned);
+    parameters_close(&x.p);
+    free(x.buffers);
+    return result;
+}

@@ -1,0 +1,298 @@
+/* Verify all inputs, merge piece by piece, and only then touch what the new run may hold already.
+ */
+#include "analysis/merging.h"
+
+#include "analysis/new_run.h"
+#include "io/checkpoints/checkpoint_source.h"
+#include "io/files/json_text.h"
+#include "io/weights/safetensors.h"
+#include "runtime/agree.h"
+#include "runtime/sharding.h"
+#include "runtime/state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE = 1 << 18 /* elements: a megabyte */, MERGED_BUFFERS = 3 /* mean, h, zeros */ };
+
+typedef struct {
+    const job *job;
+    comm *c;
+    const merging_options *o;
+    parameters p;
+    sharding owned;
+    checkpoint_source *base, **models; /* [run_count] */
+    checkpoint_source *lead; /* the base, or the first model: the result keeps its prior */
+    double *scales;          /* [run_count] */
+    bool posterior;
+    saved_array arrays[SAVED_ARRAYS]; /* of the result: mean, then h */
+    size_t array_count;
+    new_run made;
+    bool torn;           /* the sink could not write: it tells why when it settles */
+    float *buffers;      /* [MERGED_BUFFERS + 2 (1 + run_count)][PIECE] */
+    merge_model *inputs; /* [run_count] */
+    merge_counts counts;
+} merging;
+
+/* All inputs: the base, NULL where there is none, and the runs. */
+static status open_new_run(merging *g)
+{
+    size_t runs = g->o->run_count;
+    const char *inputs[runs + 1];
+    inputs[0] = g->o->base;
+    for (size_t i = 0; i < runs; i++) inputs[i + 1] = g->o->runs[i];
+    return new_run_open(&g->made, g->job, g->c, g->o->force, inputs, runs + 1);
+}
+
+static status open_memory(merging *g)
+{
+    size_t models = g->o->run_count;
+    g->models = calloc(models, sizeof *g->models);
+    g->scales = calloc(models, sizeof *g->scales);
+    g->inputs = calloc(models, sizeof *g->inputs);
+    g->buffers = calloc(MERGED_BUFFERS + 2 * (1 + models), PIECE * sizeof(float));
+    if (!g->models || !g->scales || !g->inputs || !g->buffers)
+        return fail(STATUS_NOMEM, "memory for the pieces of %zu models", models);
+    model_config config = job_model(g->job);
+    status result = model_parameters(&g->p, &config);
+    return result ? result
+                  : sharding_open(&g->owned, &g->p, (size_t)g->c->size, (size_t)g->c->rank);
+}
+
+static status open_source(merging *g, checkpoint_source **s, const char *input)
+{
+    return checkpoint_source_open(s, g->c->world, input, &g->p, g->owned.owned,
+                                  g->owned.owned_count);
+}
+
+static status open_sources(merging *g)
+{
+    status result = g->o->base ? open_source(g, &g->base, g->o->base) : STATUS_OK;
+    for (size_t i = 0; !result && i < g->o->run_count; i++)
+        result = open_source(g, &g->models[i], g->o->runs[i]);
+    g->lead = g->base ? g->base : g->models[0];
+    return result;
+}
+
+static double lambda_of(const checkpoint_source *s)
+{
+    return checkpoint_source_prior(s)->lambda;
+}
+
+/* The first input without a posterior, NULL when all have one. */
+static const char *without_posterior(const merging *g)
+{
+    if (g->base && lambda_of(g->base) == 0.0) return g->o->base;
+    for (size_t i = 0; i < g->o->run_count; i++)
+        if (lambda_of(g->models[i]) == 0.0) return g->o->runs[i];
+    return NULL;
+}
+
+/* The same on all ranks. */
+static status choose_posterior(merging *g)
+{
+    const char *lacking = without_posterior(g);
+    g->posterior = !lacking;
+    if (job_optimizer(g->job)->spread == SPREAD_LOG)
+        return fail(STATUS_INPUT,
+                    "%s: a run of bbb found, one of another optimizer expected: log deviations do "
+                    "not merge",
+                    g->o->base ? g->o->base : g->o->runs[0]);
+    if (lacking && g->o->method == MERGE_HESSIAN)
+        return fail(STATUS_INPUT,
+                    "%s: no posterior with a Hessian found, one expected with --method hessian",
+                    lacking);
+    if (lacking && job_optimizer(g->job)->spread == SPREAD_HESSIAN)
+        return fail(STATUS_INPUT,
+                    "%s: no posterior with a Hessian found, one expected: the merged run would go "
+                    "on with ivon",
+                    lacking);
+    if (lacking && g->o->scales)
+        return fail(STATUS_INPUT,
+                    "%s: no posterior with a Hessian found, one expected with --scale", lacking);
+    for (size_t i = 0; i < g->o->run_count; i++) {
+        g->scales[i] = g->o->scales   ? g->o->scales[i]
+                       : g->posterior ? lambda_of(g->models[i]) / lambda_of(g->lead)
+                                      : 1.0;
+        g->inputs[i].scale = g->scales[i];
+    }
+    return STATUS_OK;
+}
+
+/* What training writes, and a posterior where only the merge knows of it. */
+static void choose_arrays(merging *g)
+{
+    const state names = {.settings = job_settings(g->job),
+                         .training = true}; /* arrays without values */
+    g->array_count = state_saved_arrays(&names, g->arrays);
+    if (!g->posterior || job_optimizer(g->job)->spread == SPREAD_HESSIAN) return;
+    memmove(&g->arrays[2], &g->arrays[1], (g->array_count - 1) * sizeof *g->arrays);
+    g->arrays[1] = (saved_array){.file = "posterior.safetensors"};
+    g->array_count++;
+}
+
+static status begin_checkpoint(merging *g)
+{
+    checkpoint_prior prior = *checkpoint_source_prior(g->lead);
+    if (!g->posterior) prior.lambda = 0.0;
+    return new_run_begin(&g->made, checkpoint_source_facts(g->lead), &prior, &g->p, g->arrays,
+                         g->array_count);
+}
+
+static status read_model(const merging *g, const checkpoint_source *s, merge_model *x,
+                         float *buffers, const slice *part)
+{
+    status result = checkpoint_source_read(s, SOURCE_MEAN, part, buffers);
+    if (!result && g->posterior)
+        result = checkpoint_source_read(s, SOURCE_HESSIAN, part, buffers + PIECE);
+    x->m = buffers;
+    x->h = g->posterior ? buffers + PIECE : NULL;
+    x->delta = checkpoint_source_prior(s)->delta[part->tensor];
+    return result;
+}
+
+static status refuse_values(const merging *g, const char *whose, const slice *part,
+                            const merge_model *x)
+{
+    const char *name = g->p.tensors[part->tensor].name;
+    size_t i = 0;
+    while (i < part->count && merge_is_good(x->m[i], x->h ? &x->h[i] : NULL, x->delta)) i++;
+    if (i == part->count) return STATUS_OK;
+    if (!isfinite(x->m[i]))
+        return fail(STATUS_INPUT, "%s: tensor '%s': element %zu is %g, a finite weight expected",
+                    whose, name, part->first + i, (double)x->m[i]);
+    return fail(STATUS_INPUT,
+                "%s: posterior of tensor '%s': h of element %zu is %.9g, h + delta above 0 "
+                "expected, and delta is %g",
+                whose, name, part->first + i, (double)x->h[i], x->delta);
+}
+
+/* An input is to blame, or what was asked for. */
+static status refuse_piece(const merging *g, const slice *part, const merge_model *base,
+                           const merge_model *merged)
+{
+    status result = g->base ? refuse_values(g, g->o->base, part, base) : STATUS_OK;
+    for (size_t i = 0; !result && i < g->o->run_count; i++)
+        result = refuse_values(g, g->o->runs[i], part, &g->inputs[i]);
+    return result ? result : refuse_values(g, "the merged model", part, merged);
+}
+
+static void write_piece(merging *g, const slice *part, const merge_model *merged,
+                        const float *zeros)
+{
+    for (size_t a = 0; a < g->array_count; a++) {
+        const float *values = a == 0 ? merged->m : a == 1 && merged->h ? merged->h : zeros;
+        g->torn = g->torn || !checkpoint_sink_write(g->made.sink, a, part, 1, values);
+    }
+}
+
+static status merge_piece(merging *g, const slice *part)
+{
+    float *m = g->buffers, *h = m + PIECE, *zeros = h + PIECE, *at = zeros + PIECE;
+    merge_model base = {.scale = 1.0};
+    status result = g->base ? read_model(g, g->base, &base, at, part) : STATUS_OK;
+    for (size_t i = 0; !result && i < g->o->run_count; i++) {
+        at += (size_t)2 * PIECE;
+        result = read_model(g, g->models[i], &g->inputs[i], at, part);
+    }
+    if (result) return result;
+    merge_values(m, g->posterior ? h : NULL, g->o->method, g->base ? &base : NULL, g->inputs,
+                 g->o->run_count, g->o->alpha, part->count, &g->counts);
+    const merge_model merged = {m, g->posterior ? h : NULL, 1.0,
+                                checkpoint_source_prior(g->lead)->delta[part->tensor]};
+    if (g->counts.bad) return refuse_piece(g, part, &base, &merged);
+    write_piece(g, part, &merged, zeros);
+    return STATUS_OK;
+}
+
+/* This rank's part. */
+static status merge_owned(merging *g)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; i < g->owned.owned_count; i++) {
+        const slice *whole = &g->owned.owned[i];
+        for (size_t at = 0; !result && !g->torn && at < whole->count;) {
+            slice part = safetensors_part(&g->p, whole, at, PIECE);
+            result = merge_piece(g, &part);
+            at += part.count;
+        }
+    }
+    return result;
+}
+
+static void print_source(const merging *g, FILE *out, const checkpoint_source *s, double scale)
+{
+    fprintf(out, "{\"checkpoint\": ");
+    json_text_print(out, checkpoint_source_path(s));
+    if (g->posterior) fprintf(out, ", \"scale\": %.17g", scale);
+    fputc('}', out);
+}
+
+static status describe(const merging *g, char **details)
+{
+    size_t size = 0;
+    FILE *out = open_memstream(details, &size);
+    if (!out) return fail(STATUS_NOMEM, "memory to describe a merge");
+    fprintf(out, "\"method\": \"%s\"", merge_method_names[g->o->method]);
+    if (g->base) {
+        fprintf(out, ", \"alpha\": %.17g, \"base\": ", g->o->alpha);
+        print_source(g, out, g->base, 1.0);
+    }
+    for (size_t i = 0; i < g->o->run_count; i++) {
+        fputs(i ? ", " : ", \"models\": [", out);
+        print_source(g, out, g->models[i], g->scales[i]);
+    }
+    fprintf(out, "], \"parameters\": %zu", g->p.count);
+    if (g->posterior)
+        fprintf(out, ", \"lambda\": %.17g, \"negative\": %" PRIu64, lambda_of(g->lead),
+                g->counts.negative);
+    return fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe a merge");
+}
+
+static status publish(merging *g, merging_report *report)
+{
+    MPI_Allreduce(MPI_IN_PLACE, &g->counts.negative, 1, MPI_UINT64_T, MPI_SUM, g->c->world);
+    status result = new_run_settle(&g->made);
+    if (result) return result;
+    result = agree(g->c->world, g->c->rank == 0 ? describe(g, &report->details) : STATUS_OK);
+    if (result) return result;
+    report->parameters = g->p.count;
+    report->posterior = g->posterior;
+    report->negative = g->counts.negative;
+    return new_run_publish(&g->made, "merged", report->details);
+}
+
+static status merge_runs(merging *g, merging_report *report)
+{
+    status result = open_new_run(g);
+    if (!result) result = agree(g->c->world, open_memory(g));
+    if (!result) result = open_sources(g);
+    if (!result) result = agree(g->c->world, choose_posterior(g));
+    if (result) return result;
+    choose_arrays(g);
+    result = new_run_lock(&g->made, &g->p, g->arrays, g->array_count);
+    if (!result) result = begin_checkpoint(g);
+    if (!result) result = agree(g->c->world, merge_owned(g));
+    return result ? result : publish(g, report);
+}
+
+status merging_run(const job *j, comm *c, const merging_options *options, merging_report *report)
+{
+    *report = (merging_report){0};
+    merging g = {.job = j, .c = c, .o = options};
+    status result = merge_runs(&g, report);
+    new_run_close(&g.made);
+    checkpoint_source_close(&g.base);
+    for (size_t i = 0; g.models && i < options->run_count; i++)
+        checkpoint_source_close(&g.models[i]);
+    sharding_close(&g.owned);
+    parameters_close(&g.p);
+    free(g.models);
+    free(g.scales);
+    free(g.inputs);
+    free(g.buffers);
+    return result;
+}

@@ -1,0 +1,106 @@
+/* Rank 0 holds the lock from before the work until the new run is whole. */
+#include "analysis/new_run.h"
+
+#include "io/files/file.h"
+#include "io/tokens/tokenizer.h"
+#include "runtime/agree.h"
+
+#include <stdio.h>
+
+/* The new run is the input, or the run whose checkpoint the input is. */
+static status refuse_input(const new_run *n, const char *input)
+{
+    char above[4096];
+    snprintf(above, sizeof above, "%s/..", input);
+    if (!file_same(n->path, input) && !file_same(n->path, above)) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: a run of its own expected for the result, it holds the input %s",
+                n->path, input);
+}
+
+static status refuse_existing(const new_run *n)
+{
+    if (n->force || !checkpoint_exists(n->path)) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: a run with checkpoints found, a new one expected (--force replaces it)",
+                n->path);
+}
+
+status new_run_open(new_run *n, const job *j, comm *c, bool force, const char *const *inputs,
+                    size_t count)
+{
+    status result = STATUS_OK;
+    *n = (new_run){.job = j, .c = c, .force = force};
+    snprintf(n->path, sizeof n->path, "%s/%s", j->output, j->name);
+    for (size_t i = 0; i < count && !n->source; i++) n->source = inputs[i];
+    if (c->rank == 0) {
+        for (size_t i = 0; !result && i < count; i++)
+            if (inputs[i]) result = refuse_input(n, inputs[i]);
+        if (!result) result = refuse_existing(n);
+    }
+    return agree(c->world, result);
+}
+
+static status lock(new_run *n, uint64_t bytes)
+{
+    status result = run_open(&n->run, n->job);
+    if (result) return result;
+    checkpoint_sweep(n->path); /* a checkpoint may come back */
+    result = refuse_existing(n);
+    return result ? result : run_check_space(n->run, bytes);
+}
+
+status new_run_lock(new_run *n, const parameters *p, const saved_array *arrays, size_t count)
+{
+    status result = n->c->rank == 0 ? lock(n, checkpoint_bytes(p, arrays, count)) : STATUS_OK;
+    return agree(n->c->world, result);
+}
+
+status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoint_prior *prior,
+                     const parameters *p, const saved_array *arrays, size_t count)
+{
+    checkpoint_facts facts = *source;
+    facts.steps = facts.updates = facts.skipped_in_row = facts.item = facts.snapshots = 0;
+    facts.loo_made = facts.loo_waited = 0;
+    facts.seed = n->job->seed;
+    return checkpoint_sink_open(&n->sink, n->c->checkpoint, n->path, n->job, prior, &facts, p,
+                                arrays, count);
+}
+
+status new_run_settle(new_run *n)
+{
+    return checkpoint_sink_settle(n->sink);
+}
+
+static status keep_tokenizer(const new_run *n)
+{
+    char directory[4096];
+    return n->source && tokenizer_of_run(directory, sizeof directory, n->source)
+               ? tokenizer_copy(directory, n->path)
+               : STATUS_OK;
+}
+
+/* Rank 0: the run that the checkpoint belongs to. */
+static status prepare(const new_run *n, const char *event, const char *details)
+{
+    status result = run_clear(n->run, n->force);
+    if (!result) result = run_write_job(n->run, n->job);
+    if (!result) result = keep_tokenizer(n);
+    return result ? result : run_event(n->run, event, details);
+}
+
+status new_run_publish(new_run *n, const char *event, const char *details)
+{
+    bool first = n->c->rank == 0;
+    status result = agree(n->c->world, first ? prepare(n, event, details) : STATUS_OK);
+    if (result) return result;
+    result = checkpoint_sink_finish(&n->sink, 0);
+    /* A job without a checkpoint would begin from scratch. */
+    if (result && first) run_clear(n->run, n->force);
+    return result;
+}
+
+void new_run_close(new_run *n)
+{
+    checkpoint_sink_abandon(&n->sink);
+    run_discard(&n->run);
+}

@@ -1,0 +1,252 @@
+/* Reading: a checkpoint counts only when all of it is as it was written. */
+#include "io/checkpoints/checkpoint.h"
+#include "io/checkpoints/checkpoint_list.h"
+#include "io/checkpoints/checkpoint_state.h"
+#include "io/files/mpi_file.h"
+#include "io/weights/safetensors.h"
+#include "runtime/agree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096, SCRATCH = 1 << 18 /* elements */ };
+
+typedef struct {
+    MPI_Comm comm;
+    int rank;
+    const parameters *p;
+    const saved_array *arrays;
+    size_t array_count;
+    const slice *slices;
+    size_t slice_count;
+    float *scratch;             /* [SCRATCH] for what is only verified */
+    uint64_t *expected, *found; /* [array_count][tensor_count] checksums */
+} reading;
+
+/* A file of another size than expected: where it ends, in the user's terms. */
+static status wrong_size(const reading *r, const char *path, const safetensors_header *h,
+                         size_t first, uint64_t found, uint64_t expected)
+{
+    const char *prefix = "", *name = "";
+    if (found >= h->size && found < expected) {
+        uint64_t element = (found - h->size) / sizeof(float);
+        size_t i = r->p->tensor_count - 1;
+        while (r->p->tensors[i].index > element % r->p->count) i--;
+        prefix = r->arrays[first + element / r->p->count].prefix;
+        name = r->p->tensors[i].name;
+    }
+    return fail(STATUS_INPUT,
+                "%s: %" PRIu64 " bytes found, %" PRIu64 " expected: %s%s%s%s, or of another model",
+                path, found, expected,
+                *name              ? "truncated in tensor '"
+                : found < expected ? "truncated in the header"
+                                   : "altered",
+                prefix, name, *name ? "'" : "");
+}
+
+/* Rank 0: size and header are those of this model, to the byte. */
+static status check_header(const reading *r, const char *path, const safetensors_header *h,
+                           size_t first, size_t end)
+{
+    uint64_t bytes = safetensors_offset(h, r->p, end - first, 0);
+    struct stat info;
+    status result = STATUS_OK;
+    char *found = malloc(h->size);
+    FILE *file = fopen(path, "rb");
+    if (!found)
+        result = fail(STATUS_NOMEM, "memory to read the header of %s", path);
+    else if (!file || fstat(fileno(file), &info) != 0)
+        result = fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    else if ((uint64_t)info.st_size != bytes)
+        result = wrong_size(r, path, h, first, (uint64_t)info.st_size, bytes);
+    else if (fread(found, 1, h->size, file) != h->size || memcmp(found, h->bytes, h->size) != 0)
+        result = fail(STATUS_INPUT,
+                      "%s: the header is altered, or of another model: names and shapes of this "
+                      "model expected",
+                      path);
+    free(found);
+    if (file) fclose(file);
+    return result;
+}
+
+static status read_part(reading *r, MPI_File handle, const char *path, uint64_t offset,
+                        const slice *part, float *values, uint64_t *sum)
+{
+    status result = mpi_file_read(handle, path, r->p->tensors[part->tensor].name, offset, values,
+                                  part->count * sizeof(float));
+    if (!result) *sum += safetensors_checksum(r->p, part, values);
+    return result;
+}
+
+/* The slice as a whole, or where nobody wants its values part by part. */
+static status read_slice(reading *r, MPI_File handle, const char *path, uint64_t offset,
+                         const slice *whole, float *values, uint64_t *sum)
+{
+    if (values) return read_part(r, handle, path, offset, whole, values, sum);
+    status result = STATUS_OK;
+    for (size_t at = 0; !result && at < whole->count;) {
+        slice part = safetensors_part(r->p, whole, at, SCRATCH);
+        result = read_part(r, handle, path, offset + at * sizeof(float), &part, r->scratch, sum);
+        at += part.count;
+    }
+    return result;
+}
+
+static status read_slices(reading *r, MPI_File handle, const char *path,
+                          const safetensors_header *h, size_t first, size_t end)
+{
+    status result = STATUS_OK;
+    for (size_t a = first; a < end; a++)
+        for (size_t i = 0; !result && i < r->slice_count; i++) {
+            const slice *s = &r->slices[i];
+            uint64_t index = r->p->tensors[s->tensor].index + s->first;
+            const saved_array *array = &r->arrays[a];
+            float *values = array->values ? safetensors_values(array, r->p, s) : NULL;
+            result = read_slice(r, handle, path, safetensors_offset(h, r->p, a - first, index), s,
+                                values, &r->found[a * r->p->tensor_count + s->tensor]);
+        }
+    return result;
+}
+
+static status read_file(reading *r, const char *directory, size_t first, size_t end)
+{
+    char path[PATH_SIZE];
+    safetensors_header h;
+    MPI_File handle;
+    snprintf(path, sizeof path, "%s/%s", directory, r->arrays[first].file);
+    status result = safetensors_make(&h, r->p, r->arrays, first, end);
+    if (!result && r->rank == 0) result = check_header(r, path, &h, first, end);
+    result = agree(r->comm, result);
+    if (!result) {
+        result = mpi_file_open(&handle, path);
+        if (!result) {
+            result = read_slices(r, handle, path, &h, first, end);
+            MPI_File_close(&handle);
+        }
+        result = agree(r->comm, result);
+    }
+    free(h.bytes);
+    return result;
+}
+
+static status compare_sums(const reading *r, const char *directory)
+{
+    size_t tensors = r->p->tensor_count;
+    for (size_t i = 0; i < r->array_count * tensors; i++)
+        if (r->found[i] != r->expected[i])
+            return fail(STATUS_INPUT,
+                        "%s/%s: tensor '%s%s' is altered: checksum %016" PRIx64
+                        " expected, %016" PRIx64 " found",
+                        directory, r->arrays[i / tensors].file, r->arrays[i / tensors].prefix,
+                        r->p->tensors[i % tensors].name, r->expected[i], r->found[i]);
+    return STATUS_OK;
+}
+
+static status read_directory(reading *r, const char *directory, checkpoint_facts *facts)
+{
+    size_t sums = r->array_count * r->p->tensor_count;
+    memset(r->found, 0, sums * sizeof *r->found);
+    status result = r->rank == 0 ? checkpoint_state_read(directory, facts, r->p, r->arrays,
+                                                         r->array_count, r->expected)
+                                 : STATUS_OK;
+    result = agree(r->comm, result);
+    if (result) return result;
+    MPI_Bcast(facts, (int)sizeof *facts, MPI_BYTE, 0, r->comm);
+    MPI_Bcast(r->expected, (int)sums, MPI_UINT64_T, 0, r->comm);
+    for (size_t a = 0, end; !result && a < r->array_count; a = end) {
+        end = safetensors_group(r->arrays, r->array_count, a);
+        result = read_file(r, directory, a, end);
+    }
+    if (result) return result;
+    MPI_Allreduce(MPI_IN_PLACE, r->found, (int)sums, MPI_UINT64_T, MPI_SUM, r->comm);
+    return compare_sums(r, directory);
+}
+
+/* Rank 0's list, known to all; the caller frees it, also after a failure. */
+static status list_steps(const reading *r, const char *run, uint64_t **steps, size_t *count)
+{
+    unsigned long found = 0;
+    *steps = NULL;
+    *count = 0;
+    status result = agree(r->comm, r->rank == 0 ? checkpoint_list(steps, count, run) : STATUS_OK);
+    if (result) return result;
+    found = *count;
+    MPI_Bcast(&found, 1, MPI_UNSIGNED_LONG, 0, r->comm);
+    *count = found;
+    if (r->rank != 0) *steps = calloc(*count + 1, sizeof **steps);
+    result = agree(r->comm, *steps || r->rank == 0
+                                ? STATUS_OK
+                                : fail(STATUS_NOMEM, "memory to list %zu checkpoints", *count));
+    if (!result) MPI_Bcast(*steps, (int)*count, MPI_UINT64_T, 0, r->comm);
+    return result;
+}
+
+/* run may itself be a checkpoint. */
+static status read_only(reading *r, const char *run, checkpoint_facts *facts, char *path,
+                        size_t path_size)
+{
+    char state[PATH_SIZE];
+    snprintf(state, sizeof state, "%s/state.json", run);
+    status result = STATUS_OK;
+    if (r->rank == 0 && access(state, F_OK) != 0)
+        result = fail(STATUS_INPUT,
+                      "%s: no checkpoint found (a run with step-* directories, or one of these, "
+                      "expected)",
+                      run);
+    result = agree(r->comm, result);
+    if (result) return result;
+    snprintf(path, path_size, "%s", run);
+    return read_directory(r, path, facts);
+}
+
+static status read_newest(reading *r, const char *run, checkpoint_facts *facts, char *path,
+                          size_t path_size)
+{
+    uint64_t *steps;
+    size_t count;
+    status result = list_steps(r, run, &steps, &count);
+    if (!result && count == 0) result = read_only(r, run, facts, path, path_size);
+    for (size_t i = 0; !result && i < count; i++) {
+        snprintf(path, path_size, "%s/step-%08" PRIu64, run, steps[i]);
+        result = read_directory(r, path, facts);
+        if (!result || result == STATUS_NOMEM || i + 1 == count) break;
+        if (r->rank == 0)
+            status_warn("%s; step-%08" PRIu64 " is tried", status_message(), steps[i + 1]);
+        status_clear();
+        result = STATUS_OK;
+    }
+    free(steps);
+    return result;
+}
+
+status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
+                       const saved_array *arrays, size_t array_count, const slice *slices,
+                       size_t slice_count, checkpoint_facts *facts, char *path, size_t path_size)
+{
+    size_t sums = array_count * p->tensor_count;
+    reading r = {.comm = comm,
+                 .p = p,
+                 .arrays = arrays,
+                 .array_count = array_count,
+                 .slices = slices,
+                 .slice_count = slice_count,
+                 .scratch = malloc(SCRATCH * sizeof(float)),
+                 .expected = calloc(sums, sizeof(uint64_t)),
+                 .found = calloc(sums, sizeof(uint64_t))};
+    MPI_Comm_rank(comm, &r.rank);
+    bool enough = r.scratch && r.expected && r.found;
+    status result =
+        agree(comm, enough ? STATUS_OK : fail(STATUS_NOMEM, "memory to read a checkpoint"));
+    if (!result) result = read_newest(&r, run, facts, path, path_size);
+    free(r.scratch);
+    free(r.expected);
+    free(r.found);
+    return result;
+}

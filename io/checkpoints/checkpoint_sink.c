@@ -1,0 +1,273 @@
+/* Each rank writes at its own offsets, through MPI-IO on handles of its own; nothing is renamed
+ * before all ranks have synced. What a thread may call never calls fail(): the pending message
+ * belongs to the main thread. */
+#include "io/checkpoints/checkpoint_sink.h"
+
+#include "io/checkpoints/checkpoint_list.h"
+#include "io/files/file.h"
+#include "io/files/mpi_file.h"
+#include "io/weights/safetensors.h"
+#include "runtime/agree.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+struct checkpoint_sink {
+    MPI_Comm comm;
+    int rank;
+    char run[PATH_SIZE], temporary[PATH_SIZE], final[PATH_SIZE];
+    job job;
+    checkpoint_prior prior;
+    checkpoint_facts facts;
+    const parameters *p;
+    saved_array arrays[SAVED_ARRAYS];
+    size_t array_count;
+    size_t file[SAVED_ARRAYS]; /* of each array: the first array in it, which stands for it */
+    safetensors_header headers[SAVED_ARRAYS]; /* of files */
+    MPI_File handles[SAVED_ARRAYS];
+    bool opened[SAVED_ARRAYS];
+    uint64_t *sums;                  /* [array_count][tensor_count] this rank's part */
+    char error[STATUS_MESSAGE_SIZE]; /* "" while all goes well */
+};
+
+static void note_error(checkpoint_sink *s, size_t file, int code)
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length;
+    if (s->error[0]) return;
+    if (code != MPI_SUCCESS) MPI_Error_string(code, text, &length);
+    struct statvfs space;
+    unsigned long long there =
+        statvfs(s->run, &space) == 0 ? (unsigned long long)space.f_bavail * space.f_frsize : 0;
+    snprintf(s->error, sizeof s->error, "write %s/%s: %.300s (%llu bytes are free there)", s->final,
+             s->arrays[file].file,
+             code != MPI_SUCCESS ? text : "fewer bytes were written than asked for", there);
+}
+
+static bool write_at(checkpoint_sink *s, size_t file, uint64_t offset, const void *data,
+                     size_t bytes)
+{
+    int code;
+    if (mpi_file_write(s->handles[file], offset, data, bytes, &code)) return true;
+    note_error(s, file, code);
+    return false;
+}
+
+/* Where it is not open yet; rank 0 then writes its header. */
+static bool open_file(checkpoint_sink *s, size_t file)
+{
+    char path[PATH_SIZE + 64];
+    if (s->opened[file]) return true;
+    snprintf(path, sizeof path, "%s/%s", s->temporary, s->arrays[file].file);
+    int code = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_WRONLY | MPI_MODE_CREATE, MPI_INFO_NULL,
+                             &s->handles[file]);
+    if (code != MPI_SUCCESS) {
+        note_error(s, file, code);
+        return false;
+    }
+    s->opened[file] = true;
+    return s->rank != 0 || write_at(s, file, 0, s->headers[file].bytes, s->headers[file].size);
+}
+
+void checkpoint_sink_set_init(checkpoint_sink *s, uint64_t checksum)
+{
+    s->facts.init = checksum;
+}
+
+/* Slices that follow each other in the file and in memory are written at once. */
+bool checkpoint_sink_write(checkpoint_sink *s, size_t array, const slice *slices, size_t count,
+                           const float *values)
+{
+    size_t file = s->file[array];
+    if (s->error[0] || !open_file(s, file)) return false;
+    for (size_t i = 0; i < count;) {
+        uint64_t index = s->p->tensors[slices[i].tensor].index + slices[i].first;
+        size_t elements = 0, begin = slices[i].offset;
+        for (; i < count; i++) {
+            const slice *part = &slices[i];
+            if (s->p->tensors[part->tensor].index + part->first != index + elements ||
+                part->offset != begin + elements)
+                break;
+            s->sums[array * s->p->tensor_count + part->tensor] +=
+                safetensors_checksum(s->p, part, values + part->offset);
+            elements += part->count;
+        }
+        if (!write_at(s, file, safetensors_offset(&s->headers[file], s->p, array - file, index),
+                      values + begin, elements * sizeof(float)))
+            return false;
+    }
+    return true;
+}
+
+static void close_file(checkpoint_sink *s, size_t file)
+{
+    int code = s->error[0] ? MPI_SUCCESS : MPI_File_sync(s->handles[file]);
+    int closed = MPI_File_close(&s->handles[file]);
+    if (code == MPI_SUCCESS) code = closed;
+    if (code != MPI_SUCCESS) note_error(s, file, code);
+    s->opened[file] = false;
+}
+
+bool checkpoint_sink_sync(checkpoint_sink *s)
+{
+    for (size_t a = 0; a < s->array_count; a++)
+        if (s->opened[a]) close_file(s, a);
+    return !s->error[0];
+}
+
+static void sink_free(checkpoint_sink **out)
+{
+    checkpoint_sink *s = *out;
+    if (!s) return;
+    for (size_t a = 0; a < s->array_count; a++) free(s->headers[a].bytes);
+    checkpoint_prior_close(&s->prior);
+    free(s->sums);
+    free(s);
+    *out = NULL;
+}
+
+static status make_headers(checkpoint_sink *s)
+{
+    for (size_t a = 0, end; a < s->array_count; a = end) {
+        end = safetensors_group(s->arrays, s->array_count, a);
+        status result = safetensors_make(&s->headers[a], s->p, s->arrays, a, end);
+        if (result) return result;
+        for (size_t b = a; b < end; b++) s->file[b] = a;
+    }
+    return STATUS_OK;
+}
+
+static status make_directory(const checkpoint_sink *s)
+{
+    if (s->rank != 0) return STATUS_OK;
+    status result = file_remove_tree(s->temporary);
+    if (result) return result;
+    if (mkdir(s->temporary, 0777) == 0) return STATUS_OK;
+    return fail(STATUS_IO, "create %s: %s", s->temporary, strerror(errno));
+}
+
+static status open_here(checkpoint_sink *s, const checkpoint_prior *prior)
+{
+    s->sums = calloc(s->array_count * s->p->tensor_count, sizeof *s->sums);
+    status result = s->sums ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint's checksums");
+    if (!result) result = checkpoint_prior_copy(&s->prior, prior, s->p);
+    if (!result) result = make_headers(s);
+    return result ? result : make_directory(s);
+}
+
+status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *run, const job *j,
+                            const checkpoint_prior *prior, const checkpoint_facts *facts,
+                            const parameters *p, const saved_array *arrays, size_t array_count)
+{
+    *out = NULL;
+    checkpoint_sink *s = calloc(1, sizeof *s);
+    status result = agree(comm, s ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint"));
+    if (result) {
+        free(s);
+        return result;
+    }
+    s->comm = comm;
+    s->job = *j;
+    s->facts = *facts;
+    s->p = p;
+    s->array_count = array_count;
+    MPI_Comm_rank(comm, &s->rank);
+    memcpy(s->arrays, arrays, array_count * sizeof *arrays);
+    snprintf(s->run, sizeof s->run, "%s", run);
+    snprintf(s->temporary, sizeof s->temporary, "%.3900s/.writing-step-%08" PRIu64, run,
+             facts->steps);
+    snprintf(s->final, sizeof s->final, "%.3900s/step-%08" PRIu64, run, facts->steps);
+    result = agree(comm, open_here(s, prior));
+    if (result) checkpoint_sink_abandon(&s);
+    *out = s;
+    return result;
+}
+
+/* Newer ones than the one just written are not counted: the run did not resume from them, so they
+ * were refused, and the run replaces them when it gets there. */
+static status prune(const checkpoint_sink *s, uint64_t keep)
+{
+    uint64_t *steps;
+    size_t count, older = 0;
+    status result = checkpoint_list(&steps, &count, s->run);
+    for (size_t i = 0; !result && i < count; i++) {
+        char path[PATH_SIZE];
+        if (steps[i] > s->facts.steps || older++ < keep) continue;
+        snprintf(path, sizeof path, "%.3900s/step-%08" PRIu64, s->run, steps[i]);
+        result = file_remove_tree(path);
+    }
+    free(steps);
+    return result;
+}
+
+/* The same step's older checkpoint steps aside and comes back when the new one cannot take its
+ * name; a run killed in between finds it by checkpoint_sweep. */
+static status put_in_place(const checkpoint_sink *s)
+{
+    char old[PATH_SIZE];
+    snprintf(old, sizeof old, "%.3900s/.old-step-%08" PRIu64, s->run, s->facts.steps);
+    bool replaces = access(s->final, F_OK) == 0;
+    status result = replaces ? file_remove_tree(old) : STATUS_OK;
+    if (result) return result;
+    if (replaces && rename(s->final, old) != 0)
+        return fail(STATUS_IO, "rename %s: %s", s->final, strerror(errno));
+    if (rename(s->temporary, s->final) != 0) {
+        result = fail(STATUS_IO, "rename %s: %s", s->temporary, strerror(errno));
+        if (replaces && rename(old, s->final) != 0)
+            status_warn("rename %s: %s", old, strerror(errno));
+        return result;
+    }
+    result = file_sync_directory(s->run);
+    return !result && replaces ? file_remove_tree(old) : result;
+}
+
+/* Rank 0: facts, names, and only then the older ones go. */
+static status publish(checkpoint_sink *s, uint64_t keep)
+{
+    status result = checkpoint_state_write(s->temporary, &s->job, &s->prior, &s->facts, s->p,
+                                           s->arrays, s->array_count, s->sums);
+    if (!result) result = file_sync_directory(s->temporary);
+    if (!result) result = put_in_place(s);
+    if (!result && keep > 0) result = prune(s, keep);
+    return result;
+}
+
+status checkpoint_sink_settle(checkpoint_sink *s)
+{
+    bool whole = checkpoint_sink_sync(s);
+    return agree(s->comm, whole ? STATUS_OK : fail(STATUS_IO, "%s", s->error));
+}
+
+status checkpoint_sink_finish(checkpoint_sink **out, uint64_t keep)
+{
+    checkpoint_sink *s = *out;
+    status result = checkpoint_sink_settle(s);
+    size_t sums = s->array_count * s->p->tensor_count;
+    if (!result) {
+        MPI_Allreduce(MPI_IN_PLACE, s->sums, (int)sums, MPI_UINT64_T, MPI_SUM, s->comm);
+        result = agree(s->comm, s->rank == 0 ? publish(s, keep) : STATUS_OK);
+    }
+    if (result && s->rank == 0) file_remove_tree(s->temporary);
+    sink_free(out);
+    return result;
+}
+
+/* All ranks have closed their files before rank 0 removes them. */
+void checkpoint_sink_abandon(checkpoint_sink **out)
+{
+    checkpoint_sink *s = *out;
+    if (!s) return;
+    for (size_t a = 0; a < s->array_count; a++)
+        if (s->opened[a]) MPI_File_close(&s->handles[a]);
+    MPI_Barrier(s->comm);
+    if (s->rank == 0) file_remove_tree(s->temporary);
+    sink_free(out);
+}

@@ -1,0 +1,160 @@
+/* A thread writes copies of the values while training goes on. It never calls fail(): the pending
+ * message belongs to the main thread. */
+#include "io/checkpoints/checkpoint.h"
+#include "io/checkpoints/checkpoint_sink.h"
+#include "io/files/file.h"
+#include "io/weights/safetensors.h"
+#include "runtime/agree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+struct checkpoint_writer {
+    MPI_Comm comm;
+    checkpoint_sink *sink;
+    size_t array_count, slice_count, elements;
+    slice *slices;  /* offsets packed in the copies */
+    float *staging; /* [array_count][elements] */
+    pthread_t thread;
+    bool running;
+    atomic_bool done;
+};
+
+static void *write_all(void *context)
+{
+    checkpoint_writer *w = context;
+    bool good = true;
+    for (size_t a = 0; good && a < w->array_count; a++)
+        good = checkpoint_sink_write(w->sink, a, w->slices, w->slice_count,
+                                     w->staging + a * w->elements);
+    checkpoint_sink_sync(w->sink);
+    atomic_store(&w->done, true);
+    return NULL;
+}
+
+static void writer_free(checkpoint_writer **out)
+{
+    checkpoint_writer *w = *out;
+    if (!w) return;
+    free(w->slices);
+    free(w->staging);
+    free(w);
+    *out = NULL;
+}
+
+static status copy_values(checkpoint_writer *w, const parameters *p, const saved_array *arrays,
+                          const slice *slices)
+{
+    for (size_t i = 0; i < w->slice_count; i++) w->elements += slices[i].count;
+    w->staging = malloc(w->array_count * w->elements * sizeof(float) + 1);
+    w->slices = calloc(w->slice_count + 1, sizeof *w->slices);
+    if (!w->staging || !w->slices)
+        return fail(STATUS_NOMEM, "memory to copy a checkpoint of %zu values", w->elements);
+    size_t offset = 0;
+    for (size_t i = 0; i < w->slice_count; i++) {
+        w->slices[i] = slices[i];
+        w->slices[i].offset = offset;
+        for (size_t a = 0; a < w->array_count; a++)
+            memcpy(w->staging + a * w->elements + offset,
+                   safetensors_values(&arrays[a], p, &slices[i]), slices[i].count * sizeof(float));
+        offset += slices[i].count;
+    }
+    return STATUS_OK;
+}
+
+static status open_sink(checkpoint_writer *w, const char *run, const job *j,
+                        const checkpoint_facts *facts, const parameters *p,
+                        const saved_array *arrays)
+{
+    checkpoint_prior prior;
+    status result = agree(w->comm, checkpoint_prior_of_job(&prior, j, p));
+    if (!result)
+        result = checkpoint_sink_open(&w->sink, w->comm, run, j, &prior, facts, p, arrays,
+                                      w->array_count);
+    checkpoint_prior_close(&prior);
+    return result;
+}
+
+status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run, const job *j,
+                        const checkpoint_facts *facts, const parameters *p,
+                        const saved_array *arrays, size_t array_count, const slice *slices,
+                        size_t slice_count)
+{
+    *out = NULL;
+    checkpoint_writer *w = calloc(1, sizeof *w);
+    status result = w ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint");
+    if (!result) {
+        w->comm = comm;
+        w->array_count = array_count;
+        w->slice_count = slice_count;
+        result = copy_values(w, p, arrays, slices);
+    }
+    result = agree(comm, result);
+    if (!result) result = open_sink(w, run, j, facts, p, arrays);
+    if (!result) {
+        w->running = pthread_create(&w->thread, NULL, write_all, w) == 0;
+        if (!w->running) write_all(w);
+    } else {
+        writer_free(&w);
+    }
+    *out = w;
+    return result;
+}
+
+bool checkpoint_written(const checkpoint_writer *w)
+{
+    return atomic_load(&w->done);
+}
+
+status checkpoint_finish(checkpoint_writer **out, uint64_t keep)
+{
+    checkpoint_writer *w = *out;
+    if (w->running) pthread_join(w->thread, NULL);
+    status result = checkpoint_sink_finish(&w->sink, keep);
+    writer_free(out);
+    return result;
+}
+
+void checkpoint_sweep(const char *run)
+{
+    struct dirent **entries;
+    int n = scandir(run, &entries, NULL, NULL);
+    for (int i = 0; i < n; i++) {
+        char path[PATH_SIZE], final[PATH_SIZE];
+        const char *name = entries[i]->d_name;
+        snprintf(path, sizeof path, "%.3600s/%.400s", run, name);
+        if (strncmp(name, ".writing-step-", 14) == 0) file_remove_tree(path);
+        if (strncmp(name, ".old-step-", 10) == 0) {
+            /* Killed between two renames: the old one comes back. */
+            snprintf(final, sizeof final, "%.3600s/%.400s", run, name + 5);
+            if (access(final, F_OK) == 0)
+                file_remove_tree(path);
+            else if (rename(path, final) != 0)
+                status_warn("rename %s: %s", path, strerror(errno));
+        }
+        free(entries[i]);
+    }
+    if (n >= 0) free(entries);
+    status_clear();
+}
+
+uint64_t checkpoint_bytes(const parameters *p, const saved_array *arrays, size_t array_count)
+{
+    uint64_t bytes = 64 << 10;
+    for (size_t a = 0, end; a < array_count; a = end) {
+        safetensors_header h;
+        end = safetensors_group(arrays, array_count, a);
+        if (safetensors_make(&h, p, arrays, a, end)) break;
+        bytes += safetensors_offset(&h, p, end - a, 0);
+        free(h.bytes);
+    }
+    return bytes;
+}

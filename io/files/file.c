@@ -1,0 +1,270 @@
+/* POSIX files. */
+#include "io/files/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+static status io_failed(const char *what, const char *path)
+{
+    return fail(STATUS_IO, "%s %s: %s", what, path, strerror(errno));
+}
+
+static status map_open(file_mapping *m, const char *path, const char *what, int fd)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        return fail(STATUS_INPUT, "%s: %s expected, no regular file found", path, what);
+    if (info.st_size == 0)
+        return fail(STATUS_INPUT, "%s: %s expected, an empty file found", path, what);
+    size_t bytes = (size_t)info.st_size;
+    void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) return io_failed("map", path);
+    *m = (file_mapping){data, bytes};
+    return STATUS_OK;
+}
+
+status file_map(file_mapping *m, const char *path, const char *what)
+{
+    *m = (file_mapping){0};
+    /* A pipe without a writer must be refused, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    status result = map_open(m, path, what, fd);
+    close(fd);
+    return result;
+}
+
+void file_unmap(file_mapping *m)
+{
+    if (m->data) munmap((void *)m->data, m->bytes);
+    *m = (file_mapping){0};
+}
+
+status file_find(glob_t *found, const char *pattern, const char *what)
+{
+    switch (glob(pattern, GLOB_ERR, NULL, found)) {
+    case 0: return STATUS_OK;
+    case GLOB_NOSPACE: return fail(STATUS_NOMEM, "memory to list %s", pattern);
+    case GLOB_ABORTED:
+        return fail(STATUS_INPUT, "%s: a directory of the pattern cannot be read: %s", pattern,
+                    strerror(errno));
+    default:
+        return fail(STATUS_INPUT, "%s: %s expected, no file of this name found", pattern, what);
+    }
+}
+
+bool file_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+status file_sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return io_failed("open", path);
+    /* Some file systems cannot sync a directory and say EINVAL. */
+    status result = fsync(fd) != 0 && errno != EINVAL ? io_failed("fsync", path) : STATUS_OK;
+    close(fd);
+    return result;
+}
+
+static status sync_parent(const char *path)
+{
+    char parent[PATH_SIZE];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash) return file_sync_directory(".");
+    *slash = '\0';
+    return file_sync_directory(*parent ? parent : "/");
+}
+
+static status write_synced(const char *path, const char *text, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return io_failed("create", path);
+    status result = STATUS_OK;
+    for (size_t at = 0; !result && at < size;) {
+        ssize_t n = write(fd, text + at, size - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0)
+            result = io_failed("write", path);
+        else
+            at += (size_t)n;
+    }
+    if (!result && fsync(fd) != 0) result = io_failed("fsync", path);
+    if (close(fd) != 0 && !result) result = io_failed("close", path);
+    return result;
+}
+
+status file_write_atomic(const char *path, const char *text, size_t size)
+{
+    char temporary[PATH_SIZE];
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    status result = write_synced(temporary, text, size);
+    if (!result && rename(temporary, path) != 0) result = io_failed("rename", temporary);
+    if (result) {
+        unlink(temporary);
+        return result;
+    }
+    return sync_parent(path);
+}
+
+static bool is_torn(int fd, off_t size)
+{
+    char last = '\n';
+    return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+}
+
+static status append_line(int fd, const char *path, const char *line, size_t size)
+{
+    struct stat before;
+    if (fstat(fd, &before) != 0) return io_failed("stat", path);
+    char end = '\n';
+    size_t torn = is_torn(fd, before.st_size);
+    struct iovec parts[] = {{&end, torn}, {(void *)line, size}, {&end, 1}};
+    ssize_t n;
+    do n = writev(fd, parts, 3);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)(torn + size + 1)) return STATUS_OK;
+    if (n < 0) return io_failed("write", path);
+    (void)!ftruncate(fd, before.st_size);
+    return fail(STATUS_IO, "write %s: %zu bytes expected, %zd written", path, torn + size + 1, n);
+}
+
+status file_append_line(const char *path, const char *line, size_t size)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) return io_failed("open", path);
+    status result = append_line(fd, path, line, size);
+    if (close(fd) != 0 && !result) result = io_failed("close", path);
+    return result;
+}
+
+static status read_open(char **text, size_t *size, const char *path, size_t limit, FILE *file)
+{
+    struct stat info;
+    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode))
+        return fail(STATUS_INPUT, "%s: a regular file expected", path);
+    if ((size_t)info.st_size > limit)
+        return fail(STATUS_INPUT, "%s: %lld bytes found, at most %zu expected", path,
+                    (long long)info.st_size, limit);
+    *text = malloc((size_t)info.st_size + 1);
+    if (!*text) return fail(STATUS_NOMEM, "memory to read %s", path);
+    *size = fread(*text, 1, (size_t)info.st_size, file);
+    (*text)[*size] = '\0';
+    if (*size == (size_t)info.st_size) return STATUS_OK;
+    free(*text);
+    *text = NULL;
+    return fail(STATUS_IO, "read %s: %lld bytes expected, fewer found", path,
+                (long long)info.st_size);
+}
+
+status file_print_atomic(const char *path, void (*print)(FILE *out, const void *context),
+                         const void *context)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out) print(out, context);
+    status result = out && fclose(out) == 0 ? file_write_atomic(path, text, size)
+                                            : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(text);
+    return result;
+}
+
+status file_read_text(char **text, size_t *size, const char *path, size_t limit)
+{
+    *text = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    status result = read_open(text, size, path, limit, file);
+    fclose(file);
+    return result;
+}
+
+static status write_holder(int fd, const char *path)
+{
+    char host[256] = "", holder[300];
+    gethostname(host, sizeof host - 1);
+    int n = snprintf(holder, sizeof holder, "process %ld on %.200s\n", (long)getpid(), host);
+    if (ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n) return STATUS_OK;
+    return io_failed("write", path);
+}
+
+status file_lock(int *fd, const char *path, const char *what, const char *who)
+{
+    char holder[300] = "";
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (*fd < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(*fd, F_SETLK, &whole) == 0) return write_holder(*fd, path);
+    /* Some cluster file systems are mounted without locks: nobody else is to blame. */
+    if (errno != EACCES && errno != EAGAIN)
+        return fail(STATUS_IO, "%s: cannot be locked: %s", path, strerror(errno));
+    ssize_t n = read(*fd, holder, sizeof holder - 1);
+    holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
+    return fail(STATUS_INPUT, "%s: in use by %s (%s), expected to be free", what, who, holder);
+}
+
+bool file_is_locked(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool locked = fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    close(fd);
+    return locked;
+}
+
+static status remove_entries(const char *path, DIR *directory)
+{
+    status result = STATUS_OK;
+    for (struct dirent *e = readdir(directory); e && !result; e = readdir(directory)) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        char child[PATH_SIZE];
+        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
+        result = file_remove_tree(child);
+    }
+    return result;
+}
+
+status file_remove_tree(const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0) return errno == ENOENT ? STATUS_OK : io_failed("stat", path);
+    if (!S_ISDIR(info.st_mode))
+        return unlink(path) == 0 || errno == ENOENT ? STATUS_OK : io_failed("remove", path);
+    DIR *directory = opendir(path);
+    if (!directory) return io_failed("open", path);
+    status result = remove_entries(path, directory);
+    closedir(directory);
+    if (!result && rmdir(path) != 0 && errno != ENOENT) result = io_failed("remove", path);
+    return result;
+}
+
+status file_make_directories(const char *path)
+{
+    char part[PATH_SIZE];
+    for (size_t i = 1; i <= strlen(path) && i < sizeof part; i++) {
+        if (path[i] != '/' && path[i] != '\0') continue;
+        snprintf(part, sizeof part, "%.*s", (int)i, path);
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return fail(STATUS_INPUT, "%s: cannot make the directory %s: %s", path, part,
+                        strerror(errno));
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return fail(STATUS_INPUT, "%s: a directory expected, something else found", path);
+    return STATUS_OK;
+}

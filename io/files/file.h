@@ -1,0 +1,72 @@
+/** Files that are whole or not there. */
+#ifndef VARIO_IO_FILES_FILE_H
+#define VARIO_IO_FILES_FILE_H
+
+#include "base/status.h"
+
+#include <glob.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/** A file mapped for reading. */
+typedef struct {
+    const void *data; /**< NULL: nothing is mapped */
+    size_t bytes;
+} file_mapping;
+
+/** Map a regular file that is not empty.
+ * @param what  names it in messages: "a token file"
+ * @return STATUS_OK, STATUS_INPUT (absent, empty, not a regular file) or STATUS_IO */
+status file_map(file_mapping *m, const char *path, const char *what);
+
+/** Takes an empty mapping too. */
+void file_unmap(file_mapping *m);
+
+/** The files that a pattern names, sorted; the caller frees found by globfree.
+ * @param found  in: zeros
+ * @param what   as file_map's
+ * @return STATUS_OK, STATUS_INPUT (no file, a directory that cannot be read) or STATUS_NOMEM */
+status file_find(glob_t *found, const char *pattern, const char *what);
+
+/** Write path.tmp, fsync, rename, fsync the directory. @return STATUS_OK or STATUS_IO */
+status file_write_atomic(const char *path, const char *text, size_t size);
+
+/** The same of what a function prints, without a file where memory runs out.
+ * @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
+status file_print_atomic(const char *path, void (*print)(FILE *out, const void *context),
+                         const void *context);
+
+/** Append a line with one write. It begins behind what a killed process left of another, and of a
+ * write that fails nothing stays.
+ * @param line  [size] without its end
+ * @return STATUS_OK or STATUS_IO */
+status file_append_line(const char *path, const char *line, size_t size);
+
+/** Read a whole text file, NUL-terminated; the caller frees *text.
+ * @param limit  bytes; a larger file is STATUS_INPUT
+ * @return STATUS_OK, STATUS_INPUT (absent, unreadable, too large) or STATUS_NOMEM */
+status file_read_text(char **text, size_t *size, const char *path, size_t limit);
+
+/** Lock a file, made where it is absent, until *fd is closed or the process ends; it names host and
+ * process.
+ * @param what  is in use when another process holds the lock, and `who` uses it
+ * @return STATUS_OK, STATUS_INPUT (held, or it cannot be opened) or STATUS_IO (*fd may be open) */
+status file_lock(int *fd, const char *path, const char *what, const char *who);
+
+/** Whether two paths lead to one file or directory. */
+bool file_same(const char *a, const char *b);
+
+/** Whether another process holds the lock of a file; false where there is none. */
+bool file_is_locked(const char *path);
+
+/** fsync a directory. */
+status file_sync_directory(const char *path);
+
+/** Remove a file, or a directory with all that is in it; what is absent is fine. */
+status file_remove_tree(const char *path);
+
+/** Make a directory and its parents. @return STATUS_OK or STATUS_INPUT */
+status file_make_directories(const char *path);
+
+#endif

@@ -1,0 +1,63 @@
+/* What the kinds of a job's model and optimizer mean. Reading files is not needed for it. */
+#include "io/jobs/job.h"
+
+#include <string.h>
+
+model_config job_model(const job *j)
+{
+    return (model_config){.kind = j->model.kind, .gpt2 = j->model.gpt2, .mlp = j->model.mlp};
+}
+
+const model_row *job_words(const job *j)
+{
+    return model_row_of(j->model.kind);
+}
+
+bool job_reads_tokens(const job *j)
+{
+    return job_words(j)->tokens;
+}
+
+const optimizer *job_optimizer(const job *j)
+{
+    return optimizer_row(j->optimizer.kind);
+}
+
+runtime_settings job_settings(const job *j)
+{
+    runtime_settings s = {.seed = j->seed,
+                          .row = job_optimizer(j),
+                          .optimizer = j->optimizer,
+                          .swag = j->swag,
+                          .microbatches = j->batch.microbatches,
+                          .clip = j->clip,
+                          .shard = j->parallel.shard,
+                          .wire = j->parallel.wire};
+    settings_decide(&s);
+    return s;
+}
+
+const char *job_init(const job *j)
+{
+    return strcmp(j->model.init, "scratch") == 0 ? NULL : j->model.init;
+}
+
+bool job_is_variational(const job *j)
+{
+    return optimizer_is_variational(job_optimizer(j));
+}
+
+bool job_collects(const job *j)
+{
+    return j->swag.start > 0;
+}
+
+bool job_has_posterior(const job *j)
+{
+    return job_is_variational(j) || job_collects(j);
+}
+
+double job_decay(const job *j, const tensor *t)
+{
+    return optimizer_decay(job_optimizer(j), &j->optimizer, t->decayed);
+}

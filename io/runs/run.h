@@ -1,0 +1,46 @@
+/** A run's directory: made, locked, logged to. Rank 0 alone calls these. */
+#ifndef VARIO_IO_RUNS_RUN_H
+#define VARIO_IO_RUNS_RUN_H
+
+#include "base/status.h"
+#include "io/jobs/job.h"
+#include "io/runs/metrics.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct run run;
+
+/** Make output/name where it is absent, and lock it (fcntl lock on .lock, which names host and
+ * process). @return STATUS_INPUT when another live process holds the lock, or the path is no
+ * directory or not writable, naming which */
+status run_open(run **r, const job *j);
+void run_close(run **r);
+/** Close, and remove the directory if it holds nothing: what was to be written there failed. */
+void run_discard(run **r);
+const char *run_path(const run *r);
+
+/** Remove checkpoints, metrics and events of an earlier run (--fresh). Refused (STATUS_INPUT)
+ * unless `force`: the message says how many checkpoints would be lost and how to force it. */
+status run_clear(run *r, bool force);
+
+/** Write job.yaml (resolved) under another name and rename it. */
+status run_write_job(run *r, const job *j);
+
+/** Open metrics.csv for appending; rows after `steps` (of a leg that went further than its last
+ * checkpoint) are removed first, rewriting the file under another name. A file of an older vario,
+ * which lacks the last columns, gets them, empty in its rows.
+ * @param seconds  out: `seconds` of the last row kept, 0 for none
+ * @return STATUS_INPUT when the file has other columns, and is left as it is */
+status run_metrics_open(run *r, uint64_t steps, double *seconds);
+status run_metrics_append(run *r, const metrics *row);
+
+/** Append one JSON object to events.jsonl: {"time": ..., "event": event, KEY: VALUE, ...}.
+ * @param details  JSON members without braces, may be "" ("\"step\": 12") */
+status run_event(run *r, const char *event, const char *details);
+
+/** Refuse (STATUS_IO, naming both figures) when the file system of the run has fewer free bytes
+ * than `bytes`. */
+status run_check_space(const run *r, uint64_t bytes);
+
+#endif

@@ -1,0 +1,265 @@
+/* libarchive unpacks. A block ends at the last place where a text may be cut; what is behind begins
+ * the next one. */
+#include "io/tokens/text_source.h"
+
+#include "io/tokens/tokenizer.h"
+
+#include <archive.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+enum { BLOCK_BYTES = 1 << 19 };
+
+struct text_source {
+    const char *const *texts;
+    size_t count;
+    bool cut;
+    uint64_t bytes, digest;
+    struct archive *in; /* NULL: the next file is not open */
+    text_place place;   /* of the next byte to hand out */
+    char *rest;         /* [rest_size] read, not yet handed out */
+    size_t rest_size, rest_capacity;
+    bool lines, empty; /* of the open file */
+};
+
+void text_block_close(text_block *b)
+{
+    free(b->bytes);
+    *b = (text_block){0};
+}
+
+static bool ends_in(const char *name, size_t size, const char *ending)
+{
+    size_t n = strlen(ending);
+    return size > n && memcmp(name + size - n, ending, n) == 0;
+}
+
+static bool is_lines(const char *name)
+{
+    static const char *const packed[] = {".gz", ".xz", ".zst", ".zstd"};
+    size_t size = strlen(name);
+    for (size_t i = 0; i < sizeof packed / sizeof packed[0]; i++)
+        if (ends_in(name, size, packed[i])) {
+            size -= strlen(packed[i]);
+            break;
+        }
+    return ends_in(name, size, ".jsonl") || ends_in(name, size, ".ndjson");
+}
+
+static status measure(text_source *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct stat info;
+        const char *name = s->texts[i];
+        FILE *file;
+        if (stat(name, &info) != 0) return fail(STATUS_INPUT, "%s: %s", name, strerror(errno));
+        if (!S_ISREG(info.st_mode))
+            return fail(STATUS_INPUT, "%s: a text file expected, no regular file found", name);
+        file = fopen(name, "rb");
+        if (!file) return fail(STATUS_INPUT, "%s: %s", name, strerror(errno));
+        fclose(file);
+        s->bytes += (uint64_t)info.st_size;
+        int64_t facts[] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
+                           (int64_t)info.st_mtim.tv_nsec};
+        s->digest = XXH3_64bits_withSeed(name, strlen(name) + 1, s->digest);
+        s->digest = XXH3_64bits_withSeed(facts, sizeof facts, s->digest);
+    }
+    return STATUS_OK;
+}
+
+status text_source_open(text_source **out, const char *const *texts, size_t count, bool cut)
+{
+    text_source *s = *out = calloc(1, sizeof *s);
+    if (!s) return fail(STATUS_NOMEM, "memory to read texts");
+    *s = (text_source){.texts = texts, .count = count, .cut = cut, .place = {.line = 1}};
+    status result = measure(s);
+    if (result) text_source_close(out);
+    return result;
+}
+
+void text_source_close(text_source **out)
+{
+    text_source *s = *out;
+    if (!s) return;
+    archive_read_free(s->in);
+    free(s->rest);
+    free(s);
+    *out = NULL;
+}
+
+uint64_t text_source_bytes(const text_source *s)
+{
+    return s->bytes;
+}
+
+const char *text_source_name(const text_source *s, uint64_t text)
+{
+    return s->texts[text];
+}
+
+uint64_t text_source_digest(const text_source *s)
+{
+    return s->digest;
+}
+
+static status unpack_failed(const text_source *s, uint64_t offset)
+{
+    const char *why = s->in ? archive_error_string(s->in) : NULL;
+    return fail(STATUS_INPUT, "%s: byte %" PRIu64 " of the unpacked text: whole data expected: %s",
+                s->texts[s->place.text], offset, why ? why : "cannot be read");
+}
+
+static status open_text(text_source *s)
+{
+    const char *name = s->texts[s->place.text];
+    struct archive_entry *entry;
+    s->lines = is_lines(name);
+    s->in = archive_read_new();
+    if (!s->in) return fail(STATUS_NOMEM, "memory to read %s", name);
+    archive_read_support_filter_gzip(s->in);
+    archive_read_support_filter_xz(s->in);
+    archive_read_support_filter_zstd(s->in);
+    archive_read_support_format_raw(s->in);
+    archive_read_support_format_empty(s->in);
+    if (archive_read_open_filename(s->in, name, BLOCK_BYTES) != ARCHIVE_OK)
+        return unpack_failed(s, 0);
+    int found = archive_read_next_header(s->in, &entry);
+    s->empty = found == ARCHIVE_EOF;
+    return found == ARCHIVE_OK || s->empty ? STATUS_OK : unpack_failed(s, 0);
+}
+
+/* Read behind the rest until it has `wanted` bytes or the file ends. */
+static status read_rest(text_source *s, size_t wanted, bool *ended)
+{
+    if (s->rest_capacity < wanted) {
+        char *larger = realloc(s->rest, wanted);
+        if (!larger)
+            return fail(STATUS_NOMEM, "memory for %zu bytes of %s without a place to cut", wanted,
+                        s->texts[s->place.text]);
+        s->rest = larger;
+        s->rest_capacity = wanted;
+    }
+    *ended = s->empty;
+    while (s->rest_size < wanted && !*ended) {
+        ssize_t n = archive_read_data(s->in, s->rest + s->rest_size, wanted - s->rest_size);
+        if (n < 0) return unpack_failed(s, s->place.offset + s->rest_size);
+        s->rest_size += (size_t)n;
+        *ended = n == 0;
+    }
+    return STATUS_OK;
+}
+
+/* The last place above `from` where the rest may be cut, 0 for none. */
+static size_t find_cut(const text_source *s, size_t from)
+{
+    if (!s->lines && !s->cut) return s->rest_size;
+    for (size_t i = s->rest_size; i-- > from + 1;) {
+        if (s->lines && s->rest[i] == '\n') return i + 1;
+        if (!s->lines && tokenizer_may_cut(s->rest, i)) return i;
+    }
+    return s->lines && from == 0 && s->rest_size > 0 && s->rest[0] == '\n' ? 1 : 0;
+}
+
+static status hand_out(text_source *s, text_block *b, size_t size, bool ended)
+{
+    if (b->capacity < size) {
+        char *larger = realloc(b->bytes, size);
+        if (!larger) return fail(STATUS_NOMEM, "memory for a block of text");
+        b->bytes = larger;
+        b->capacity = size;
+    }
+    memcpy(b->bytes, s->rest, size);
+    memmove(s->rest, s->rest + size, s->rest_size - size);
+    b->size = size;
+    b->place = s->place;
+    b->lines = s->lines;
+    b->ends = ended;
+    s->rest_size -= size;
+    s->place.offset += size;
+    if (s->lines)
+        for (size_t i = 0; i < size; i++) s->place.line += b->bytes[i] == '\n';
+    return STATUS_OK;
+}
+
+static void next_text(text_source *s)
+{
+    archive_read_free(s->in);
+    s->in = NULL;
+    s->rest_size = 0;
+    s->place = (text_place){.text = s->place.text + 1, .line = 1};
+}
+
+status text_source_next(text_source *s, text_block *b)
+{
+    b->size = 0;
+    while (b->size == 0 && s->place.text < s->count) {
+        status result = s->in ? STATUS_OK : open_text(s);
+        bool ended = false;
+        size_t cut = 0, looked = 0;
+        while (!result && cut == 0 && !ended) {
+            size_t wanted = s->rest_size + BLOCK_BYTES;
+            if (looked > BLOCK_BYTES) wanted = 2 * looked;
+            result = read_rest(s, wanted, &ended);
+            if (!result && !ended) cut = find_cut(s, looked);
+            looked = s->rest_size;
+        }
+        if (!result && (ended || cut > 0))
+            result = hand_out(s, b, ended ? s->rest_size : cut, ended);
+        if (result) return result;
+        if (ended) next_text(s);
+    }
+    return STATUS_OK;
+}
+
+status text_source_seek(text_source *s, const text_place *place)
+{
+    archive_read_free(s->in);
+    s->in = NULL;
+    s->rest_size = 0;
+    s->place = (text_place){.text = place->text, .line = 1};
+    if (place->text >= s->count) return STATUS_OK;
+    status result = open_text(s);
+    while (!result && s->place.offset < place->offset) {
+        uint64_t left = place->offset - s->place.offset;
+        bool ended;
+        result = read_rest(s, left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES, &ended);
+        if (!result && ended && s->rest_size == 0) result = unpack_failed(s, s->place.offset);
+        s->place.offset += s->rest_size;
+        s->rest_size = 0;
+    }
+    s->place.line = place->line;
+    return result;
+}
+
+status text_from_json(char **text, size_t *size, const char *line, size_t line_size,
+                      const char *key, char *sentence)
+{
+    json_error_t error;
+    json_t *root = json_loadb(line, line_size, JSON_ALLOW_NUL, &error);
+    const json_t *value = json_object_get(root, key);
+    status result = STATUS_OK;
+    *text = NULL;
+    *size = json_string_length(value);
+    if (!root) {
+        result = STATUS_INPUT;
+        snprintf(sentence, STATUS_MESSAGE_SIZE, "%d: JSON expected: %s", error.position,
+                 error.text);
+    } else if (!json_is_string(value)) {
+        result = STATUS_INPUT;
+        snprintf(sentence, STATUS_MESSAGE_SIZE, "1: an object with a string '%.200s' expected, %s",
+                 key, value ? "another value found" : "none found");
+    } else if ((*text = malloc(*size + 1))) {
+        memcpy(*text, json_string_value(value), *size);
+    } else {
+        result = STATUS_NOMEM;
+        snprintf(sentence, STATUS_MESSAGE_SIZE, "1: memory for a text of %zu bytes", *size);
+    }
+    json_decref(root);
+    return result;
+}

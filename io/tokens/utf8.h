@@ -1,0 +1,13 @@
+/** Which bytes are text. */
+#ifndef VARIO_IO_TOKENS_UTF8_H
+#define VARIO_IO_TOKENS_UTF8_H
+
+#include <stddef.h>
+
+/** Length of the longest beginning that is well-formed UTF-8. */
+size_t utf8_valid(const unsigned char *text, size_t size);
+
+/** Length of the longest beginning where no well-formed character begins. */
+size_t utf8_invalid(const unsigned char *text, size_t size);
+
+#endif

@@ -1,0 +1,142 @@
+/* Keys that are absent mean what transformers takes for them. */
+#include "io/weights/config_json.h"
+
+#include "io/files/file.h"
+#include "io/jobs/job_schema.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONFIG_LIMIT = 1 << 20, END_OF_TEXT = 50256 };
+
+static void print_end_of_text(char text[16], const gpt2_config *c)
+{
+    snprintf(text, 16, c->vocab_size > END_OF_TEXT ? "%d" : "null", END_OF_TEXT);
+}
+
+int config_json_print(char *text, size_t size, const gpt2_config *c)
+{
+    char end[16];
+    print_end_of_text(end, c);
+    return snprintf(text, size,
+                    "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], "
+                    "\"n_layer\": %zu, \"n_head\": %zu, \"n_embd\": %zu, \"n_positions\": %zu, "
+                    "\"n_ctx\": %zu, \"vocab_size\": %zu, \"activation_function\": \"gelu_new\", "
+                    "\"layer_norm_epsilon\": 1e-05, \"resid_pdrop\": %g, \"embd_pdrop\": %g, "
+                    "\"attn_pdrop\": %g, \"tie_word_embeddings\": true, \"bos_token_id\": %s, "
+                    "\"eos_token_id\": %s, \"torch_dtype\": \"float32\", \"bias\": %s}\n",
+                    c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
+                    c->dropout, c->dropout, c->dropout, end, end, c->bias ? "true" : "false");
+}
+
+int config_json_print_generation(char *text, size_t size, const gpt2_config *c)
+{
+    char end[16];
+    print_end_of_text(end, c);
+    return snprintf(text, size,
+                    "{\"_from_model_config\": true, \"bos_token_id\": %s, \"eos_token_id\": %s}\n",
+                    end, end);
+}
+
+/* "PATH: 'KEY' is VALUE, EXPECTED expected". */
+static status refuse(const char *path, const char *key, json_t *found, const char *expected)
+{
+    char *text = found ? json_dumps(found, JSON_ENCODE_ANY) : NULL;
+    status result =
+        found ? fail(STATUS_INPUT, "%s: '%s' is %.200s, %s expected", path, key, text, expected)
+              : fail(STATUS_INPUT, "%s: '%s' expected, not found", path, key);
+    free(text);
+    return result;
+}
+
+static status read_size(size_t *size, json_t *root, const char *path, const char *key,
+                        const char *job_key)
+{
+    const schema_row *row = schema_find(job_key);
+    json_t *value = json_object_get(root, key);
+    double number = json_is_integer(value) ? (double)json_integer_value(value) : -1.0;
+    char expected[80];
+    snprintf(expected, sizeof expected, "%.0f to %.0f", row->least, row->most);
+    if (number < row->least || number > row->most) return refuse(path, key, value, expected);
+    *size = (size_t)number;
+    return STATUS_OK;
+}
+
+/* A number, with transformers' default where it is absent. */
+static status check_number(json_t *root, const char *path, const char *key, double expected)
+{
+    json_t *value = json_object_get(root, key);
+    char text[40];
+    if (!value || fabs(json_number_value(value) - expected) <= 1e-6 * expected) return STATUS_OK;
+    snprintf(text, sizeof text, "%g", expected);
+    return refuse(path, key, value, text);
+}
+
+static status check_bool(json_t *root, const char *path, const char *key, bool expected)
+{
+    json_t *value = json_object_get(root, key);
+    if (!value || json_is_true(value) == expected) return STATUS_OK;
+    return refuse(path, key, value, expected ? "true" : "false");
+}
+
+static status check_text(json_t *root, const char *path, const char *key, const char *either,
+                         const char *other)
+{
+    json_t *value = json_object_get(root, key);
+    const char *text = json_string_value(value);
+    char expected[80];
+    snprintf(expected, sizeof expected, "\"%s\"", either);
+    if (!value || (text && (strcmp(text, either) == 0 || strcmp(text, other) == 0)))
+        return STATUS_OK;
+    return refuse(path, key, value, expected);
+}
+
+static status check_computation(json_t *root, const char *path, const gpt2_config *c)
+{
+    json_t *inner = json_object_get(root, "n_inner");
+    status result = check_text(root, path, "activation_function", "gelu_new", "gelu_pytorch_tanh");
+    if (!result) result = check_number(root, path, "layer_norm_epsilon", 1e-5);
+    if (!result && inner && !json_is_null(inner))
+        result = check_number(root, path, "n_inner", 4.0 * (double)c->n_embd);
+    if (!result) result = check_bool(root, path, "tie_word_embeddings", true);
+    if (!result) result = check_bool(root, path, "scale_attn_weights", true);
+    if (!result) result = check_bool(root, path, "scale_attn_by_inverse_layer_idx", false);
+    if (!result) result = check_bool(root, path, "add_cross_attention", false);
+    if (!result && c->n_embd % c->n_head)
+        result = fail(STATUS_INPUT, "%s: 'n_embd' is %zu, a multiple of n_head (%zu) expected",
+                      path, c->n_embd, c->n_head);
+    return result;
+}
+
+static status read_config(gpt2_config *c, json_t *root, const char *path)
+{
+    json_t *type = json_object_get(root, "model_type");
+    if (!json_is_string(type) || strcmp(json_string_value(type), "gpt2") != 0)
+        return refuse(path, "model_type", type, "\"gpt2\"");
+    status result = read_size(&c->n_layer, root, path, "n_layer", "model.n_layer");
+    if (!result) result = read_size(&c->n_head, root, path, "n_head", "model.n_head");
+    if (!result) result = read_size(&c->n_embd, root, path, "n_embd", "model.n_embd");
+    if (!result) result = read_size(&c->block_size, root, path, "n_positions", "model.block_size");
+    if (!result) result = read_size(&c->vocab_size, root, path, "vocab_size", "model.vocab_size");
+    c->bias = !json_is_false(json_object_get(root, "bias"));
+    return result ? result : check_computation(root, path, c);
+}
+
+status config_json_read(gpt2_config *c, const char *path)
+{
+    char *text;
+    size_t size;
+    *c = (gpt2_config){0};
+    status result = file_read_text(&text, &size, path, CONFIG_LIMIT);
+    if (result) return result;
+    json_t *root = json_loadb(text, size, 0, NULL);
+    result = json_is_object(root)
+                 ? read_config(c, root, path)
+                 : fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
+    json_decref(root);
+    free(text);
+    return result;
+}

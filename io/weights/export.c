@@ -1,0 +1,265 @@
+/* Files grow in a directory below the one they are for, which other things may be in: a clone of a
+ * repository of models, with its README. */
+#include "io/weights/export.h"
+
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/file.h"
+#include "io/files/mpi_file.h"
+#include "io/tokens/tokenizer.h"
+#include "io/weights/config_json.h"
+#include "io/weights/safetensors.h"
+#include "runtime/agree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+static const saved_array arrays[EXPORT_FILES] = {
+    [EXPORT_MEAN] = {.file = "model.safetensors"},
+    [EXPORT_DEVIATION] = {.file = "posterior.safetensors"},
+};
+
+struct export_sink {
+    MPI_Comm comm;
+    int rank;
+    char directory[PATH_SIZE], temporary[PATH_SIZE];
+    bool made, force; /* the directory, by us; files in the way are replaced */
+    gpt2_config config;
+    parameters p;
+    size_t file_count; /* 1 without a posterior */
+    safetensors_header header;
+    MPI_File handles[EXPORT_FILES];
+    bool opened[EXPORT_FILES];
+};
+
+static void join(char path[PATH_SIZE], const char *directory, const char *name)
+{
+    snprintf(path, PATH_SIZE, "%.3800s/%.200s", directory, name);
+}
+
+static status refuse_existing(const export_sink *e, const char *name)
+{
+    char path[PATH_SIZE];
+    join(path, e->directory, name);
+    if (e->force || access(path, F_OK) != 0) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: found, a new file expected (--force replaces it)", path);
+}
+
+/* Before the work; of a tokenizer's files put_in_place learns when they are there. */
+static status refuse_model(const export_sink *e)
+{
+    static const char *const names[] = {"model.safetensors", "posterior.safetensors",
+                                        "config.json"};
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && i < sizeof names / sizeof *names; i++)
+        result = refuse_existing(e, names[i]);
+    return result;
+}
+
+/* Rank 0. */
+static status make_directories(export_sink *e)
+{
+    e->made = access(e->directory, F_OK) != 0;
+    status result = file_make_directories(e->directory);
+    if (!result) result = refuse_model(e);
+    if (!result) result = file_remove_tree(e->temporary);
+    if (result) return result;
+    if (mkdir(e->temporary, 0777) == 0) return STATUS_OK;
+    return fail(STATUS_IO, "create %s: %s", e->temporary, strerror(errno));
+}
+
+static status write_failed(const export_sink *e, size_t file, int code)
+{
+    char text[MPI_MAX_ERROR_STRING] = "fewer bytes were written than asked for";
+    int length;
+    if (code != MPI_SUCCESS) MPI_Error_string(code, text, &length);
+    return fail(STATUS_IO, "write %s/%s: %.300s", e->directory, arrays[file].file, text);
+}
+
+static status write_at(export_sink *e, size_t file, uint64_t offset, const void *data, size_t bytes)
+{
+    int code;
+    if (mpi_file_write(e->handles[file], offset, data, bytes, &code)) return STATUS_OK;
+    return write_failed(e, file, code);
+}
+
+static status open_files(export_sink *e)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && i < e->file_count; i++) {
+        char path[PATH_SIZE];
+        join(path, e->temporary, arrays[i].file);
+        int code = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_WRONLY | MPI_MODE_CREATE,
+                                 MPI_INFO_NULL, &e->handles[i]);
+        if (code != MPI_SUCCESS) return write_failed(e, i, code);
+        e->opened[i] = true;
+        if (e->rank == 0) result = write_at(e, i, 0, e->header.bytes, e->header.size);
+    }
+    return result;
+}
+
+static status open_here(export_sink *e)
+{
+    gpt2_config biased = e->config;
+    biased.bias = true;
+    status result = gpt2_parameters(&e->p, &biased);
+    if (!result) result = safetensors_make(&e->header, &e->p, arrays, 0, 1);
+    if (!result && e->rank == 0) result = make_directories(e);
+    result = agree(e->comm, result);
+    return result ? result : agree(e->comm, open_files(e));
+}
+
+status export_open(export_sink **out, MPI_Comm comm, const char *directory,
+                   const gpt2_config *config, bool posterior, bool force)
+{
+    *out = NULL;
+    export_sink *e = calloc(1, sizeof *e);
+    status result = agree(comm, e ? STATUS_OK : fail(STATUS_NOMEM, "memory for an export"));
+    if (result) {
+        free(e);
+        return result;
+    }
+    e->comm = comm;
+    e->config = *config;
+    e->force = force;
+    e->file_count = posterior ? EXPORT_FILES : 1;
+    MPI_Comm_rank(comm, &e->rank);
+    snprintf(e->directory, sizeof e->directory, "%s", directory);
+    join(e->temporary, directory, ".exporting");
+    result = open_here(e);
+    if (result) export_abandon(&e);
+    *out = e;
+    return result;
+}
+
+const parameters *export_parameters(const export_sink *e)
+{
+    return &e->p;
+}
+
+status export_write(export_sink *e, export_file file, const slice *part, const float *values)
+{
+    uint64_t index = e->p.tensors[part->tensor].index + part->first;
+    return write_at(e, file, safetensors_offset(&e->header, &e->p, 0, index), values,
+                    part->count * sizeof *values);
+}
+
+static status settle(export_sink *e)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; i < e->file_count; i++) {
+        int code = MPI_File_sync(e->handles[i]), closed = MPI_File_close(&e->handles[i]);
+        e->opened[i] = false;
+        if (code == MPI_SUCCESS) code = closed;
+        if (code != MPI_SUCCESS && !result) result = write_failed(e, i, code);
+    }
+    return agree(e->comm, result);
+}
+
+static status write_json(const export_sink *e)
+{
+    char path[PATH_SIZE], text[2048];
+    int n = config_json_print(text, sizeof text, &e->config);
+    join(path, e->temporary, "config.json");
+    status result = file_write_atomic(path, text, (size_t)n);
+    if (result) return result;
+    n = config_json_print_generation(text, sizeof text, &e->config);
+    join(path, e->temporary, "generation_config.json");
+    return file_write_atomic(path, text, (size_t)n);
+}
+
+/* Without a posterior an older one would be that of other weights. */
+static status remove_older(const export_sink *e)
+{
+    char path[PATH_SIZE];
+    join(path, e->directory, arrays[EXPORT_DEVIATION].file);
+    return e->file_count == EXPORT_FILES ? STATUS_OK : file_remove_tree(path);
+}
+
+static int is_file(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+static status put_in_place(const export_sink *e)
+{
+    struct dirent **entries;
+    int n = scandir(e->temporary, &entries, is_file, alphasort);
+    status result =
+        n < 0 ? fail(STATUS_IO, "read %s: %s", e->temporary, strerror(errno)) : STATUS_OK;
+    for (int i = 0; !result && i < n; i++) result = refuse_existing(e, entries[i]->d_name);
+    if (!result) result = remove_older(e);
+    for (int i = 0; i < n; i++) {
+        char from[PATH_SIZE], to[PATH_SIZE];
+        join(from, e->temporary, entries[i]->d_name);
+        join(to, e->directory, entries[i]->d_name);
+        if (!result && rename(from, to) != 0)
+            result = fail(STATUS_IO, "rename %s: %s", from, strerror(errno));
+        free(entries[i]);
+    }
+    if (n >= 0) free(entries);
+    return result ? result : file_sync_directory(e->directory);
+}
+
+/* What prepare says of token files. */
+static bool has_bytes(const char *directory)
+{
+    char path[PATH_SIZE];
+    join(path, directory, "meta.json");
+    json_t *meta = json_load_file(path, 0, NULL);
+    const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
+    bool found = kind && strcmp(kind, "bytes") == 0;
+    json_decref(meta);
+    return found;
+}
+
+static status write_tokenizer(const export_sink *e, const char *const *directories, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tokenizer_exists(directories[i])) return tokenizer_copy(directories[i], e->temporary);
+    for (size_t i = 0; i < count; i++)
+        if (has_bytes(directories[i])) return tokenizer_write_bytes(e->temporary);
+    return STATUS_OK;
+}
+
+/* Rank 0. */
+static status publish(const export_sink *e, const char *const *tokenizers, size_t count)
+{
+    status result = write_json(e);
+    if (!result) result = write_tokenizer(e, tokenizers, count);
+    if (!result) result = file_sync_directory(e->temporary);
+    return result ? result : put_in_place(e);
+}
+
+status export_finish(export_sink **out, const char *const *tokenizers, size_t count)
+{
+    export_sink *e = *out;
+    status result = settle(e);
+    if (!result) result = agree(e->comm, e->rank == 0 ? publish(e, tokenizers, count) : STATUS_OK);
+    if (!result) e->made = false;
+    export_abandon(out);
+    return result;
+}
+
+/* All ranks have closed their files before rank 0 removes them. */
+void export_abandon(export_sink **out)
+{
+    export_sink *e = *out;
+    if (!e) return;
+    for (size_t i = 0; i < EXPORT_FILES; i++)
+        if (e->opened[i]) MPI_File_close(&e->handles[i]);
+    MPI_Barrier(e->comm);
+    if (e->rank == 0) file_remove_tree(e->temporary);
+    if (e->made) rmdir(e->directory); /* where nothing else is in it */
+    free(e->header.bytes);
+    parameters_close(&e->p);
+    free(e);
+    *out = NULL;
+}

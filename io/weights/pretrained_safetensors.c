@@ -1,0 +1,270 @@
+/* Safetensors of others: one file, or the shards that an index names. Rank 0 alone reads headers.
+ */
+#include "io/files/file.h"
+#include "io/weights/pretrained_parts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HEADER_LIMIT = 100 << 20 /* the format's own */, INDEX_LIMIT = 64 << 20 };
+
+static const char prefix[] = "transformer.";
+
+typedef struct {
+    stored_tensor *found;
+    stored_files *files;
+    const parameters *p;
+    const char *directory;
+    char index[PRETRAINED_PATH]; /* "" for one file */
+    json_t *weight_map;          /* NULL for one file */
+} finding;
+
+/* What a file says of one tensor; names stand with or without the prefix. */
+static json_t *entry_of(json_t *table, const char *name)
+{
+    char prefixed[96];
+    snprintf(prefixed, sizeof prefixed, "%s%s", prefix, name);
+    json_t *entry = json_object_get(table, name);
+    return entry ? entry : json_object_get(table, prefixed);
+}
+
+static status wrong_shape(const char *path, const tensor *t, json_t *shape)
+{
+    char expected[64];
+    if (t->dimensions == 2)
+        snprintf(expected, sizeof expected, "[%zu, %zu]", t->shape[0], t->shape[1]);
+    else
+        snprintf(expected, sizeof expected, "[%zu]", t->shape[0]);
+    char *found = shape ? json_dumps(shape, 0) : NULL;
+    status result = fail(STATUS_INPUT, "%s: tensor '%s': shape %s expected, %.200s found", path,
+                         t->name, expected, found ? found : "none");
+    free(found);
+    return result;
+}
+
+static status read_type(stored_type *type, json_t *entry, const char *path, const tensor *t)
+{
+    static const char *const names[] = {
+        [STORED_F32] = "F32", [STORED_F16] = "F16", [STORED_BF16] = "BF16"};
+    const char *name = json_string_value(json_object_get(entry, "dtype"));
+    for (stored_type i = STORED_F32; name && i <= STORED_BF16; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *type = i;
+            return STATUS_OK;
+        }
+    return fail(STATUS_INPUT, "%s: tensor '%s': dtype F32, F16 or BF16 expected, %.40s found", path,
+                t->name, name ? name : "none");
+}
+
+/* Where a file keeps a tensor: offset of its data, after checks of type and shape.
+ * @param data  byte where the file's data begin
+ * @param size  of the file */
+static status read_entry(stored_tensor *found, json_t *entry, const char *path, const tensor *t,
+                         uint64_t data, uint64_t size)
+{
+    status result = read_type(&found->type, entry, path, t);
+    if (result) return result;
+    json_t *shape = json_object_get(entry, "shape"), *at = json_object_get(entry, "data_offsets");
+    bool fits = json_array_size(shape) == (size_t)t->dimensions;
+    for (size_t d = 0; fits && d < (size_t)t->dimensions; d++)
+        fits = (size_t)json_integer_value(json_array_get(shape, d)) == t->shape[d];
+    if (!fits) return wrong_shape(path, t, shape);
+    uint64_t begin = (uint64_t)json_integer_value(json_array_get(at, 0));
+    uint64_t end = (uint64_t)json_integer_value(json_array_get(at, 1));
+    size_t bytes = t->count * stored_bytes(found->type);
+    if (begin > end || end - begin != bytes)
+        return fail(STATUS_INPUT,
+                    "%s: tensor '%s': %zu bytes of data expected, offsets %" PRIu64 " to %" PRIu64
+                    " found",
+                    path, t->name, bytes, begin, end);
+    if (end > size - data)
+        return fail(STATUS_INPUT,
+                    "%s: truncated in tensor '%s': %" PRIu64 " bytes expected, %" PRIu64 " found",
+                    path, t->name, data + end, size);
+    found->offset = data + begin;
+    return STATUS_OK;
+}
+
+/* A tensor that this model has not: it would be another model without it. The tied output layer
+ * and the masks that PyTorch's GPT-2 saved as buffers are no loss. */
+static status refuse_others(json_t *root, const char *path, const parameters *p)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        const char *name = key;
+        if (strncmp(name, prefix, sizeof prefix - 1) == 0) name += sizeof prefix - 1;
+        size_t length = strlen(name);
+        bool mask = (length > 10 && strcmp(name + length - 10, ".attn.bias") == 0) ||
+                    (length > 17 && strcmp(name + length - 17, ".attn.masked_bias") == 0);
+        if (mask || strcmp(key, "__metadata__") == 0 || strcmp(name, "lm_head.weight") == 0)
+            continue;
+        if (parameters_find(p, name) == p->tensor_count)
+            return fail(STATUS_INPUT, "%s: tensor '%.200s' found, which this model does not have",
+                        path, key);
+    }
+    return STATUS_OK;
+}
+
+static status read_header(json_t **root, uint64_t *data, uint64_t *size, const char *path)
+{
+    struct stat info;
+    *root = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file || fstat(fileno(file), &info) != 0) {
+        if (file) fclose(file);
+        return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
+    }
+    unsigned char head[8] = {0};
+    uint64_t length = 0;
+    json_error_t error = {.text = ""};
+    *size = (uint64_t)info.st_size;
+    bool whole = S_ISREG(info.st_mode) && fread(head, 1, 8, file) == 8;
+    for (int i = 0; i < 8; i++) length |= (uint64_t)head[i] << 8 * i;
+    whole = whole && length <= *size - 8 && length <= HEADER_LIMIT;
+    char *text = whole ? malloc((size_t)length + 1) : NULL;
+    if (text && fread(text, 1, (size_t)length, file) == length)
+        *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    free(text);
+    fclose(file);
+    *data = 8 + length;
+    if (json_is_object(*root)) return STATUS_OK;
+    json_decref(*root);
+    *root = NULL;
+    return fail(STATUS_INPUT, "%s: a safetensors header expected, %s", path,
+                *error.text ? error.text : "none found");
+}
+
+/* The tensors of one file. */
+static status search_file(finding *f, size_t number)
+{
+    const char *path = f->files->paths[number];
+    json_t *root;
+    uint64_t data = 0, size = 0;
+    status result = read_header(&root, &data, &size, path);
+    if (result) return result;
+    for (size_t i = 0; !result && i < f->p->tensor_count; i++) {
+        const tensor *t = &f->p->tensors[i];
+        json_t *entry = entry_of(root, t->name);
+        if (!entry) continue;
+        if (f->found[i].type != STORED_NOWHERE)
+            result = fail(STATUS_INPUT, "%s: tensor '%s' found, which %s has too", path, t->name,
+                          f->files->paths[f->found[i].file]);
+        if (!result) result = read_entry(&f->found[i], entry, path, t, data, size);
+        f->found[i].file = number;
+    }
+    if (!result) result = refuse_others(root, path, f->p);
+    json_decref(root);
+    return result;
+}
+
+static bool is_bias(const tensor *t)
+{
+    size_t length = strlen(t->name);
+    return length > 5 && strcmp(t->name + length - 5, ".bias") == 0;
+}
+
+/* All are there, but for biases where no bias is. */
+static status refuse_missing(const finding *f, bool bias)
+{
+    bool any = !bias;
+    for (size_t i = 0; i < f->p->tensor_count; i++)
+        any = any || (is_bias(&f->p->tensors[i]) && f->found[i].type != STORED_NOWHERE);
+    for (size_t i = 0; i < f->p->tensor_count; i++) {
+        const tensor *t = &f->p->tensors[i];
+        if (f->found[i].type != STORED_NOWHERE || (!any && is_bias(t))) continue;
+        const char *shard = json_string_value(entry_of(f->weight_map, t->name));
+        if (shard)
+            return fail(STATUS_INPUT, "%s/%s: tensor '%s' expected as %s says, not found",
+                        f->directory, shard, t->name, f->index);
+        return fail(STATUS_INPUT, "%s: tensor '%s' expected, not found",
+                    f->weight_map ? f->index : f->files->paths[0], t->name);
+    }
+    return STATUS_OK;
+}
+
+static status add_file(finding *f, const char *name)
+{
+    char path[PRETRAINED_PATH];
+    stored_files *files = f->files;
+    snprintf(path, sizeof path, "%.3500s/%.500s", f->directory, name);
+    for (size_t i = 0; i < files->count; i++)
+        if (strcmp(files->paths[i], path) == 0) return STATUS_OK;
+    if (files->count == PRETRAINED_FILES)
+        return fail(STATUS_INPUT, "%s: more than %d files found, at most that many expected",
+                    f->index, PRETRAINED_FILES);
+    void *grown = realloc(files->paths, (files->count + 1) * sizeof *files->paths);
+    if (!grown) return fail(STATUS_NOMEM, "memory for the names of %zu files", files->count + 1);
+    files->paths = grown;
+    memcpy(files->paths[files->count++], path, sizeof path);
+    return STATUS_OK;
+}
+
+/* A file beside the index, and nowhere else. */
+static status add_shard(finding *f, const char *key, json_t *value)
+{
+    char path[PRETRAINED_PATH];
+    const char *name = json_string_value(value);
+    if (!name || !*name || strchr(name, '/'))
+        return fail(STATUS_INPUT,
+                    "%s: tensor '%.100s': the name of a file beside it expected, "
+                    "'%.100s' found",
+                    f->index, key, name ? name : "no text");
+    snprintf(path, sizeof path, "%.3500s/%.500s", f->directory, name);
+    if (access(path, F_OK) != 0)
+        return fail(STATUS_INPUT, "%s: %s, and %s names it for tensor '%.100s'", path,
+                    strerror(errno), f->index, key);
+    return add_file(f, name);
+}
+
+static status read_index(finding *f)
+{
+    char *text;
+    size_t size;
+    const char *key;
+    json_t *value;
+    status result = file_read_text(&text, &size, f->index, INDEX_LIMIT);
+    if (result) return result;
+    json_error_t error = {.text = ""};
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    free(text);
+    f->weight_map = json_incref(json_object_get(root, "weight_map"));
+    json_decref(root);
+    if (!json_is_object(f->weight_map))
+        return fail(STATUS_INPUT, "%s: a JSON object with 'weight_map' expected, %s", f->index,
+                    *error.text ? error.text : "none found");
+    json_object_foreach(f->weight_map, key, value)
+    {
+        if (!result) result = add_shard(f, key, value);
+    }
+    if (!result && f->files->count == 0)
+        result = fail(STATUS_INPUT, "%s: 'weight_map' is empty, tensors expected", f->index);
+    return result;
+}
+
+static status find_files(finding *f)
+{
+    char path[PRETRAINED_PATH];
+    snprintf(path, sizeof path, "%.3900s/model.safetensors", f->directory);
+    snprintf(f->index, sizeof f->index, "%.3900s/model.safetensors.index.json", f->directory);
+    if (access(path, F_OK) != 0 && access(f->index, F_OK) == 0) return read_index(f);
+    return add_file(f, "model.safetensors");
+}
+
+status stored_find_safetensors(stored_tensor *found, stored_files *files, const char *directory,
+                               const parameters *p, bool bias)
+{
+    finding f = {.found = found, .files = files, .p = p, .directory = directory};
+    status result = find_files(&f);
+    for (size_t i = 0; !result && i < files->count; i++) result = search_file(&f, i);
+    if (!result) result = refuse_missing(&f, bias);
+    json_decref(f.weight_map);
+    return result;
+}

@@ -1,0 +1,39 @@
+/** The safetensors format: an 8-byte length, a JSON header, then the data. Headers are made from
+ * the model alone, so they can be compared byte for byte. */
+#ifndef VARIO_IO_WEIGHTS_SAFETENSORS_H
+#define VARIO_IO_WEIGHTS_SAFETENSORS_H
+
+#include "io/checkpoints/checkpoint.h"
+
+typedef struct {
+    char *bytes; /**< length and JSON, padded with spaces to a multiple of 8 */
+    size_t size;
+} safetensors_header;
+
+/** Header of the file that arrays [first, end) share; the caller frees bytes.
+ * @return STATUS_OK or STATUS_NOMEM */
+status safetensors_make(safetensors_header *h, const parameters *p, const saved_array *arrays,
+                        size_t first, size_t end);
+
+/** End of the run of arrays that share the file of arrays[first]. */
+size_t safetensors_group(const saved_array *arrays, size_t count, size_t first);
+
+/** Byte offset of an element of the logical vector in its file.
+ * @param position  of the array among those of its file */
+uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, size_t position,
+                            uint64_t index);
+
+/** The part of a slice that begins at its element `at` and ends where a block of checksums does, or
+ * with the slice; its offset is 0.
+ * @param most  elements, a multiple of 256 */
+slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t most);
+
+/** Where a slice's values stand in an array. */
+float *safetensors_values(const saved_array *array, const parameters *p, const slice *part);
+
+/** Checksum of part of a tensor: the wrapping sum of XXH3 (64 bits, seeded with the element's
+ * number) over its intersections with the unit's 256-element blocks. Sums over slices add up to
+ * the tensor's. */
+uint64_t safetensors_checksum(const parameters *p, const slice *part, const float *values);
+
+#endif

@@ -1,0 +1,193 @@
+/* The dense answer as text, JSON and CSV. */
+#include "io/files/file.h"
+#include "io/files/json_text.h"
+#include "report/exact.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+static const char *const predictions[] = {"mode", "exact", "run"};
+
+static void print_problem(const exact_report *r)
+{
+    const oracle *o = r->o;
+    int grid[2];
+    exact_grid_shape(o->grid, grid);
+    printf("%s", r->name);
+    if (r->is_run) printf(", step %" PRIu64, r->step);
+    printf(": %zu unknowns, %" PRIu64 " training %s, on a grid of %d x %d ranks\n", o->unknowns,
+           o->count, o->fixed ? "tokens" : "examples", grid[0], grid[1]);
+    if (!o->fixed)
+        printf("  mode after %zu Newton steps, loss %.6f nats an example\n", o->newton_steps,
+               o->loss);
+    if (!isnan(o->log_evidence)) printf("  log evidence %.6f\n", o->log_evidence);
+    printf("  log determinant of the precision %.6f\n", o->log_determinant);
+    if (r->maximized)
+        printf("  largest log evidence %.6f at prior precision %.6g and noise variance %.6g%s\n",
+               r->maximum.log_evidence, r->maximum.prior, r->maximum.noise_variance,
+               r->maximum.at_edge ? ", at the edge of what was looked at" : "");
+}
+
+static void print_comparison(const exact_report *r)
+{
+    const oracle_comparison *c = &r->comparison;
+    printf("\nthe run's posterior beside it\n");
+    printf("  |mean - mode| / |mode|              %10.5f\n", c->mean_error);
+    printf("  sigma^2 over the optimum 1/L_ii     %10.5f median; 5%% %.4f, 25%% %.4f, 75%% %.4f, "
+           "95%% %.4f\n",
+           c->quantiles[2], c->quantiles[0], c->quantiles[1], c->quantiles[3], c->quantiles[4]);
+    printf("  sigma^2 over the exact variance     %10.5f median\n", c->inverse);
+    printf("  KL(run || exact)                    %10.5g nats: %.5g of the mean, %.5g of the "
+           "variances, %.5g of any diagonal\n",
+           c->kl, c->kl_mean, c->kl_variance, c->kl_diagonal);
+    printf("  KL(run || best diagonal)            %10.5g nats\n", c->kl_best);
+}
+
+static void print_scores(const exact_report *r)
+{
+    static const char *const names[] = {"exact mode", "exact posterior", "run's posterior"};
+    bool classes = r->o->classes;
+    printf("\n%-18s %10s %10s %10s\n", "predictions", "NLL", classes ? "accuracy" : "RMSE",
+           classes ? "ECE" : "coverage");
+    for (size_t k = 0; k < PREDICTIONS; k++) {
+        const oracle_score *s = &r->scores[k];
+        if (k == PREDICT_RUN && !r->sigma) continue;
+        printf("%-18s %10.5f %10.5f %10.5f\n", names[k], s->nll, classes ? s->accuracy : s->rmse,
+               classes ? s->ece : s->coverage_error);
+    }
+}
+
+void exact_print(const exact_report *r)
+{
+    print_problem(r);
+    if (r->sigma) print_comparison(r);
+    if (r->predicted) print_scores(r);
+    if (r->left) {
+        printf("\nleave-one-out loss %.6f nats an example, %.6f with it\n", r->loo_loss,
+               r->o->loss);
+        if (!isnan(r->loo_correlation))
+            printf("  rank correlation with vario sensitivity: %.4f of the loss added, %.4f of how "
+                   "far predictions move\n",
+                   r->loo_correlation, r->moved_correlation);
+    }
+    if (r->spectrum) {
+        size_t n = r->o->unknowns;
+        printf("\ncurvature: eigenvalues %.4g to %.4g, diagonal %.4g to %.4g\n", r->spectrum[0],
+               r->spectrum[n - 1], r->curvature[0], r->curvature[n - 1]);
+    }
+}
+
+static json_t *list_json(const double *values, size_t count)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_real(values[i]));
+    return list;
+}
+
+static void put_comparison(json_t *o, const oracle_comparison *c)
+{
+    json_text_put(o, "mean_error", c->mean_error);
+    json_object_set_new(o, "variance_ratio", list_json(c->quantiles, 5));
+    json_text_put(o, "variance_over_exact", c->inverse);
+    json_text_put(o, "kl", c->kl);
+    json_text_put(o, "kl_mean", c->kl_mean);
+    json_text_put(o, "kl_variance", c->kl_variance);
+    json_text_put(o, "kl_diagonal", c->kl_diagonal);
+    json_text_put(o, "kl_best_diagonal", c->kl_best);
+}
+
+static json_t *score_json(const oracle_score *s)
+{
+    json_t *o = json_object();
+    json_text_put(o, "nll", s->nll);
+    json_text_put(o, "accuracy", s->accuracy);
+    json_text_put(o, "ece", s->ece);
+    json_text_put(o, "rmse", s->rmse);
+    json_text_put(o, "coverage_error", s->coverage_error);
+    return o;
+}
+
+static void put_spectrum(json_t *o, const exact_report *r)
+{
+    size_t n = r->o->unknowns;
+    json_object_set_new(o, "spectrum", list_json(r->spectrum, n));
+    json_object_set_new(o, "curvature_diagonal", list_json(r->curvature, n));
+    if (r->hessian) json_object_set_new(o, "hessian", list_json(r->hessian, n));
+}
+
+static json_t *report_json(const exact_report *r)
+{
+    const oracle *o = r->o;
+    const oracle_maximum *m = &r->maximum;
+    int grid[2];
+    exact_grid_shape(o->grid, grid);
+    json_t *out = json_pack("{s:s}", "name", r->name);
+    if (r->is_run) json_object_set_new(out, "step", json_integer((json_int_t)r->step));
+    json_object_set_new(out, "unknowns", json_integer((json_int_t)o->unknowns));
+    json_object_set_new(out, "training_rows", json_integer((json_int_t)o->count));
+    json_object_set_new(out, "grid", json_pack("[i,i]", grid[0], grid[1]));
+    json_text_put(out, "ess", o->ess);
+    json_text_put(out, "loss", o->loss);
+    json_text_put(out, "log_evidence", o->log_evidence);
+    json_text_put(out, "log_determinant", o->log_determinant);
+    if (r->maximized)
+        json_object_set_new(out, "maximum",
+                            json_pack("{s:f,s:f,s:f,s:b}", "log_evidence", m->log_evidence, "prior",
+                                      m->prior, "noise_variance", m->noise_variance, "at_edge",
+                                      m->at_edge));
+    if (r->sigma) put_comparison(out, &r->comparison);
+    for (size_t k = 0; r->predicted && k < (r->sigma ? PREDICTIONS : PREDICT_RUN); k++)
+        json_object_set_new(out, predictions[k], score_json(&r->scores[k]));
+    json_text_put(out, "loo_loss", r->loo_loss);
+    json_text_put(out, "loo_correlation", r->loo_correlation);
+    json_text_put(out, "moved_correlation", r->moved_correlation);
+    if (r->spectrum) put_spectrum(out, r);
+    return out;
+}
+
+status exact_print_json(const exact_report *r)
+{
+    json_t *o = report_json(r);
+    bool printed = o && json_dumpf(o, stdout, JSON_REAL_PRECISION(17)) == 0;
+    json_decref(o);
+    putchar('\n');
+    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
+}
+
+static void write_unknowns(FILE *out, const void *context)
+{
+    const exact_report *r = context;
+    const oracle *o = r->o;
+    fprintf(out, "tensor,element,mode,exact_deviation,optimal_deviation%s\n",
+            r->is_run ? r->sigma ? ",mean,deviation" : ",mean" : "");
+    for (size_t i = 0; i < o->unknowns; i++) {
+        size_t element;
+        const tensor *t = jacobian_tensor(o->x, i, &element);
+        fprintf(out, "%s,%zu,%.17g,%.17g,%.17g", t->name, element, o->mode[i],
+                sqrt(r->variances[i]), 1.0 / sqrt(o->diagonal[i]));
+        if (r->is_run) fprintf(out, ",%.9g", r->o->start[i]);
+        if (r->sigma) fprintf(out, ",%.9g", r->sigma[i]);
+        fputc('\n', out);
+    }
+}
+
+static void write_examples(FILE *out, const void *context)
+{
+    const exact_report *r = context;
+    fprintf(out, "index,left_out,loss,loo_loss,moved\n");
+    for (uint64_t i = 0; i < r->examples; i++)
+        fprintf(out, "%" PRIu64 ",%d,%.17g,%.17g,%.17g\n", i, dataset_left_out(r->o->data, i),
+                r->left[i].loss, r->left[i].loo_loss, r->left[i].moved);
+}
+
+status exact_write_unknowns(const exact_report *r, const char *path)
+{
+    return file_print_atomic(path, write_unknowns, r);
+}
+
+status exact_write_examples(const exact_report *r, const char *path)
+{
+    return file_print_atomic(path, write_examples, r);
+}

@@ -1,0 +1,167 @@
+/* Sums of what the modules say of themselves. */
+#include "train/plan.h"
+
+#include "train/trainer_parts.h"
+
+static const char *const stage_names[] = {"none", "optimizer", "gradients", "parameters"};
+
+static uint64_t gather_sent(const sharding *owned, size_t element_bytes)
+{
+    return (uint64_t)(owned->ranks - 1) * owned->elements * element_bytes;
+}
+
+static uint64_t norm_blocks(const sharding *owned)
+{
+    uint64_t blocks = 0;
+    for (size_t u = 0; u < owned->p->unit_count; u++) {
+        size_t begin = sharding_first(owned, u, owned->rank);
+        size_t end = sharding_first(owned, u, owned->rank + 1);
+        blocks += (end - begin + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+    }
+    return blocks;
+}
+
+/* Arrays gathered after the update: the sums where all ranks update, else what they keep whole. */
+static uint64_t gathered_arrays(const runtime_settings *with)
+{
+    if (with->fetches) return 0;
+    return with->variational ? 2 : 1;
+}
+
+static void count_rounds(plan *out, const runtime_settings *with, const sharding *owned,
+                         const layout *compute, const layout *wire)
+{
+    uint64_t items = with->items, ranks = owned->ranks;
+    uint64_t exchange = pieces_sent(owned, wire);
+    for (uint64_t first = 0; first < items; first += ranks) {
+        size_t active = (size_t)(items - first < ranks ? items - first : ranks);
+        out->sent[BYTES_WEIGHTS] += weights_sent(with, owned, compute, active, true);
+        if (!with->sums_locally && owned->rank < active) out->sent[BYTES_GRADIENTS] += exchange;
+        out->sent[BYTES_CONTROL] += (ranks - 1) * sizeof(round_facts);
+    }
+    if (with->sums_locally) out->sent[BYTES_GRADIENTS] += exchange * (with->row->estimates ? 2 : 1);
+}
+
+static status plan_with(plan *out, const job *j, const sharding *owned, dtype precision)
+{
+    layout compute = {0}, wire = {0};
+    const runtime_settings with = job_settings(j);
+    status result = trainer_plan(j, owned, precision, &out->memory);
+    if (!result) result = layout_open(&compute, owned->p, precision);
+    if (!result) result = layout_open(&wire, owned->p, j->parallel.wire);
+    if (!result) {
+        count_rounds(out, &with, owned, &compute, &wire);
+        out->sent[BYTES_PARAMETERS] = gathered_arrays(&with) * gather_sent(owned, sizeof(float));
+        if (!with.takes_pieces)
+            out->sent[BYTES_NORMS] =
+                (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
+    }
+    layout_close(&compute);
+    layout_close(&wire);
+    return result;
+}
+
+status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype precision,
+                 const loo_estimator *estimator)
+{
+    *out = (plan){0};
+    parameters p = {0};
+    sharding owned = {0};
+    model_config config = job_model(j);
+    status result = model_parameters(&p, &config);
+    if (!result) result = sharding_open(&owned, &p, ranks, rank);
+    if (!result) result = plan_with(out, j, &owned, precision);
+    if (!result && j->sensitivity.every > 0)
+        result = estimator->bytes(j, &owned, precision, &out->sensitivity);
+    sharding_close(&owned);
+    parameters_close(&p);
+    return result;
+}
+
+static uint64_t memory_sum(const plan *p)
+{
+    const trainer_memory *m = &p->memory;
+    return m->state + m->weights + m->gradients + m->pieces + m->activations + m->staging +
+           p->sensitivity;
+}
+
+static double mib(uint64_t bytes)
+{
+    return (double)bytes / 1048576.0;
+}
+
+static void print_json(FILE *out, const job *j, const plan *p, const uint64_t *all)
+{
+    const trainer_memory *m = &p->memory;
+    fprintf(out,
+            "{\"stage\": \"%s\", \"memory\": {\"state\": %zu, \"weights\": %zu, \"gradients\": "
+            "%zu, \"pieces\": %zu, \"activations\": %zu, \"staging\": %zu, \"sensitivity\": %zu, "
+            "\"total\": %llu}, "
+            "\"bytes_per_step\": {",
+            stage_names[j->parallel.shard], m->state, m->weights, m->gradients, m->pieces,
+            m->activations, m->staging, p->sensitivity, (unsigned long long)memory_sum(p));
+    uint64_t total = 0;
+    for (int kind = 0; kind < BYTES_KINDS; kind++) {
+        fprintf(out, "\"%s\": %llu, ", bytes_names[kind], (unsigned long long)all[kind]);
+        total += all[kind];
+    }
+    fprintf(out, "\"total\": %llu}}", (unsigned long long)total);
+}
+
+static void print_row(FILE *out, const job *j, const plan *p, const uint64_t *all, bool chosen)
+{
+    const trainer_memory *m = &p->memory;
+    fprintf(out, "%c %-10s %10.1f %10.1f %10.1f %10.1f %10.1f %10.1f %10.1f |", chosen ? '*' : ' ',
+            stage_names[j->parallel.shard], mib(m->state), mib(m->weights), mib(m->gradients),
+            mib(m->pieces), mib(m->activations), mib(m->staging), mib(memory_sum(p)));
+    uint64_t total = 0;
+    for (int kind = 0; kind < BYTES_KINDS; kind++) {
+        fprintf(out, " %10.1f", mib(all[kind]));
+        total += all[kind];
+    }
+    fprintf(out, " %10.1f\n", mib(total));
+}
+
+static void print_head(FILE *out, size_t ranks)
+{
+    fprintf(out,
+            "plan for %zu rank%s, in MiB: memory of rank 0 | bytes sent a step by all ranks\n"
+            "  %-10s %10s %10s %10s %10s %10s %10s %10s | %10s %10s %10s %10s %10s %10s\n",
+            ranks, ranks == 1 ? "" : "s", "stage", "state", "weights", "gradients", "pieces",
+            "activation", "staging", "total", "weights", "gradients", "parameters", "norms",
+            "control", "total");
+}
+
+status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool json,
+                  const loo_estimator *estimator)
+{
+    if (json)
+        fprintf(out, "{\"ranks\": %zu, \"stages\": [", ranks);
+    else
+        print_head(out, ranks);
+    size_t sensitivity = 0;
+    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+        job other = *j;
+        other.parallel.shard = (shard_stage)stage;
+        uint64_t all[BYTES_KINDS] = {0};
+        plan first = {0};
+        for (size_t rank = 0; rank < ranks; rank++) {
+            plan p;
+            status result = plan_make(&p, &other, ranks, rank, precision, estimator);
+            if (result) return result;
+            if (rank == 0) first = p;
+            if (rank == 0) sensitivity = p.sensitivity;
+            for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
+        }
+        if (json) {
+            if (stage) fprintf(out, ", ");
+            print_json(out, &other, &first, all);
+        } else {
+            print_row(out, &other, &first, all, stage == (int)j->parallel.shard);
+        }
+    }
+    if (json) fprintf(out, "]}\n");
+    if (!json && j->sensitivity.every > 0)
+        fprintf(out, "the totals hold %.1f MiB for sensitivity.every\n", mib(sensitivity));
+    return STATUS_OK;
+}

@@ -1,0 +1,27 @@
+/** What a job takes on a number of ranks: memory a rank and bytes a step, by the same arithmetic
+ * that opens the arenas and posts the messages. */
+#ifndef VARIO_TRAIN_PLAN_H
+#define VARIO_TRAIN_PLAN_H
+
+#include "train/estimator.h"
+
+#include <stdio.h>
+
+typedef struct {
+    trainer_memory memory;      /**< bytes of this rank's arenas */
+    size_t sensitivity;         /**< bytes of the estimator's */
+    uint64_t sent[BYTES_KINDS]; /**< bytes that this rank sends in one step (not skipped, without
+                                     evaluation, checkpoint or logging) */
+} plan;
+
+/** Plan one rank; not collective.
+ * @param estimator  what a run with sensitivity.every is given
+ * @return STATUS_OK or STATUS_NOMEM */
+status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype precision,
+                 const loo_estimator *estimator);
+
+/** Print a table over the stages, for rank 0 (which has the largest part) and for all ranks. */
+status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool json,
+                  const loo_estimator *estimator);
+
+#endif

@@ -1,0 +1,89 @@
+/** What the files of a training run share. */
+#ifndef VARIO_TRAIN_TRAIN_PARTS_H
+#define VARIO_TRAIN_TRAIN_PARTS_H
+
+#include "io/checkpoints/checkpoint.h"
+#include "io/runs/run.h"
+#include "io/weights/pretrained.h"
+#include "train/progress.h"
+#include "train/train.h"
+#include "train/trainer.h"
+
+typedef struct {
+    const job *job;
+    comm *c;
+    const train_options *options;
+    char path[JOB_TEXT * 2 + 2]; /**< of the run directory */
+    run *run;                    /**< rank 0 only */
+    dataset *train, *valid;
+    pretrained *init; /**< what the run begins with; NULL: initial weights of its own */
+    trainer trainer;
+    void *estimator; /**< the options' estimator opened; NULL unless sensitivity.every is above 0 */
+    checkpoint_writer *writer;
+    checkpoint_facts facts;
+    progress progress;
+    double ceiling;        /**< GFLOP/s of all ranks' products */
+    double seconds;        /**< of training, over all legs */
+    double logged_seconds; /**< at the last row */
+    uint64_t logged_rows;  /**< tokens or examples at the last row */
+    uint64_t saved;        /**< steps of the newest checkpoint, UINT64_MAX for none */
+    double total_sent[BYTES_KINDS];
+    bool warned_bias, warned_rescue;
+} training;
+
+/** A step that was done or skipped, and what it took on this rank. */
+typedef struct {
+    step_result result;
+    state_statistics statistics; /**< of steps that are logged */
+    uint64_t sent[BYTES_KINDS];
+    double seconds, waited;
+} finished_step;
+
+/** Whether something is done after so many steps: every so often, and at the end. */
+bool train_due(uint64_t steps, uint64_t every, uint64_t last);
+
+/** Rank 0 alone speaks and writes; on the others the three after this do nothing. */
+bool train_first_rank(const training *g);
+void train_note(training *g, const char *event, const char *details); /**< in events.jsonl */
+void train_note_step(training *g, const char *event, uint64_t step);  /**< with its number */
+void train_warn(training *g, const char *sentence); /**< to the user, and in events.jsonl */
+
+/** Count rows from the present step on. */
+void train_log_begin(training *g);
+
+/** Whether a row is written after so many steps. */
+bool train_logs(const training *g, uint64_t steps);
+
+/** After a whole step: write a row and evaluate where that is due, show progress; collective. */
+status train_log(training *g, const finished_step *step);
+
+/** Whether estimates of the leave-one-out loss say that the run is over (early_stop). */
+bool train_over(const training *g);
+
+/** The last event, with the bytes that all ranks sent in this leg, and the JSON result; collective.
+ */
+void train_log_end(training *g);
+
+/** Go on from the run's newest checkpoint; collective. */
+status train_restore(training *g);
+
+/** Find the weights of model.init, before memory is taken for them, and then begin with them;
+ * collective. Where the run begins with weights of its own these do nothing. */
+status train_find_init(training *g);
+status train_read_init(training *g);
+
+/** Room for two checkpoints; rank 0. */
+status train_check_space(const training *g);
+
+/** After a whole step: finish the checkpoint that is written, begin the next when due; collective.
+ * @param written  all ranks' writers are done */
+status train_save(training *g, bool written);
+
+/** A checkpoint of the present step, whole when this returns; collective. */
+status train_save_now(training *g);
+
+/** The same for a run that stops: it promises a checkpoint, whatever checkpoint.on_error says of
+ * lost ones. */
+status train_save_to_stop(training *g);
+
+#endif

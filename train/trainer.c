@@ -1,0 +1,110 @@
+/* Opening and closing a rank's part of a run, and what it weighs. */
+#include "kernels/kernels.h"
+#include "runtime/agree.h"
+#include "train/trainer_parts.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static model_shape shape_of(const job *j, dtype precision, bool training)
+{
+    return (model_shape){.sequences = j->batch.sequences,
+                         .length = j->batch.length,
+                         .precision = precision,
+                         .recompute = j->recompute,
+                         .training = training};
+}
+
+status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory)
+{
+    model_shape shape = shape_of(j, precision, true);
+    model_config config = job_model(j);
+    const runtime_settings with = job_settings(j);
+    *memory = (trainer_memory){.state = state_bytes(&with, owned, true),
+                               .activations = model_activation_bytes(&config, &shape),
+                               .staging = state_saved(&with) * owned->elements * sizeof(float)};
+    status result = weights_bytes(&with, owned, precision, &memory->weights);
+    if (!result) result = rounds_gradient_bytes(&with, owned, &memory->gradients);
+    if (!result)
+        result =
+            pieces_bytes(owned, with.wire, with.holds_round && !with.sums_locally, &memory->pieces);
+    return result;
+}
+
+static status open_data(trainer *r)
+{
+    size_t n = r->job->batch.sequences * r->job->batch.length;
+    r->losses = calloc(n, sizeof *r->losses);
+    return r->losses ? dataset_batch_open(&r->batch, r->job)
+                     : fail(STATUS_NOMEM, "memory for the losses of %zu rows", n);
+}
+
+static status open_here(trainer *r, const runtime_settings *with, bool measures)
+{
+    model_shape shape = shape_of(r->job, r->precision, r->rounds.training);
+    status result = model_parameters(&r->rounds.p, &r->config);
+    if (!result) result = rounds_open(&r->rounds, with, measures);
+    if (!result) result = weights_open(&r->weights, r->rounds.c, &r->rounds.state, r->precision);
+    if (!result) result = model_open(&r->model, &r->config, &shape);
+    return result ? result : open_data(r);
+}
+
+static status open_with(trainer *r, const job *j, const runtime_settings *with, comm *c,
+                        dtype precision, bool training, bool measures)
+{
+    *r = (trainer){.job = j,
+                   .config = job_model(j),
+                   .rounds = {.c = c, .training = training},
+                   .precision = precision};
+    r->hooks = trainer_hooks(r);
+    status result = agree(c->world, open_here(r, with, measures));
+    if (result)
+        trainer_close(r);
+    else
+        state_share(&r->rounds.state, c); /* sigma of the initial Hessian */
+    return result;
+}
+
+status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training)
+{
+    const runtime_settings with = job_settings(j);
+    return open_with(r, j, &with, c, precision, training, false);
+}
+
+status trainer_open_measuring(trainer *r, const job *j, const runtime_settings *with, comm *c,
+                              dtype precision)
+{
+    return open_with(r, j, with, c, precision, true, true);
+}
+
+status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
+{
+    saved_array arrays[SAVED_ARRAYS];
+    char found[2 * JOB_TEXT];
+    state *s = &r->rounds.state;
+    size_t count = state_saved_arrays(s, arrays);
+    status result =
+        checkpoint_read(r->rounds.c->world, path, &r->rounds.p, arrays, count, s->owned->owned,
+                        s->owned->owned_count, facts, found, sizeof found);
+    if (result) return result;
+    s->snapshots = facts->snapshots;
+    if (job_collects(r->job) && s->snapshots == 0 && r->rounds.c->rank == 0)
+        status_warn("%s: no snapshot yet (swag.start %" PRIu64
+                    "): mean and samples are the weights in training",
+                    found, r->job->swag.start);
+    state_share(s, r->rounds.c);
+    return STATUS_OK;
+}
+
+void trainer_close(trainer *r)
+{
+    model_close(&r->model);
+    if (r->weights.c) weights_close(&r->weights);
+    dataset_batch_close(&r->batch);
+    free(r->losses);
+    rounds_close(&r->rounds);
+    *r = (trainer){0};
+}

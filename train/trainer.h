@@ -1,0 +1,65 @@
+/** One rank of a training run: everything that a step needs, allocated once. */
+#ifndef VARIO_TRAIN_TRAINER_H
+#define VARIO_TRAIN_TRAINER_H
+
+#include "io/checkpoints/checkpoint.h"
+#include "io/jobs/job.h"
+#include "runtime/rounds.h"
+#include "runtime/weights.h"
+#include "train/dataset.h"
+
+typedef struct {
+    const job *job;
+    dtype precision; /**< in use: the job's, or fp32 where bf16 is missing */
+    rounds rounds;   /**< the ranks, their parameters and state */
+    weights weights;
+    model_config config;
+    model *model;
+    model_hooks hooks;
+    dataset_batch batch; /**< what it computes on */
+    float *losses;       /**< [sequences * length], for evaluation */
+} trainer;
+
+/** Bytes of this rank's arenas by what they are for, to the byte. */
+typedef struct {
+    size_t state, weights, gradients, pieces, activations, staging;
+} trainer_memory;
+
+/** Plan a rank's memory; not collective. */
+status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory);
+
+/** @param training  false: evaluation only, no gradients
+ * Collective. */
+status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training);
+
+/** The same for training with settings that are not the job's, and the norm of every item's
+ * gradient. */
+status trainer_open_measuring(trainer *r, const job *j, const runtime_settings *with, comm *c,
+                              dtype precision);
+void trainer_close(trainer *r);
+
+/** Read mean and posterior of a run's (or a checkpoint's) directory, for evaluation; collective. */
+status trainer_read(trainer *r, const char *path, checkpoint_facts *facts);
+
+/** Run step t; collective. Its time is counted in c->timing.
+ * @param written     this rank's checkpoint writer is done (or there is none)
+ * @param statistics  out, may be NULL
+ * @return STATUS_OK or STATUS_INPUT (a bad token), the same on all ranks; parameters unchanged */
+status trainer_step(trainer *r, const dataset *data, uint64_t t, bool written, step_result *result,
+                    state_statistics *statistics);
+
+/** What a validation finds; NAN for what was not asked for. */
+typedef struct {
+    double loss;     /**< at the mean, nats a row: a token or an example */
+    double averaged; /**< -log of the mean over samples of the row's probability or density */
+    double accuracy; /**< share of the examples whose class has the largest output, at the mean */
+    double accuracy_averaged; /**< the same of the mean probabilities */
+} validation;
+
+/** Validate on the first `batches` batches (0: all); collective, the same bits whatever the number
+ * of ranks.
+ * @param samples  posterior samples to average over, 0 for none */
+status trainer_evaluate(trainer *r, const dataset *data, uint64_t batches, uint64_t samples,
+                        validation *out);
+
+#endif

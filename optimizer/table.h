@@ -6,7 +6,8 @@
 #include "optimizer/optimizer.h"
 
 /** Every optimizer that a job can name, in the order of optimizer.kind's values. */
-#define OPTIMIZERS(ROW) ROW(IVON, ivon) ROW(ADAMW, adamw) ROW(SGD, sgd) ROW(BBB, bbb)
+#define OPTIMIZERS(ROW)                                                                            \
+    ROW(IVON, ivon) ROW(ADAMW, adamw) ROW(SGD, sgd) ROW(BBB, bbb) ROW(LION, lion)
 
 #define OPTIMIZER_VALUE(KIND, name) OPTIMIZER_##KIND,
 typedef enum { OPTIMIZERS(OPTIMIZER_VALUE) OPTIMIZER_KINDS } optimizer_kind;

@@ -4,6 +4,7 @@
 #include "noise_twin.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/statistics.h"
+#include "optimizer/table.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -261,4 +262,52 @@ Test(swag, samples_match_double)
     check_samples(SNAPSHOTS, 0);
     check_samples(3, 3);
     check_samples(1, 1); /* a point: no variance yet */
+}
+
+Test(lion, matches_double)
+{
+    static float m[COUNT], v[COUNT], g[COUNT];
+    static double dm[COUNT], dv[COUNT];
+    const double beta1 = 0.9, beta2 = 0.99, decay = 0.1, lr = 1e-3;
+    const optimizer *row = optimizer_row(OPTIMIZER_LION);
+    const optimizer_settings settings = {.beta1 = beta1, .beta2 = beta2};
+    for (size_t i = 0; i < COUNT; i++) m[i] = (float)(dm[i] = 0.25);
+    for (uint32_t t = 0; t < STEPS; t++) {
+        for (size_t i = 0; i < COUNT; i++) g[i] = (float)slope(dm[i], i, 0, t);
+        optimizer_update u = {.settings = &settings,
+                              .decay = decay,
+                              .lr = lr,
+                              .updates = t + 1,
+                              .mean = m,
+                              .arrays = (float *[]){v},
+                              .sums = &(gradient_sums){.g = g},
+                              .g_scale = 0.5,
+                              .count = COUNT};
+        row->update(&u);
+        for (size_t i = 0; i < COUNT; i++) {
+            double x = 0.5 * (double)g[i], c = beta1 * dv[i] + (1.0 - beta1) * x;
+            dm[i] -= lr * ((c > 0.0) - (c < 0.0) + decay * dm[i]);
+            dv[i] = beta2 * dv[i] + (1.0 - beta2) * x;
+        }
+    }
+    cr_expect_lt(relative(m, dm), 1e-5, "m: %.3g", relative(m, dm));
+    cr_expect_lt(relative(v, dv), 1e-5, "momentum: %.3g", relative(v, dv));
+}
+
+/* Where momentum and gradient are 0 nothing but the decay moves a weight. */
+Test(lion, stands_still_without_a_gradient)
+{
+    float m = 2.0F, v = 0.0F, g = 0.0F;
+    const optimizer_settings settings = {.beta1 = 0.9, .beta2 = 0.99};
+    optimizer_update u = {.settings = &settings,
+                          .decay = 0.5,
+                          .lr = 0.1,
+                          .mean = &m,
+                          .arrays = (float *[]){&v},
+                          .sums = &(gradient_sums){.g = &g},
+                          .g_scale = 1.0,
+                          .count = 1};
+    optimizer_row(OPTIMIZER_LION)->update(&u);
+    cr_expect_float_eq(m, 2.0F - 0.05F * 2.0F, 1e-7);
+    cr_expect_eq(v, 0.0F);
 }

@@ -144,6 +144,7 @@ MPI_TEST(swag_predicts_with_the_average_and_leaves_training_alone)
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         check_swag(OPTIMIZER_SGD, (shard_stage)stage);
         check_swag(OPTIMIZER_ADAMW, (shard_stage)stage);
+        check_swag(OPTIMIZER_LION, (shard_stage)stage);
     }
 }
 
@@ -173,5 +174,28 @@ MPI_TEST(bbb_draws_the_same_in_every_stage)
             cr_expect_float_eq(losses[stage][t], losses[SHARD_GRADIENTS][t], exact ? 0.0 : 1e-4);
         cr_expect_float_eq(found[stage].averaged, found[SHARD_GRADIENTS].averaged,
                            exact ? 0.0 : 1e-4);
+    }
+}
+
+/* Whatever a row keeps and does: stages 2 and 3 give the same bits, 0 and 1 nearly so. */
+MPI_TEST(every_optimizer_trains_alike_in_every_stage)
+{
+    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
+        double losses[4][STEPS];
+        for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+            running x;
+            job j = job_of((optimizer_kind)kind, (shard_stage)stage);
+            j.optimizer.hessian_init = 0.1;
+            open_moons(&x, j);
+            for (uint64_t t = 0; t < STEPS; t++) losses[stage][t] = step(&x, t);
+            running_close(&x);
+        }
+        for (uint64_t t = 0; t < STEPS; t++) {
+            cr_expect_eq(losses[SHARD_PARAMETERS][t], losses[SHARD_GRADIENTS][t], "%s, step %d",
+                         optimizer_row((optimizer_kind)kind)->name, (int)t);
+            cr_expect_float_eq(losses[SHARD_NONE][t], losses[SHARD_GRADIENTS][t], 1e-3);
+            cr_expect_float_eq(losses[SHARD_OPTIMIZER][t], losses[SHARD_GRADIENTS][t], 1e-3);
+        }
+        cr_expect_neq(losses[SHARD_NONE][STEPS - 1], losses[SHARD_NONE][0]);
     }
 }

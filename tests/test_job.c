@@ -75,7 +75,7 @@ static const bad_edit bad_edits[] = {
     {"steps: 50", "steps: 1e5", "14:1", {"'steps': '1e5' found", "whole number"}},
     {"steps: 50", "steps: +50", "14:1", {"'steps': '+50' found"}},
     {"steps: 50", "steps: 50\nseed: 18446744073709551616", "15:1", {"'seed'", "at most 2^64-1"}},
-    {"kind: ivon", "kind: adam", "16:3", {"'adam' found", "one of ivon|adamw|sgd|bbb"}},
+    {"kind: ivon", "kind: adam", "16:3", {"'adam' found", "one of ivon|adamw|sgd|bbb|lion"}},
     {"kind: ivon", "hessian_init: 0", "16:3", {"'optimizer.hessian_init': '0' found", "at least"}},
     {"kind: ivon", "hessian_init: -1.0e-3", "16:3", {"'-1.0e-3' found"}},
     {"kind: ivon", "beta2: 1.0", "16:3", {"'optimizer.beta2': '1.0' found", "below 1"}},

@@ -149,11 +149,14 @@ MPI_TEST(dropout)
 /* Evaluation keeps what weights are drawn from, and nothing for updates. */
 MPI_TEST(evaluation_takes_less_memory)
 {
-    static const size_t read[] = {
-        [OPTIMIZER_IVON] = 2, [OPTIMIZER_ADAMW] = 1, [OPTIMIZER_SGD] = 5, [OPTIMIZER_BBB] = 2};
+    static const size_t read[] = {[OPTIMIZER_IVON] = 2,
+                                  [OPTIMIZER_ADAMW] = 1,
+                                  [OPTIMIZER_SGD] = 5,
+                                  [OPTIMIZER_BBB] = 2,
+                                  [OPTIMIZER_LION] = 1};
     saved_array arrays[SAVED_ARRAYS];
     for (shard_stage stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
-        for (optimizer_kind kind = OPTIMIZER_IVON; kind <= OPTIMIZER_BBB; kind++) {
+        for (optimizer_kind kind = OPTIMIZER_IVON; kind < OPTIMIZER_KINDS; kind++) {
             trainer r;
             job j = small_job(LOSS_CROSS_ENTROPY, stage);
             j.optimizer.kind = kind;

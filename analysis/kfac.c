@@ -312,6 +312,15 @@ static uint64_t rows_there(const job *j, const dataset *data)
     return (dataset_count(data) - left_out) * j->batch.length;
 }
 
+/* Sample key.sample was drawn before any prediction. */
+static void sample_drawn(const state_posterior *posterior, const state *s, const slice *part,
+                         noise_key key, void *theta, dtype type)
+{
+    const kfac_posterior *q = (const kfac_posterior *)(const void *)posterior;
+    sample_weights(theta, type, state_at(s, q->draws[key.sample], part), NULL, key,
+                   slice_index(s->p, part), part->count);
+}
+
 status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
 {
     kfac k = {0};
@@ -329,7 +338,8 @@ status kfac_draw(kfac_posterior *q, trainer *r, const kfac_options *o)
     kfac_end(&k);
     dataset_close(&data);
     if (result) return result;
-    r->rounds.state.draws = q->draws;
+    q->posterior.sample = sample_drawn;
+    r->rounds.state.posterior = &q->posterior;
     weights_changed(&r->weights);
     return STATUS_OK;
 }

@@ -22,6 +22,7 @@ typedef struct {
 
 /** Samples of the posterior; what is no layer's stays at its mean. */
 typedef struct {
+    state_posterior posterior; /**< first: what a state draws from */
     double lambda, tau;
     uint64_t rows; /**< tokens or examples that the factors are means over */
     size_t layers, widest;

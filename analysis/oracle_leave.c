@@ -3,12 +3,16 @@
 #include "analysis/oracle.h"
 #include "analysis/oracle_parts.h"
 #include "base/memory.h"
+#include "posterior/small.h"
 #include "runtime/agree.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Columns of what is found of an example. */
+enum { LOSS, LOO_LOSS, MOVED, COLUMNS };
 
 typedef struct {
     oracle *o;
@@ -19,28 +23,9 @@ typedef struct {
     double *flat_rows;         /* (flat, cells) of X */
     double *step;              /* mode - start */
     double *p, *errors, *f, *scratch;
-    oracle_left_out *out;
+    size_t examples;
+    double *found; /* (COLUMNS, examples), of this rank's examples */
 } leaving;
-
-/* x becomes A^-1 x for symmetric positive definite A (n, n), which is lost. Where A is singular
- * numbers are not finite. */
-static void solve_small(double *a, double *x, size_t n)
-{
-    for (size_t j = 0; j < n; j++) {
-        for (size_t i = j; i < n; i++)
-            for (size_t k = 0; k < j; k++) a[i * n + j] -= a[i * n + k] * a[j * n + k];
-        double pivot = sqrt(a[j * n + j]);
-        for (size_t i = j; i < n; i++) a[i * n + j] /= pivot;
-    }
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < i; k++) x[i] -= a[i * n + k] * x[k];
-        x[i] /= a[i * n + i];
-    }
-    for (size_t i = n; i-- > 0;) {
-        for (size_t k = i + 1; k < n; k++) x[i] -= a[k * n + i] * x[k];
-        x[i] /= a[i * n + i];
-    }
-}
 
 /* The mode of the others, from a Newton step: f + J (mode' - mode). With u = R^-1 e and q =
  * (M^-1 - 1) u that is f_c + q_c / r_c, where R of classes is (1 - p 1') diag(sqrt p) and u =
@@ -56,7 +41,7 @@ static void move_outputs(leaving *w, const jacobian_rows *b, size_t s, double *f
                           : w->errors[c] * deviation;
         q[c] = u[c];
     }
-    solve_small(matrix, q, C);
+    small_solve(matrix, q, C);
     for (size_t c = 0; c < C; c++) {
         double way = q[c] - u[c];
         f[c] += o->classes ? way / sqrt(fmax(w->p[c], 1e-300)) : way * deviation;
@@ -77,7 +62,9 @@ static void leave(leaving *w, const jacobian_rows *b, size_t s)
     double left = oracle_loss(o, b, s, p, errors);
     for (size_t c = 0; c < C; c++)
         moved += fabs(o->classes ? p[c] - w->p[c] : f[c] - w->f[s * C + c]);
-    w->out[example] = (oracle_left_out){.loss = loss, .loo_loss = left, .moved = moved};
+    w->found[LOSS * w->examples + example] = loss;
+    w->found[LOO_LOSS * w->examples + example] = left;
+    w->found[MOVED * w->examples + example] = moved;
 }
 
 /* What a pass does with a round's rows. */
@@ -185,7 +172,7 @@ static status project_out(leaving *w)
         double *copy = row, *solution = row + F * F;
         memcpy(copy, middle, F * F * sizeof *copy);
         for (size_t i = 0; i < F; i++) solution[i] = z[i * K + k];
-        solve_small(copy, solution, F);
+        small_solve(copy, solution, F);
         for (size_t c = 0; c < C; c++) {
             double sum = 0.0;
             for (size_t i = 0; i < F; i++) sum += solution[i] * z[i * K + k / C * C + c];
@@ -245,6 +232,7 @@ static status open_leaving(leaving *w)
     if (!result) result = oracle_take(&w->step, o->unknowns, 1);
     if (!result) result = oracle_take(&w->scratch, o->unknowns, 1);
     if (!result) result = oracle_take(&w->p, C, 1);
+    if (!result) result = oracle_take(&w->found, COLUMNS, w->examples);
     if (!result) result = oracle_take(&w->errors, C, 1);
     if (!result) result = oracle_take(&w->f, jacobian_batch(o->x), C);
     for (size_t i = 0; !result && i < o->unknowns; i++) w->step[i] = o->mode[i] - o->start[i];
@@ -260,6 +248,7 @@ static void close_leaving(leaving *w)
     free(w->step);
     free(w->scratch);
     free(w->p);
+    free(w->found);
     free(w->errors);
     free(w->f);
 }
@@ -267,13 +256,15 @@ static void close_leaving(leaving *w)
 status oracle_leave_out(oracle *o, bool by_precision, oracle_left_out *out)
 {
     size_t count = (size_t)dataset_count(o->data);
-    leaving w = {.o = o, .cells = count * o->outputs, .out = out};
-    memset(out, 0, count * sizeof *out);
+    leaving w = {.o = o, .cells = count * o->outputs, .examples = count};
     status result = agree(o->r->rounds.c->world, open_leaving(&w));
     if (!result) result = by_precision ? find_by_precision(&w) : find_by_gram(&w);
     if (!result) result = go_through(&w, leave_round);
-    if (!result)
-        comm_sum_ordered(o->r->rounds.c, (double *)out, count * sizeof *out / sizeof(double));
+    if (!result) comm_sum_ordered(o->r->rounds.c, w.found, COLUMNS * count);
+    for (size_t i = 0; !result && i < count; i++)
+        out[i] = (oracle_left_out){.loss = w.found[LOSS * count + i],
+                                   .loo_loss = w.found[LOO_LOSS * count + i],
+                                   .moved = w.found[MOVED * count + i]};
     close_leaving(&w);
     return result;
 }

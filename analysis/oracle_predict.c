@@ -3,6 +3,7 @@
 #include "analysis/oracle_parts.h"
 #include "kernels/noise.h"
 #include "posterior/metrics.h"
+#include "posterior/small.h"
 #include "runtime/agree.h"
 
 #include <math.h>
@@ -65,8 +66,9 @@ status oracle_compare(const oracle *o, const double *mean, const double *sigma,
     return STATUS_OK;
 }
 
-/* Columns of what is known of a row, or of a value. */
-enum { NLL, CONFIDENCE, RIGHT, TARGET = CONFIDENCE, MEAN = RIGHT, VARIANCE, COLUMNS };
+/* Columns of what is known of a row of classes, and of a value. */
+enum { CLASS_NLL, CLASS_CONFIDENCE, CLASS_RIGHT };
+enum { VALUE_NLL, VALUE_TARGET, VALUE_MEAN, VALUE_VARIANCE, COLUMNS };
 
 typedef struct {
     oracle *o;
@@ -81,28 +83,6 @@ typedef struct {
     double *factor, *average, *p;
     bool *right; /* [cells] of classes */
 } prediction;
-
-/* A = L L' of a small matrix, row after row in place; what rounding made negative is 0. */
-static void factor_small(double *a, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j <= i; j++) {
-            double sum = a[i * n + j];
-            for (size_t k = 0; k < j; k++) sum -= a[i * n + k] * a[j * n + k];
-            if (i == j)
-                a[i * n + i] = sqrt(fmax(sum, 0.0));
-            else
-                a[i * n + j] = a[j * n + j] > 0.0 ? sum / a[j * n + j] : 0.0;
-        }
-}
-
-static void softmax(double *p, size_t count)
-{
-    double most = -INFINITY, sum = 0.0;
-    for (size_t c = 0; c < count; c++) most = fmax(most, p[c]);
-    for (size_t c = 0; c < count; c++) sum += p[c] = exp(p[c] - most);
-    for (size_t c = 0; c < count; c++) p[c] /= sum;
-}
 
 static void draw_normals(prediction *w, uint64_t example)
 {
@@ -122,19 +102,19 @@ static void average_classes(prediction *w, const double *f, const double *covari
     size_t C = w->o->outputs;
     memcpy(w->average, f, C * sizeof *f);
     if (!covariance) {
-        softmax(w->average, C);
+        metrics_softmax_of(w->average, C);
         return;
     }
     memset(w->average, 0, C * sizeof *w->average);
     memcpy(w->factor, covariance, C * C * sizeof *covariance);
-    factor_small(w->factor, C);
+    small_factor(w->factor, C);
     for (uint64_t s = 0; s < w->samples; s++) {
         const float *z = w->normals + s * C;
         for (size_t c = 0; c < C; c++) {
             w->p[c] = f[c];
             for (size_t k = 0; k <= c; k++) w->p[c] += w->factor[c * C + k] * (double)z[k];
         }
-        softmax(w->p, C);
+        metrics_softmax_of(w->p, C);
         for (size_t c = 0; c < C; c++) w->average[c] += w->p[c] / (double)w->samples;
     }
 }
@@ -149,9 +129,9 @@ static void note(prediction *w, oracle_prediction kind, const jacobian_rows *b, 
         size_t at = b->first + example;
         average_classes(w, f, covariance);
         prediction_score s = metrics_score(w->average, C, b->targets[example]);
-        facts[NLL * w->cells + at] = s.nll;
-        facts[CONFIDENCE * w->cells + at] = s.confidence;
-        facts[RIGHT * w->cells + at] = s.top == b->targets[example];
+        facts[CLASS_NLL * w->cells + at] = s.nll;
+        facts[CLASS_CONFIDENCE * w->cells + at] = s.confidence;
+        facts[CLASS_RIGHT * w->cells + at] = s.top == b->targets[example];
         return;
     }
     for (size_t c = 0; c < C; c++) {
@@ -159,11 +139,11 @@ static void note(prediction *w, oracle_prediction kind, const jacobian_rows *b, 
         double target = (double)b->values[example * C + c], error = f[c] - target;
         double variance =
             o->r->config.mlp.noise_variance + (covariance ? covariance[c * C + c] : 0.0);
-        facts[NLL * w->cells + at] =
+        facts[VALUE_NLL * w->cells + at] =
             0.5 * (error * error / variance + log(8.0 * atan(1.0) * variance));
-        facts[TARGET * w->cells + at] = target;
-        facts[MEAN * w->cells + at] = f[c];
-        facts[VARIANCE * w->cells + at] = variance;
+        facts[VALUE_TARGET * w->cells + at] = target;
+        facts[VALUE_MEAN * w->cells + at] = f[c];
+        facts[VALUE_VARIANCE * w->cells + at] = variance;
     }
 }
 
@@ -205,10 +185,10 @@ static oracle_score score_classes(const prediction *w, const double *facts)
 {
     oracle_score s = {.rmse = NAN, .coverage_error = NAN};
     calibration_bin bins[METRICS_BINS];
-    for (size_t i = 0; i < w->cells; i++) w->right[i] = facts[RIGHT * w->cells + i] > 0.0;
-    calibration found =
-        metrics_calibrate(bins, METRICS_BINS, facts + CONFIDENCE * w->cells, w->right, w->cells);
-    s.nll = metrics_mean(facts + NLL * w->cells, w->cells);
+    for (size_t i = 0; i < w->cells; i++) w->right[i] = facts[CLASS_RIGHT * w->cells + i] > 0.0;
+    calibration found = metrics_calibrate(bins, METRICS_BINS, facts + CLASS_CONFIDENCE * w->cells,
+                                          w->right, w->cells);
+    s.nll = metrics_mean(facts + CLASS_NLL * w->cells, w->cells);
     s.accuracy = found.accuracy;
     s.ece = found.ece;
     return s;
@@ -217,10 +197,10 @@ static oracle_score score_classes(const prediction *w, const double *facts)
 static oracle_score score_values(const prediction *w, const double *facts)
 {
     double observed[METRICS_LEVELS], squares = 0.0;
-    const double *target = facts + TARGET * w->cells, *mean = facts + MEAN * w->cells;
+    const double *target = facts + VALUE_TARGET * w->cells, *mean = facts + VALUE_MEAN * w->cells;
     for (size_t i = 0; i < w->cells; i++) squares += (mean[i] - target[i]) * (mean[i] - target[i]);
-    metrics_cover(observed, target, mean, facts + VARIANCE * w->cells, w->cells);
-    return (oracle_score){.nll = metrics_mean(facts + NLL * w->cells, w->cells),
+    metrics_cover(observed, target, mean, facts + VALUE_VARIANCE * w->cells, w->cells);
+    return (oracle_score){.nll = metrics_mean(facts + VALUE_NLL * w->cells, w->cells),
                           .accuracy = NAN,
                           .ece = NAN,
                           .rmse = sqrt(squares / (double)w->cells),

@@ -20,6 +20,9 @@ enum { METRICS_BINS = 20 }; /**< of the calibration error, unless told otherwise
 /** Probabilities of classes from a model's outputs. @param p  [count] out */
 void metrics_softmax(double *p, const float *logits, size_t count);
 
+/** The same of logits in place. */
+void metrics_softmax_of(double *p, size_t count);
+
 /** ln(e^a + e^b). */
 double metrics_add_logarithms(double a, double b);
 

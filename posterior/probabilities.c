@@ -3,12 +3,18 @@
 
 #include <math.h>
 
-void metrics_softmax(double *p, const float *logits, size_t count)
+void metrics_softmax_of(double *p, size_t count)
 {
     double most = -INFINITY, sum = 0.0;
-    for (size_t i = 0; i < count; i++) most = fmax(most, (double)logits[i]);
-    for (size_t i = 0; i < count; i++) sum += p[i] = exp((double)logits[i] - most);
+    for (size_t i = 0; i < count; i++) most = fmax(most, p[i]);
+    for (size_t i = 0; i < count; i++) sum += p[i] = exp(p[i] - most);
     for (size_t i = 0; i < count; i++) p[i] /= sum;
+}
+
+void metrics_softmax(double *p, const float *logits, size_t count)
+{
+    for (size_t i = 0; i < count; i++) p[i] = (double)logits[i];
+    metrics_softmax_of(p, count);
 }
 
 double metrics_add_logarithms(double a, double b)

@@ -19,7 +19,7 @@ void rounds_begin_round(rounds *r, uint64_t first)
     r->first_item = first;
     r->senders = r->items - first < ranks ? (size_t)(r->items - first) : ranks;
     r->norm_squared = 0.0;
-    r->bad_unit = (double)r->p.unit_count;
+    r->bad_unit = r->p.unit_count;
     for (size_t from = 0; from < r->senders; from++) r->keys[from] = rounds_item_key(r, from);
 }
 
@@ -37,8 +37,8 @@ static void note_round(rounds *r, step_result *result)
 {
     for (size_t from = 0; from < (size_t)r->c->size; from++) {
         const round_facts *facts = &r->facts[from];
-        if (facts->stop != 0.0) result->stopped = true;
-        if (facts->written == 0.0) result->written = false;
+        if (facts->stop) result->stopped = true;
+        if (!facts->written) result->written = false;
         if (from >= r->senders) continue;
         result->loss += facts->loss;
         r->norm_most = fmax(r->norm_most, facts->norm_squared);
@@ -47,8 +47,7 @@ static void note_round(rounds *r, step_result *result)
         if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
         if (!result->skipped) result->bad_item = r->first_item + from;
         result->skipped = true;
-        size_t bad = (size_t)facts->bad_unit;
-        if (bad < result->bad_unit) result->bad_unit = bad;
+        if (facts->bad_unit < result->bad_unit) result->bad_unit = facts->bad_unit;
     }
 }
 
@@ -66,7 +65,7 @@ void rounds_share(rounds *r, round_facts mine, step_result *result)
 bool rounds_any_failed(const rounds *r)
 {
     for (size_t from = 0; from < (size_t)r->c->size; from++)
-        if (r->facts[from].failed != 0.0) return true;
+        if (r->facts[from].failed) return true;
     return false;
 }
 

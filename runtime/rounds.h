@@ -16,8 +16,10 @@
 /** One rank's part of a round, known to all at its end. */
 typedef struct {
     double loss, norm_squared;
-    double bad_unit; /**< first unit with a gradient that is not finite, or unit_count */
-    double stop, written, failed; /**< flags */
+    uint64_t bad_unit; /**< first unit with a gradient that is not finite, or unit_count */
+    bool stop;         /**< it wants to stop */
+    bool written;      /**< its checkpoint writer is done */
+    bool failed;       /**< its item could not be read */
 } round_facts;
 
 typedef struct {
@@ -39,7 +41,8 @@ typedef struct {
     uint64_t first_item; /**< of rank 0 in this round */
     size_t senders;
     bool exchanging_hessian; /**< pieces carry f (none, optimizer) */
-    double norm_squared, bad_unit;
+    double norm_squared;
+    uint64_t bad_unit;
     double norm_most;          /**< largest squared norm of the step's items */
     uint64_t gradient_clipped; /**< items */
     state_report *updating; /**< the update that takes the round's pieces; NULL: they are summed */

@@ -133,7 +133,7 @@ static void add_norm(rounds *r, size_t u, const float *source)
         for (size_t b = 0; b < (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK; b++)
             sum += r->norm_blocks[b];
     }
-    if (!isfinite(sum) && (double)u < r->bad_unit) r->bad_unit = (double)u;
+    if (!isfinite(sum) && u < r->bad_unit) r->bad_unit = u;
     r->norm_squared += sum;
 }
 

@@ -87,9 +87,8 @@ void state_sample(const state *s, const slice *part, noise_key key, void *theta,
 {
     const float *mean = state_at(s, s->mean, part);
     uint64_t index = slice_index(s->p, part);
-    if (s->draws)
-        sample_weights(theta, type, state_at(s, s->draws[key.sample], part), NULL, key, index,
-                       part->count);
+    if (s->posterior)
+        s->posterior->sample(s->posterior, s, part, key, theta, type);
     else if (s->settings.swag.start > 0)
         sample_snapshots(s, part, key, theta, type);
     else if (s->sigma.values)

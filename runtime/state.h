@@ -14,7 +14,16 @@ typedef struct {
     bool whole;
 } state_array;
 
-typedef struct {
+typedef struct state state;
+
+/** A posterior that is not the optimizer's. */
+typedef struct state_posterior {
+    /** As state_sample. */
+    void (*sample)(const struct state_posterior *q, const state *s, const slice *part,
+                   noise_key key, void *theta, dtype type);
+} state_posterior;
+
+struct state {
     runtime_settings settings;
     bool training; /**< else only what predicts is there */
     const parameters *p;
@@ -33,10 +42,10 @@ typedef struct {
     size_t *unit_blocks;         /**< [unit_count + 1] first entry of each unit in block_sums */
     double g_scale, f_scale, lr; /**< of the update in progress */
     uint64_t updates;
-    uint64_t snapshots;       /**< that SWAG has collected */
-    const state_array *draws; /**< [samples] weights that were drawn elsewhere, from another
-                                 posterior, borrowed: what state_sample gives; NULL: none */
-} state;
+    uint64_t snapshots;               /**< that SWAG has collected */
+    const state_posterior *posterior; /**< what state_sample draws from in place of the optimizer's
+                                           posterior, borrowed; NULL: nothing */
+};
 
 /** What a step's update did. */
 typedef struct {

@@ -9,6 +9,7 @@
 #include "io/weights/safetensors.h"
 #include "optimizer/optimizer.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "runtime/sharding.h"
 
 #include <stdio.h>
@@ -149,6 +150,9 @@ static status describe(const exporting *x, char **details)
 static status export_model(exporting *x, exporting_report *report)
 {
     status result = check_model(x->job, x->o->run);
+    if (!result)
+        result = room_check(x->c->world, (double)(BUFFERS * PIECE * sizeof(float)),
+                            "vario export: buffers");
     if (!result) result = agree(x->c->world, open_memory(x));
     if (!result) result = open_source(x);
     if (!result)

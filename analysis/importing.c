@@ -7,6 +7,7 @@
 #include "io/weights/safetensors.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
 
@@ -127,6 +128,8 @@ static status import_model(importing *x, importing_report *report)
     const char *path = x->job->model.init;
     const model_config config = job_model(x->job);
     status result = new_run_open(&x->made, x->job, x->c, x->force, &path, 1);
+    if (!result)
+        result = room_check(x->c->world, (double)(PIECE * sizeof(float)), "vario import: buffers");
     if (!result) result = agree(x->c->world, open_memory(x));
     if (!result) result = pretrained_open(&x->weights, x->c->world, path, &config);
     if (!result) result = new_run_lock(&x->made, &x->p, x->arrays, x->array_count);

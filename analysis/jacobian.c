@@ -3,6 +3,7 @@
 
 #include "analysis/mean_pass.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 
 #include <assert.h>
 #include <math.h>
@@ -105,7 +106,7 @@ static status open_rows(jacobian *x)
     return fail(STATUS_NOMEM, "memory for %zu rows of %zu derivatives", cells, x->unknowns);
 }
 
-static status open_here(jacobian *x, const char *tensors)
+static status plan(jacobian *x, const char *tensors)
 {
     trainer *r = x->m.r;
     x->start = calloc(r->rounds.p.tensor_count, sizeof *x->start);
@@ -113,9 +114,22 @@ static status open_here(jacobian *x, const char *tensors)
     status result = choose(x, tensors);
     if (result) return result;
     x->outputs = is_gpt2(x) ? 1 : r->config.mlp.outputs;
-    result = mean_pass_plan(&x->m, r->job, &r->rounds.p, DTYPE_F32, is_gpt2(x) ? 1 : examples_of(x),
-                            is_gpt2(x) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
-    if (!result) result = mean_pass_open(&x->m, r);
+    return mean_pass_plan(&x->m, r->job, &r->rounds.p, DTYPE_F32, is_gpt2(x) ? 1 : examples_of(x),
+                          is_gpt2(x) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
+}
+
+static status check_room(const jacobian *x)
+{
+    const trainer *r = x->m.r;
+    double bytes = (double)jacobian_bytes(x) + (double)mean_pass_bytes(&x->m, &r->rounds.p);
+    return room_check(r->rounds.c->world, bytes,
+                      "%s: %.4g GB on every rank for derivatives of %zu unknowns and their passes",
+                      r->job->name, 1e-9 * bytes, x->unknowns);
+}
+
+static status open_here(jacobian *x)
+{
+    status result = mean_pass_open(&x->m, x->m.r);
     if (result) return result;
     x->m.hooks.gradients_done = take_gradients;
     return open_rows(x);
@@ -153,9 +167,11 @@ status jacobian_open(jacobian **out, trainer *r, const char *tensors)
     assert(r->precision == DTYPE_F32);
     if (x) {
         x->m.r = r;
-        result = open_here(x, tensors);
+        result = plan(x, tensors);
     }
     result = agree(r->rounds.c->world, result);
+    if (!result) result = check_room(x);
+    if (!result) result = agree(r->rounds.c->world, open_here(x));
     if (result)
         jacobian_close(out);
     else

@@ -7,6 +7,7 @@
 #include "io/files/json_text.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
 
@@ -47,13 +48,18 @@ static status open_new_run(merging *g)
     return new_run_open(&g->made, g->job, g->c, g->o->force, inputs, runs + 1);
 }
 
+static size_t buffer_count(const merging *g)
+{
+    return MERGED_BUFFERS + 2 * (1 + g->o->run_count);
+}
+
 static status open_memory(merging *g)
 {
     size_t models = g->o->run_count;
     g->models = calloc(models, sizeof *g->models);
     g->scales = calloc(models, sizeof *g->scales);
     g->inputs = calloc(models, sizeof *g->inputs);
-    g->buffers = calloc(MERGED_BUFFERS + 2 * (1 + models), PIECE * sizeof(float));
+    g->buffers = calloc(buffer_count(g), PIECE * sizeof(float));
     if (!g->models || !g->scales || !g->inputs || !g->buffers)
         return fail(STATUS_NOMEM, "memory for the pieces of %zu models", models);
     model_config config = job_model(g->job);
@@ -268,6 +274,9 @@ static status publish(merging *g, merging_report *report)
 static status merge_runs(merging *g, merging_report *report)
 {
     status result = open_new_run(g);
+    if (!result)
+        result = room_check(g->c->world, (double)(buffer_count(g) * PIECE * sizeof(float)),
+                            "vario merge: buffers for %zu runs", g->o->run_count);
     if (!result) result = agree(g->c->world, open_memory(g));
     if (!result) result = open_sources(g);
     if (!result) result = agree(g->c->world, choose_posterior(g));

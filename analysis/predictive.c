@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "train/trainer_parts.h"
 
 #include <inttypes.h>
@@ -228,6 +229,24 @@ static status open_sums(prediction *e)
     return STATUS_OK;
 }
 
+/* What open_sums takes. */
+static status check_room(const prediction *e)
+{
+    const predictions *out = e->out;
+    comm *c = e->members[0].r->rounds.c;
+    double each =
+        1.0 + (double)out->columns +
+        (double)(e->count > 1 || !out->classes) * (double)out->outputs * (out->classes ? 1 : 2);
+    double bytes = 8.0 * (double)e->most * each;
+    if (c->rank == 0)
+        bytes += 8.0 * (double)out->columns *
+                 ((double)c->size * (double)e->most + (double)out->points * (double)out->rows);
+    return room_check(c->world, bytes,
+                      "%s: averages of batches of %zu rows with %zu outputs each (fewer "
+                      "--sequences take less), and of %zu rows in all on rank 0",
+                      e->members[0].r->job->name, e->most, out->outputs, out->rows);
+}
+
 static void close_sums(prediction *e)
 {
     free(e->likelihoods);
@@ -270,7 +289,8 @@ status predict(predictions *out, const member *members, size_t count, const data
                     .b = &r->batch.view,
                     .out = out};
     plan(&e);
-    status result = agree(r->rounds.c->world, open_sums(&e));
+    status result = check_room(&e);
+    if (!result) result = agree(r->rounds.c->world, open_sums(&e));
     for (e.first = 0; !result && e.first < e.batches; e.first += (uint64_t)r->rounds.c->size)
         result = run_round(&e);
     close_sums(&e);

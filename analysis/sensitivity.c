@@ -6,7 +6,9 @@
 #include "analysis/sensitivity_parts.h"
 #include "optimizer/optimizer.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,11 +82,23 @@ static status open_buffers(sensitivity *x)
     return fail(STATUS_NOMEM, "memory for the sensitivities of %zu rows", all);
 }
 
+/* Of a run that was planned with it, trainer_open has looked already. */
+static status check_room(sensitivity *x)
+{
+    trainer *r = x->m.r;
+    status result = agree(r->rounds.c->world, plan(&x->m, r->job, &r->rounds.p, r->precision));
+    if (result) return result;
+    size_t bytes =
+        variance_bytes(&r->rounds.p, &x->m.layout) + mean_pass_bytes(&x->m, &r->rounds.p);
+    return room_check(r->rounds.c->world, (double)bytes,
+                      "%s: sensitivities: %.4g GB on every rank for passes and variances",
+                      r->job->name, 1e-9 * (double)bytes);
+}
+
 static status open_here(sensitivity *x)
 {
     trainer *r = x->m.r;
-    status result = plan(&x->m, r->job, &r->rounds.p, r->precision);
-    if (!result) result = mean_pass_open(&x->m, r);
+    status result = mean_pass_open(&x->m, r);
     if (result) return result;
     x->m.hooks.gradients_done = take_gradients;
     result = open_variances(x);
@@ -94,13 +108,14 @@ static status open_here(sensitivity *x)
 status sensitivity_open(sensitivity **out, trainer *r, sensitivity_per per)
 {
     sensitivity *x = *out = calloc(1, sizeof *x);
-    status result = x ? STATUS_OK : fail(STATUS_NOMEM, "memory for sensitivities");
+    status result =
+        agree(r->rounds.c->world, x ? STATUS_OK : fail(STATUS_NOMEM, "memory for sensitivities"));
     if (x) {
         x->m.r = r;
         x->per = per;
-        result = open_here(x);
     }
-    result = agree(r->rounds.c->world, result);
+    if (!result) result = check_room(x);
+    if (!result) result = agree(r->rounds.c->world, open_here(x));
     if (result) sensitivity_close(out);
     return result;
 }
@@ -309,7 +324,11 @@ status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint
 {
     work w = {.x = x, .data = data, .first = first, .count = count, .out = out};
     uint64_t batches = (count + x->most - 1) / x->most, ranks = (uint64_t)x->m.r->rounds.c->size;
-    status result = agree(x->m.r->rounds.c->world, open_table(x, count, out));
+    double bytes = (double)count * (double)(sizeof *out->rows + x->columns * sizeof(float));
+    status result = room_check(x->m.r->rounds.c->world, x->m.r->rounds.c->rank == 0 ? bytes : 0.0,
+                               "%s: sensitivities: %.4g GB on rank 0 for %" PRIu64 " rows",
+                               x->m.r->job->name, 1e-9 * bytes, count);
+    if (!result) result = agree(x->m.r->rounds.c->world, open_table(x, count, out));
     if (!result) gather_variances(x);
     for (; !result && w.round * ranks < batches; w.round++) result = run_round(&w);
     if (result) {

@@ -3,6 +3,7 @@
 #include "analysis/sensitivity_parts.h"
 #include "posterior/sensitivity.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "train/trainer_parts.h"
 
 #include <math.h>
@@ -50,22 +51,36 @@ static size_t unit_floats(const leaving *w, size_t u)
     return w->x->m.layout.unit_bytes[u] / sizeof(float);
 }
 
+/* Numbers of all units, and of the largest. */
+static size_t count_floats(const leaving *w, size_t *largest)
+{
+    size_t floats = 0;
+    *largest = 0;
+    for (size_t u = 0; u < w->x->m.r->rounds.p.unit_count; u++) {
+        size_t n = unit_floats(w, u);
+        floats += n;
+        if (n > *largest) *largest = n;
+    }
+    return floats;
+}
+
+static size_t arena_bytes(const leaving *w)
+{
+    size_t largest, floats = count_floats(w, &largest), elements = w->x->m.r->rounds.owned.elements;
+    return floats * (sizeof(float) + sizeof(double)) + memory_round(largest * sizeof(float)) +
+           memory_round(elements * sizeof(float));
+}
+
 static status open_arena(leaving *w)
 {
     const parameters *p = &w->x->m.r->rounds.p;
-    size_t floats = 0, largest = 0, elements = w->x->m.r->rounds.owned.elements;
+    size_t largest;
+    count_floats(w, &largest);
     w->gradients = calloc(p->unit_count, sizeof *w->gradients);
     w->sums = calloc(p->unit_count, sizeof *w->sums);
     w->x->gradients = w->gradients;
     if (!w->gradients || !w->sums) return fail(STATUS_NOMEM, "memory for groups");
-    for (size_t u = 0; u < p->unit_count; u++) {
-        size_t n = unit_floats(w, u);
-        floats += n;
-        if (n > largest) largest = n;
-    }
-    size_t bytes = floats * (sizeof(float) + sizeof(double)) +
-                   memory_round(largest * sizeof(float)) + memory_round(elements * sizeof(float));
-    status result = arena_open(&w->arena, "gradients of groups", bytes);
+    status result = arena_open(&w->arena, "gradients of groups", arena_bytes(w));
     if (result) return result;
     for (size_t u = 0; u < p->unit_count; u++) {
         w->gradients[u] = arena_take(&w->arena, unit_floats(w, u) * sizeof(float));
@@ -73,14 +88,33 @@ static status open_arena(leaving *w)
         memory_clear(w->gradients[u], unit_floats(w, u) * sizeof(float)); /* between tensors */
     }
     w->incoming = arena_take(&w->arena, memory_round(largest * sizeof(float)));
-    w->kept = arena_take(&w->arena, memory_round(elements * sizeof(float)));
+    w->kept = arena_take(&w->arena, memory_round(w->x->m.r->rounds.owned.elements * sizeof(float)));
     return STATUS_OK;
+}
+
+static model_shape shape_of(const leaving *w)
+{
+    model_shape shape = w->x->m.shape;
+    shape.training = true;
+    shape.variances = false;
+    return shape;
+}
+
+static status check_room(const leaving *w)
+{
+    const sensitivity *x = w->x;
+    model_shape shape = shape_of(w);
+    size_t bytes = arena_bytes(w) + model_activation_bytes(&x->m.config, &shape);
+    return room_check(
+        x->m.r->rounds.c->world, (double)bytes,
+        "%s: sensitivities of groups: %.4g GB on every rank for gradients and a model",
+        x->m.r->job->name, 1e-9 * (double)bytes);
 }
 
 static status open_leaving(leaving *w)
 {
     sensitivity *x = w->x;
-    model_shape shape = x->m.shape;
+    model_shape shape = shape_of(w);
     w->order = calloc((size_t)w->count, sizeof *w->order);
     w->start = calloc(w->groups + 1, sizeof *w->start);
     w->batches = calloc((size_t)x->m.r->rounds.c->size, sizeof *w->batches);
@@ -89,8 +123,6 @@ static status open_leaving(leaving *w)
     w->hooks = x->m.hooks;
     w->hooks.gradients = give_gradients;
     w->hooks.gradients_done = keep;
-    shape.training = true;
-    shape.variances = false;
     status result = open_arena(w);
     return result ? result : model_open(&w->model, &x->m.config, &shape);
 }
@@ -310,6 +342,7 @@ status sensitivity_leave(sensitivity *x, const dataset *data, uint64_t first, ui
 {
     leaving w = {.x = x, .data = data, .first = first, .count = count, .groups = groups};
     status result = share_groups(&w, group);
+    if (!result) result = check_room(&w);
     if (!result) result = agree(x->m.r->rounds.c->world, open_leaving(&w));
     if (!result) sort_rows(&w);
     for (size_t g = 0; !result && g < w.groups; g++) {

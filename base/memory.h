@@ -31,11 +31,15 @@ bool memory_product(size_t *product, size_t a, size_t b);
  */
 status arena_open(arena *a, const char *name, size_t capacity);
 
+/** Bytes of all open arenas that nobody has touched yet: they are promised, and the system still
+ * counts them as free. */
+size_t memory_untouched(void);
+
 /** Set bytes to 0, by all threads. */
 void memory_clear(void *data, size_t bytes);
 
-/** Hand out bytes, aligned to MEMORY_ALIGNMENT; NULL never: exhausting an arena is a bug (assert).
- */
+/** Hand out bytes, aligned to MEMORY_ALIGNMENT; NULL only of an arena of 0 bytes: exhausting one is
+ * a bug (assert). */
 void *arena_take(arena *a, size_t bytes);
 
 /** How a module hands out rows of bytes: arena_take_rows does, arena_count_rows only adds up in

@@ -7,6 +7,7 @@
 #include "io/tokens/tokenizer.h"
 #include "posterior/sampling.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
@@ -46,12 +47,16 @@ static status open_text(text *t, trainer *r, const arguments *a, const language 
     *t = (text){.r = r, .a = a, .l = l, .cache_count = 1};
     if (a->samples > 1 && a->count > 1)
         t->cache_count = a->samples < a->count ? a->samples : a->count;
+    double caches = (double)t->cache_count * (double)gpt2_cache_bytes(model_gpt2(r->model));
+    status result =
+        room_check(r->rounds.c->world, caches, "%s: %zu caches of keys and values of %zu tokens",
+                   r->job->name, t->cache_count, r->job->batch.length);
+    if (result) return result;
     t->caches = calloc(t->cache_count, sizeof(gpt2_cache *));
     t->logits = malloc(vocabulary * sizeof *t->logits);
-    status result = t->caches && t->logits
-                        ? STATUS_OK
-                        : fail(STATUS_NOMEM, "memory for %zu caches and %zu logits", t->cache_count,
-                               vocabulary);
+    if (!t->caches || !t->logits)
+        result =
+            fail(STATUS_NOMEM, "memory for %zu caches and %zu logits", t->cache_count, vocabulary);
     for (size_t i = 0; !result && i < t->cache_count; i++)
         result = gpt2_cache_open(&t->caches[i], model_gpt2(r->model));
     return agree(r->rounds.c->world, result);

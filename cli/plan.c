@@ -4,9 +4,25 @@
 #include "analysis/sensitivity.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "runtime/room.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+
+/* Where the ranks of the launch will be is not known; if they are on nodes like this one. */
+static status warn_of_room(const job *j, size_t ranks)
+{
+    plan p;
+    char lack[512];
+    status result = plan_make(&p, j, ranks, 0, j->precision, &sensitivity_estimator);
+    if (result) return result;
+    double bytes = (double)trainer_memory_sum(&p.memory) + TRAINER_BESIDE;
+    if (!room_has(bytes, 1, lack, sizeof lack))
+        status_warn("%s: rank 0 alone does not fit here: %s", j->name, lack);
+    else if (!room_has(bytes, ranks, lack, sizeof lack))
+        status_warn("%s: so many ranks do not fit on one node like this one: %s", j->name, lack);
+    return STATUS_OK;
+}
 
 int plan_main(int argc, char **argv)
 {
@@ -41,5 +57,6 @@ int plan_main(int argc, char **argv)
                 job_settings(&j).items);
     if (!result)
         result = plan_print(stdout, &j, (size_t)ranks, j.precision, json, &sensitivity_estimator);
+    if (!result) result = warn_of_room(&j, (size_t)ranks);
     return options_exit(result, true);
 }

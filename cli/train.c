@@ -44,8 +44,22 @@ static status check_init(const job *j)
     return result;
 }
 
-/* Validate, print the resolved job, the plan and every warning; train nothing. */
-static status dry_run(const session *s, const job *j, dtype precision)
+/* Whether the nodes of this launch have room for it; collective. */
+static status warn_of_room(const session *s, const job *j, dtype precision, char *warning)
+{
+    plan p;
+    *warning = '\0';
+    status result = agree(s->c.world, plan_make(&p, j, (size_t)s->c.size, (size_t)s->c.rank,
+                                                precision, &sensitivity_estimator));
+    if (result || !trainer_check_room(j, &s->c, &p.memory)) return result;
+    snprintf(warning, STATUS_MESSAGE_SIZE, "%s", status_message());
+    status_clear();
+    return STATUS_OK;
+}
+
+/* Validate, print the resolved job, the plan and every warning; train nothing.
+ * @param room  a warning, or "" */
+static status dry_run(const session *s, const job *j, dtype precision, const char *room)
 {
     dataset *data = NULL;
     status result = check_init(j);
@@ -57,7 +71,8 @@ static status dry_run(const session *s, const job *j, dtype precision)
         result = plan_print(stdout, j, (size_t)s->c.size, precision, false, &sensitivity_estimator);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t count = job_warnings(j, dataset_rows(data), lines, 8);
-    if (count || *s->placement.warning) printf("\n");
+    if (count || *s->placement.warning || *room) printf("\n");
+    if (*room) printf("warning: %s\n", room);
     if (*s->placement.warning) printf("warning: %s\n", s->placement.warning);
     for (size_t i = 0; i < count; i++) printf("warning: %s\n", lines[i]);
     dataset_close(&data);
@@ -75,9 +90,11 @@ static status run(session *s, void *context, const char **rest)
     a->train.precision = precision_here(&j, s->bf16);
     a->train.placement = &s->placement;
     a->train.estimator = &sensitivity_estimator;
-    if (a->dry_run)
-        return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, a->train.precision) : STATUS_OK);
-    return train_run(&j, &s->c, &a->train);
+    if (!a->dry_run) return train_run(&j, &s->c, &a->train);
+    char room[STATUS_MESSAGE_SIZE];
+    result = warn_of_room(s, &j, a->train.precision, room);
+    if (result) return result;
+    return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, a->train.precision, room) : STATUS_OK);
 }
 
 int train_main(int argc, char **argv)

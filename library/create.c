@@ -1,6 +1,7 @@
 /* Creating and freeing; what all calls share. */
 #include "library/optimizer.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -125,6 +126,23 @@ static void set_mean(vario_optimizer *v, float *const *theta)
     state_share(&v->r.state, &v->c);
 }
 
+static status check_room(vario_optimizer *v, const runtime_settings *with)
+{
+    sharding owned = {0};
+    rounds_memory m = {0};
+    status result = sharding_open(&owned, &v->r.p, (size_t)v->c.size, (size_t)v->c.rank);
+    if (!result) result = rounds_plan(with, &owned, &m);
+    sharding_close(&owned);
+    result = agree(v->c.world, result);
+    return result ? result
+                  : room_check(v->c.world, (double)(m.state + m.gradients + m.pieces),
+                               "vario_create: rank %d is to take %.4g GB (state %.3g, gradients "
+                               "%.3g, pieces %.3g)",
+                               v->c.rank, 1e-9 * (double)(m.state + m.gradients + m.pieces),
+                               1e-9 * (double)m.state, 1e-9 * (double)m.gradients,
+                               1e-9 * (double)m.pieces);
+}
+
 static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t count,
                        float *const *theta, const vario_settings *settings)
 {
@@ -133,6 +151,7 @@ static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t c
                                   "vario_create: ranks differ in tensors or settings, the same "
                                   "expected");
     const runtime_settings with = job_settings(&v->job);
+    if (!result) result = check_room(v, &with);
     if (!result) result = agree(v->c.world, rounds_open(&v->r, &with, false));
     if (!result) set_mean(v, theta);
     return result;

@@ -45,6 +45,7 @@ typedef struct gpt2_cache gpt2_cache;
 /** Allocate a cache of shape.length positions: 2 n_layer shape.length n_embd elements of the
  * compute type. Not collective. @return STATUS_OK or STATUS_NOMEM (*cache is then NULL). */
 status gpt2_cache_open(gpt2_cache **cache, const gpt2 *model);
+size_t gpt2_cache_bytes(const gpt2 *model); /**< SIZE_MAX: more than there can be */
 void gpt2_cache_close(gpt2_cache **cache);
 
 /** Forget all positions: the text or the weights are others from here on. */

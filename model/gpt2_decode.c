@@ -14,16 +14,23 @@ static bool half_bytes(const gpt2 *g, size_t *bytes)
     return memory_product(bytes, row, g->shape.length);
 }
 
+size_t gpt2_cache_bytes(const gpt2 *model)
+{
+    size_t half, bytes;
+    return half_bytes(model, &half) && memory_product(&bytes, half, 2 * model->config.n_layer)
+               ? bytes
+               : SIZE_MAX;
+}
+
 status gpt2_cache_open(gpt2_cache **cache, const gpt2 *model)
 {
     *cache = NULL;
     gpt2_cache *c = calloc(1, sizeof *c);
     if (!c) return fail(STATUS_NOMEM, "memory for a cache");
     c->most = model->shape.length;
-    size_t bytes = 0;
-    bool fits =
-        half_bytes(model, &c->half) && memory_product(&bytes, c->half, 2 * model->config.n_layer);
-    status result = arena_open(&c->arena, "keys and values", fits ? bytes : SIZE_MAX);
+    size_t bytes = gpt2_cache_bytes(model);
+    half_bytes(model, &c->half);
+    status result = arena_open(&c->arena, "keys and values", bytes);
     if (result) {
         free(c);
         return result;

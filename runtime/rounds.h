@@ -65,8 +65,13 @@ typedef struct {
 status rounds_open(rounds *r, const runtime_settings *with, bool measures);
 void rounds_close(rounds *r);
 
-/** Bytes of the buffers that gradients are written to. */
-status rounds_gradient_bytes(const runtime_settings *with, const sharding *owned, size_t *bytes);
+/** Bytes of a rank's arenas for training, to the byte. */
+typedef struct {
+    size_t state, gradients, pieces;
+} rounds_memory;
+
+/** Plan a rank's memory; not collective. @return STATUS_OK or STATUS_NOMEM */
+status rounds_plan(const runtime_settings *with, const sharding *owned, rounds_memory *memory);
 
 /** Noise of the item that a rank computes in the round in progress. */
 noise_key rounds_item_key(const rounds *r, size_t from);

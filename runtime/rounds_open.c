@@ -9,7 +9,7 @@ static bool is_direct(const runtime_settings *with, const sharding *owned)
     return !with->sums_locally && pieces_are_direct(owned, with->wire);
 }
 
-status rounds_gradient_bytes(const runtime_settings *with, const sharding *owned, size_t *bytes)
+static status gradient_bytes(const runtime_settings *with, const sharding *owned, size_t *bytes)
 {
     const parameters *p = owned->p;
     layout l = {0};
@@ -24,12 +24,21 @@ status rounds_gradient_bytes(const runtime_settings *with, const sharding *owned
     return result;
 }
 
+status rounds_plan(const runtime_settings *with, const sharding *owned, rounds_memory *memory)
+{
+    *memory = (rounds_memory){.state = state_bytes(with, owned, true)};
+    status result = gradient_bytes(with, owned, &memory->gradients);
+    return result ? result
+                  : pieces_bytes(owned, with->wire, with->holds_round && !with->sums_locally,
+                                 &memory->pieces);
+}
+
 static status open_gradients(rounds *r, const runtime_settings *with)
 {
     size_t bytes = 0;
     r->direct = is_direct(with, &r->owned);
     if (r->direct) return STATUS_OK;
-    status result = rounds_gradient_bytes(with, &r->owned, &bytes);
+    status result = gradient_bytes(with, &r->owned, &bytes);
     if (!result) result = arena_open(&r->gradients_arena, "gradients", bytes);
     if (!result) result = slots_open(&r->gradients, &r->p, with->sums_locally && with->holds_round);
     if (!result)

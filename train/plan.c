@@ -46,7 +46,7 @@ static status plan_with(plan *out, const job *j, const sharding *owned, dtype pr
 {
     layout compute = {0}, wire = {0};
     const runtime_settings with = job_settings(j);
-    status result = trainer_plan(j, owned, precision, &out->memory);
+    status result = trainer_plan(j, owned, precision, true, &out->memory);
     if (!result) result = layout_open(&compute, owned->p, precision);
     if (!result) result = layout_open(&wire, owned->p, j->parallel.wire);
     if (!result) {
@@ -72,17 +72,10 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
     if (!result) result = sharding_open(&owned, &p, ranks, rank);
     if (!result) result = plan_with(out, j, &owned, precision);
     if (!result && j->sensitivity.every > 0)
-        result = estimator->bytes(j, &owned, precision, &out->sensitivity);
+        result = estimator->bytes(j, &owned, precision, &out->memory.sensitivity);
     sharding_close(&owned);
     parameters_close(&p);
     return result;
-}
-
-static uint64_t memory_sum(const plan *p)
-{
-    const trainer_memory *m = &p->memory;
-    return m->state + m->weights + m->gradients + m->pieces + m->activations + m->staging +
-           p->sensitivity;
 }
 
 static double mib(uint64_t bytes)
@@ -96,10 +89,10 @@ static void print_json(FILE *out, const job *j, const plan *p, const uint64_t *a
     fprintf(out,
             "{\"stage\": \"%s\", \"memory\": {\"state\": %zu, \"weights\": %zu, \"gradients\": "
             "%zu, \"pieces\": %zu, \"activations\": %zu, \"staging\": %zu, \"sensitivity\": %zu, "
-            "\"total\": %llu}, "
+            "\"total\": %zu}, "
             "\"bytes_per_step\": {",
             stage_names[j->parallel.shard], m->state, m->weights, m->gradients, m->pieces,
-            m->activations, m->staging, p->sensitivity, (unsigned long long)memory_sum(p));
+            m->activations, m->staging, m->sensitivity, trainer_memory_sum(m));
     uint64_t total = 0;
     for (int kind = 0; kind < BYTES_KINDS; kind++) {
         fprintf(out, "\"%s\": %llu, ", bytes_names[kind], (unsigned long long)all[kind]);
@@ -113,7 +106,7 @@ static void print_row(FILE *out, const job *j, const plan *p, const uint64_t *al
     const trainer_memory *m = &p->memory;
     fprintf(out, "%c %-10s %10.1f %10.1f %10.1f %10.1f %10.1f %10.1f %10.1f |", chosen ? '*' : ' ',
             stage_names[j->parallel.shard], mib(m->state), mib(m->weights), mib(m->gradients),
-            mib(m->pieces), mib(m->activations), mib(m->staging), mib(memory_sum(p)));
+            mib(m->pieces), mib(m->activations), mib(m->staging), mib(trainer_memory_sum(m)));
     uint64_t total = 0;
     for (int kind = 0; kind < BYTES_KINDS; kind++) {
         fprintf(out, " %10.1f", mib(all[kind]));
@@ -150,7 +143,7 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
             status result = plan_make(&p, &other, ranks, rank, precision, estimator);
             if (result) return result;
             if (rank == 0) first = p;
-            if (rank == 0) sensitivity = p.sensitivity;
+            if (rank == 0) sensitivity = p.memory.sensitivity;
             for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
         }
         if (json) {

@@ -9,7 +9,6 @@
 
 typedef struct {
     trainer_memory memory;      /**< bytes of this rank's arenas */
-    size_t sensitivity;         /**< bytes of the estimator's */
     uint64_t sent[BYTES_KINDS]; /**< bytes that this rank sends in one step (not skipped, without
                                      evaluation, checkpoint or logging) */
 } plan;

@@ -1,6 +1,7 @@
 /* Opening and closing a rank's part of a run, and what it weighs. */
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "train/trainer_parts.h"
 
 #include <inttypes.h>
@@ -18,20 +19,55 @@ static model_shape shape_of(const job *j, dtype precision, bool training)
                          .training = training};
 }
 
-status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory)
+status trainer_plan(const job *j, const sharding *owned, dtype precision, bool training,
+                    trainer_memory *memory)
 {
-    model_shape shape = shape_of(j, precision, true);
+    model_shape shape = shape_of(j, precision, training);
     model_config config = job_model(j);
     const runtime_settings with = job_settings(j);
-    *memory = (trainer_memory){.state = state_bytes(&with, owned, true),
-                               .activations = model_activation_bytes(&config, &shape),
-                               .staging = state_saved(&with) * owned->elements * sizeof(float)};
+    *memory = (trainer_memory){.state = state_bytes(&with, owned, training),
+                               .activations = model_activation_bytes(&config, &shape)};
     status result = weights_bytes(&with, owned, precision, &memory->weights);
-    if (!result) result = rounds_gradient_bytes(&with, owned, &memory->gradients);
-    if (!result)
-        result =
-            pieces_bytes(owned, with.wire, with.holds_round && !with.sums_locally, &memory->pieces);
+    if (result || !training) return result;
+    rounds_memory ranks;
+    result = rounds_plan(&with, owned, &ranks);
+    memory->gradients = ranks.gradients;
+    memory->pieces = ranks.pieces;
+    memory->staging = state_saved(&with) * owned->elements * sizeof(float);
     return result;
+}
+
+size_t trainer_memory_sum(const trainer_memory *m)
+{
+    return m->state + m->weights + m->gradients + m->pieces + m->activations + m->staging +
+           m->sensitivity;
+}
+
+status trainer_check_room(const job *j, const comm *c, const trainer_memory *m)
+{
+    return room_check(
+        c->world, (double)trainer_memory_sum(m) + TRAINER_BESIDE,
+        "%s: rank %d is to take %.4g GB (state %.3g, weights %.3g, gradients %.3g, pieces %.3g, "
+        "activations %.3g, checkpoint %.3g, sensitivity %.3g)",
+        j->name, c->rank, 1e-9 * (double)trainer_memory_sum(m), 1e-9 * (double)m->state,
+        1e-9 * (double)m->weights, 1e-9 * (double)m->gradients, 1e-9 * (double)m->pieces,
+        1e-9 * (double)m->activations, 1e-9 * (double)m->staging, 1e-9 * (double)m->sensitivity);
+}
+
+/* Before any of it is open. */
+static status check_room(const trainer *r)
+{
+    parameters p = {0};
+    sharding owned = {0};
+    trainer_memory memory;
+    status result = model_parameters(&p, &r->config);
+    if (!result)
+        result = sharding_open(&owned, &p, (size_t)r->rounds.c->size, (size_t)r->rounds.c->rank);
+    if (!result) result = trainer_plan(r->job, &owned, r->precision, r->rounds.training, &memory);
+    sharding_close(&owned);
+    parameters_close(&p);
+    result = agree(r->rounds.c->world, result);
+    return result ? result : trainer_check_room(r->job, r->rounds.c, &memory);
 }
 
 static status open_data(trainer *r)
@@ -60,7 +96,8 @@ static status open_with(trainer *r, const job *j, const runtime_settings *with, 
                    .rounds = {.c = c, .training = training},
                    .precision = precision};
     r->hooks = trainer_hooks(r);
-    status result = agree(c->world, open_here(r, with, measures));
+    status result = check_room(r);
+    if (!result) result = agree(c->world, open_here(r, with, measures));
     if (result)
         trainer_close(r);
     else

@@ -23,13 +23,27 @@ typedef struct {
 /** Bytes of this rank's arenas by what they are for, to the byte. */
 typedef struct {
     size_t state, weights, gradients, pieces, activations, staging;
+    size_t sensitivity; /**< of an estimator beside it (train/estimator.h), by who opens it */
 } trainer_memory;
 
-/** Plan a rank's memory; not collective. */
-status trainer_plan(const job *j, const sharding *owned, dtype precision, trainer_memory *memory);
+/** Plan a rank's memory; not collective.
+ * @param training  as trainer_open's */
+status trainer_plan(const job *j, const sharding *owned, dtype precision, bool training,
+                    trainer_memory *memory);
 
-/** @param training  false: evaluation only, no gradients
- * Collective. */
+/** What a rank's libraries allocate beside it when they are first used. */
+enum { TRAINER_BESIDE = 8 << 20 };
+
+/** All of it. */
+size_t trainer_memory_sum(const trainer_memory *m);
+
+/** Refuse what this rank's node has no room for (runtime/room.h); collective.
+ * @param m  this rank's plan (local)
+ * @return STATUS_OK or STATUS_NOMEM, the same on all ranks */
+status trainer_check_room(const job *j, const comm *c, const trainer_memory *m);
+
+/** Open what there is room for (trainer_check_room); collective.
+ * @param training  false: evaluation only, no gradients */
 status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training);
 
 /** The same for training with settings that are not the job's, and the norm of every item's

@@ -161,6 +161,35 @@ command_lines()
     refuse "prepare into a file" "text.txt" prepare text.txt --out text.txt/below
 }
 
+# More than there is: warned of where nothing is taken, refused where it would be. Control groups need
+# root.
+memory()
+{
+    local size=1 group huge=(--set model.n_layer=96 --set model.n_embd=65536)
+    one plan base.yaml "${huge[@]}"
+    check "plan of what no node has" grep -q "warning: base: .*need .* GB are free of the" last.err
+    one train base.yaml --dry-run --set name=work "${huge[@]}"
+    check "a dry run of what no node has" grep -q "warning: work: .*GB are free of the" last.out
+    check "plans that do not fit are plans" exits 0
+    wrong=3
+    refuse "what no node has" "work: rank 0 is to take .* GB are free of the" train base.yaml \
+        --set name=work "${huge[@]}"
+    group=/sys/fs/cgroup/memory
+    [ -e $group/memory.limit_in_bytes ] || group=/sys/fs/cgroup
+    group=$group/vario-test-$$
+    if mkdir "$group" 2>/dev/null; then
+        { echo 100M >"$group/memory.limit_in_bytes" || echo 100M >"$group/memory.max"; } 2>/dev/null || true
+        if grep -qsx 104857600 "$group"/memory.limit_in_bytes "$group"/memory.max; then
+            (echo $BASHPID >"$group/cgroup.procs" && one train base.yaml --set name=work \
+                --set model.n_embd=1024 && exit "$code") || code=$?
+            check "a control group" one_sentence 3 "work: .* free of the 0.1049 GB of control group /.*vario-test"
+        fi
+        rmdir "$group"
+    fi
+    wrong=2
+    rm -rf runs/work
+}
+
 # A valid file of 2000 tokens, all 65.
 plain_tokens() { head -c 4000 /dev/zero | tr '\0' 'A' | sed 's/AA/A\x00/g' | head -c 4000; }
 # llm_c VERSION COUNT: a header of 1024 bytes.
@@ -334,6 +363,7 @@ cases()
     command_lines
     token_files
     runs
+    [ "$size" -ne 1 ] || memory
     # Rank 0 reads job files and looks after checkpoints for all: a third of the cases will do.
     [ "$size" -eq 1 ] || every=3
     job_files

@@ -1,8 +1,10 @@
 /* vario plan against what the arenas hold and the counters count, to the byte. */
 #include "analysis/sensitivity.h"
+#include "io/files/file.h"
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
+#include "runtime/room.h"
 #include "train/plan.h"
 
 #include <math.h>
@@ -205,4 +207,88 @@ MPI_TEST(ivon_sends_what_adamw_sends)
     cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
     for (int kind = 0; kind < BYTES_KINDS; kind++) cr_expect_eq(a.sent[kind], b.sent[kind]);
     if (ranks > 1) cr_expect_gt(a.sent[BYTES_WEIGHTS], 0);
+}
+
+/* A node whose ranks share a control group of so many bytes. */
+static void write_node(const char *folder, double group)
+{
+    char name[96], text[256];
+    const char *const files[] = {"meminfo", "self/cgroup", "self/mountinfo", "group/memory.max",
+                                 "group/memory.current"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *texts[] = {"MemTotal: 99000000 kB\nMemAvailable: 99000000 kB\n", "0::/\n", text,
+                               text, "0\n"};
+        if (i == 2)
+            snprintf(text, sizeof text, "31 22 0:28 / %s/group rw - cgroup2 cgroup2 rw\n", folder);
+        if (i == 3) snprintf(text, sizeof text, "%.0f\n", group);
+        snprintf(name, sizeof name, "%s/%s", folder, files[i]);
+        cr_assert_eq(file_write_atomic(name, texts[i], strlen(texts[i])), STATUS_OK);
+    }
+}
+
+static void open_node(char *folder, double group)
+{
+    char name[96];
+    if (world.rank == 0) {
+        cr_assert(mkdtemp(folder));
+        for (int i = 0; i < 2; i++) {
+            snprintf(name, sizeof name, "%s/%s", folder, i ? "group" : "self");
+            cr_assert_eq(file_make_directories(name), STATUS_OK);
+        }
+        write_node(folder, group);
+    }
+    MPI_Bcast(folder, PATH_SIZE, MPI_BYTE, 0, world.world);
+    room_proc = folder;
+}
+
+static void close_node(const char *folder)
+{
+    MPI_Barrier(world.world);
+    if (world.rank == 0) file_remove_tree(folder);
+    room_proc = "/proc";
+}
+
+/* The ranks of a node share its control group, and arenas that are open take what they will use. */
+MPI_TEST(ranks_share_a_limit)
+{
+    char folder[PATH_SIZE] = "/tmp/vario-test-plan-XXXXXX", expected[64];
+    arena a;
+    open_node(folder, 1e8);
+    status result = room_check(world.world, 4e7, "%d ranks", world.size);
+    cr_expect_eq(result, world.size > 2 ? STATUS_NOMEM : STATUS_OK, "%s", status_message());
+    snprintf(expected, sizeof expected, "(%d) need %.4g GB, and 0.1 GB are free", world.size,
+             0.04 * world.size);
+    if (result) cr_expect(strstr(status_message(), expected), "%s", status_message());
+    status_clear();
+    cr_assert_eq(arena_open(&a, "test", 50 << 20), STATUS_OK);
+    cr_expect_eq(room_check(world.world, 4e7, "ranks"), world.size > 1 ? STATUS_NOMEM : STATUS_OK);
+    cr_expect_eq(room_check(world.world, 6e7, "ranks"), STATUS_NOMEM);
+    status_clear();
+    arena_close(&a);
+    close_node(folder);
+}
+
+/* Refused before memory is taken, the same on all ranks, and opened where there is enough. */
+MPI_TEST(a_trainer_looks_for_room)
+{
+    char folder[PATH_SIZE] = "/tmp/vario-test-plan-XXXXXX";
+    job j = small_job();
+    trainer r;
+    for (int training = 0; training < 2; training++) {
+        open_node(folder, 5e6);
+        cr_expect_eq(trainer_open(&r, &j, &world, DTYPE_F32, training), STATUS_NOMEM);
+        cr_expect(strstr(status_message(), "0.005 GB are free of the 0.005 GB of control group /"),
+                  "%s", status_message());
+        cr_expect(strstr(status_message(), "plan: rank 0 is to take"), "%s", status_message());
+        cr_expect_null(r.rounds.state.arena.base);
+        status_clear();
+        close_node(folder);
+        strcpy(folder, "/tmp/vario-test-plan-XXXXXX");
+        open_node(folder, 3e9);
+        cr_assert_eq(trainer_open(&r, &j, &world, DTYPE_F32, training), STATUS_OK, "%s",
+                     status_message());
+        trainer_close(&r);
+        close_node(folder);
+        strcpy(folder, "/tmp/vario-test-plan-XXXXXX");
+    }
 }

@@ -47,7 +47,8 @@ status trainer_check_room(const job *j, const comm *c, const trainer_memory *m)
 {
     return room_check(
         c->world, (double)trainer_memory_sum(m) + TRAINER_BESIDE,
-        "%s: rank %d is to take %.4g GB (state %.3g, weights %.3g, gradients %.3g, pieces %.3g, "
+        "%s: rank %d is to take %.4g GB of memory (state %.3g, weights %.3g, gradients %.3g, "
+        "pieces %.3g, "
         "activations %.3g, checkpoint %.3g, sensitivity %.3g)",
         j->name, c->rank, 1e-9 * (double)trainer_memory_sum(m), 1e-9 * (double)m->state,
         1e-9 * (double)m->weights, 1e-9 * (double)m->gradients, 1e-9 * (double)m->pieces,

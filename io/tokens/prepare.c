@@ -3,6 +3,7 @@
 #include "io/tokens/prepare.h"
 
 #include "io/tokens/prepare_store.h"
+#include "io/tokens/utf8.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -11,7 +12,11 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { PARTS_A_THREAD = 4, FEWEST_BYTES = 20 };
+enum {
+    PARTS_A_THREAD = 4,
+    FEWEST_BYTES = 20,
+    PART_BYTES = 1 << 20 /* of a batch, for each of its parts, unless one has more */
+};
 
 /* A block and what was made of it. */
 typedef struct {
@@ -57,6 +62,14 @@ static bool append_bytes(token_list *out, const unsigned char *text, size_t size
     return true;
 }
 
+/* Why nothing was appended: STATUS_NOMEM, in whose sentence the file is enough. */
+static status append_failed(const worker *w, char *sentence)
+{
+    const char *why = w->encoder ? encoder_error(w->encoder) : NULL;
+    if (why) snprintf(sentence, STATUS_MESSAGE_SIZE, "1: it cannot be split into words: %s", why);
+    return STATUS_NOMEM;
+}
+
 static bool append_text(const preparation *p, const worker *w, token_list *out, const char *text,
                         size_t size, bool ends)
 {
@@ -88,7 +101,7 @@ static status append_line(const preparation *p, const worker *w, part *at, const
     status result = text_from_json(&text, &text_size, line, size, p->o->key, at->sentence);
     if (!result && !(p->tokenizer ? append_text(p, w, &at->out, text, text_size, true)
                                   : append_bytes(&at->out, (unsigned char *)text, text_size)))
-        result = STATUS_NOMEM;
+        result = append_failed(w, at->sentence);
     free(text);
     return result;
 }
@@ -96,6 +109,7 @@ static status append_line(const preparation *p, const worker *w, part *at, const
 static void work_lines(const preparation *p, const worker *w, part *at)
 {
     const char *line = at->block.bytes, *end = line + at->block.size;
+    if (at->block.place.offset == 0) line += utf8_mark(line, at->block.size);
     for (at->line = at->block.place.line; !at->result && line < end; at->line++) {
         const char *stop = memchr(line, '\n', (size_t)(end - line));
         if (!stop) stop = end;
@@ -114,18 +128,33 @@ static void work(const preparation *p, const worker *w, part *at)
     if (b->lines)
         work_lines(p, w, at);
     else if (!(p->tokenizer ? append_text(p, w, &at->out, b->bytes, b->size, b->ends)
-                            : append_bytes(&at->out, (unsigned char *)b->bytes, b->size)))
-        at->result = STATUS_NOMEM;
+                            : append_bytes(&at->out, (unsigned char *)b->bytes, b->size))) {
+        at->line = b->place.line;
+        at->result = append_failed(w, at->sentence);
+    }
 }
 
 /* ---- batches ---- */
 
+/* A long line's memory does not stay. */
+static void shrink(part *at)
+{
+    if (at->block.capacity > PART_BYTES) text_block_close(&at->block);
+    if (at->out.capacity <= 2 * PART_BYTES) return;
+    free(at->out.values);
+    at->out = (token_list){0};
+}
+
 static void read_batch(preparation *p, batch_of_parts *b)
 {
+    size_t bytes = 0;
     b->behind = STATUS_OK;
-    for (b->count = 0; b->count < p->capacity; b->count++) {
-        b->behind = text_source_next(p->source, &b->parts[b->count].block);
-        if (b->behind || b->parts[b->count].block.size == 0) break;
+    for (b->count = 0; b->count < p->capacity && bytes <= p->capacity * PART_BYTES; b->count++) {
+        part *at = &b->parts[b->count];
+        shrink(at);
+        b->behind = text_source_next(p->source, &at->block);
+        if (b->behind || at->block.size == 0) break;
+        bytes += at->block.size;
     }
     if (!b->behind) return;
     snprintf(b->sentence, sizeof b->sentence, "%s", status_message());
@@ -262,7 +291,7 @@ static void close_batch(batch_of_parts *b, size_t capacity)
 static uint64_t hash_command(const preparation *p)
 {
     const prepare_options *o = p->o;
-    uint64_t facts[] = {1 /* of this format */, text_source_digest(p->source), o->shard_tokens,
+    uint64_t facts[] = {2 /* of this format */, text_source_digest(p->source), o->shard_tokens,
                         o->learn, p->tokenizer ? tokenizer_digest(p->tokenizer) : 0};
     uint64_t hash = XXH3_64bits(facts, sizeof facts);
     hash = XXH3_64bits_withSeed(&o->valid, sizeof o->valid, hash);

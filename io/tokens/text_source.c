@@ -3,6 +3,7 @@
 #include "io/tokens/text_source.h"
 
 #include "io/tokens/tokenizer.h"
+#include "io/tokens/utf8.h"
 
 #include <archive.h>
 #include <errno.h>
@@ -11,10 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
-enum { BLOCK_BYTES = 1 << 19 };
+enum {
+    BLOCK_BYTES = 1 << 19,
+    LINE_BYTES = 1 << 26, /* of JSON, at most */
+    CHARACTER_BYTES = 4   /* at most: to see where one ends */
+};
 
 struct text_source {
     const char *const *texts;
@@ -37,7 +43,7 @@ void text_block_close(text_block *b)
 static bool ends_in(const char *name, size_t size, const char *ending)
 {
     size_t n = strlen(ending);
-    return size > n && memcmp(name + size - n, ending, n) == 0;
+    return size > n && strncasecmp(name + size - n, ending, n) == 0;
 }
 
 static bool is_lines(const char *name)
@@ -155,6 +161,23 @@ static status read_rest(text_source *s, size_t wanted, bool *ended)
     return STATUS_OK;
 }
 
+/* Bytes that are read for one block, at most. */
+static size_t most_bytes(const text_source *s)
+{
+    return s->lines ? LINE_BYTES : TOKENIZER_PIECE + CHARACTER_BYTES;
+}
+
+/* Nowhere in so many bytes is a place to cut. */
+static status force_cut(const text_source *s, size_t *cut)
+{
+    *cut = utf8_whole((const unsigned char *)s->rest, s->rest_size, TOKENIZER_PIECE);
+    if (!s->lines) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s:%" PRIu64 ": a line of more than %d bytes found (it begins at byte %" PRIu64
+                "), shorter ones expected",
+                s->texts[s->place.text], s->place.line, LINE_BYTES, s->place.offset);
+}
+
 /* The last place above `from` where the rest may be cut, 0 for none. */
 static size_t find_cut(const text_source *s, size_t from)
 {
@@ -205,9 +228,12 @@ status text_source_next(text_source *s, text_block *b)
         while (!result && cut == 0 && !ended) {
             size_t wanted = s->rest_size + BLOCK_BYTES;
             if (looked > BLOCK_BYTES) wanted = 2 * looked;
+            if (wanted > most_bytes(s)) wanted = most_bytes(s);
             result = read_rest(s, wanted, &ended);
             if (!result && !ended) cut = find_cut(s, looked);
             looked = s->rest_size;
+            if (!result && !ended && cut == 0 && looked == most_bytes(s))
+                result = force_cut(s, &cut);
         }
         if (!result && (ended || cut > 0))
             result = hand_out(s, b, ended ? s->rest_size : cut, ended);

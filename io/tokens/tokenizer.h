@@ -75,16 +75,25 @@ typedef struct encoder encoder;
 status encoder_open(encoder **e, const tokenizer *t);
 void encoder_close(encoder **e);
 
+enum {
+    TOKENIZER_PIECE = 1 << 20 /**< bytes: a longer piece is cut (utf8_whole), so that a text of
+                                   few different bytes takes no more memory than others */
+};
+
 /** Append the tokens of a text; any thread, its own encoder.
  *
  * Takes O(n log n) for a piece of n bytes, whatever is in it. Tokens like <|endoftext|> are never
  * made of text.
  *
  * @param text  [size] any bytes
- * @return false without memory (`out` then ends anywhere): no message is made, which would stay
- * with the thread
+ * @return false without memory, or as encoder_error says (`out` then ends anywhere): no message is
+ * made, which would stay with the thread
  */
 bool encoder_append(encoder *e, const void *text, size_t size, token_list *out);
+
+/** Why the last text could not be split, in PCRE2's words; NULL where it could, and memory was
+ * missing. Of piece_counts_add too. */
+const char *encoder_error(encoder *e);
 
 /** Pieces that a text is split into before anything is merged. */
 size_t encoder_count_pieces(encoder *e, const void *text, size_t size);

@@ -31,6 +31,9 @@ enum { NOWHERE = UINT32_MAX };
 struct encoder {
     const tokenizer *t;
     pcre2_match_data *match;
+    pcre2_match_context *limits;
+    int error; /* of the last text */
+    char sentence[256];
     kept_piece *cache;
     node *nodes;
     waiting *list; /* [list_count] of all ranks */
@@ -46,12 +49,13 @@ status encoder_open(encoder **out, const tokenizer *t)
     if (!e) return fail(STATUS_NOMEM, "memory to encode text");
     e->t = t;
     e->match = pcre2_match_data_create(1, NULL);
+    e->limits = splitter_limits();
     e->cache = aligned_alloc(64, sizeof *e->cache << CACHE_BITS);
     e->group_count = t->merges / (64 * 64) + 1;
     e->groups = calloc(e->group_count, sizeof *e->groups);
     e->bits = calloc(64 * e->group_count, sizeof *e->bits);
     e->first = malloc((t->merges + 1) * sizeof *e->first);
-    if (e->match && e->cache && e->groups && e->bits && e->first) {
+    if (e->match && e->limits && e->cache && e->groups && e->bits && e->first) {
         memset(e->cache, 0, sizeof *e->cache << CACHE_BITS);
         memset(e->first, 0xff, (t->merges + 1) * sizeof *e->first);
         return STATUS_OK;
@@ -65,6 +69,7 @@ void encoder_close(encoder **out)
     encoder *e = *out;
     if (!e) return;
     pcre2_match_data_free(e->match);
+    pcre2_match_context_free(e->limits);
     free(e->cache);
     free(e->nodes);
     free(e->list);
@@ -268,7 +273,20 @@ bool encoder_append_piece(encoder *e, const unsigned char *piece, size_t size, t
 
 splitter encoder_split(encoder *e, const void *text, size_t size)
 {
-    return (splitter){.pattern = e->t->pattern, .match = e->match, .text = text, .size = size};
+    e->error = 0;
+    return (splitter){.pattern = e->t->pattern,
+                      .match = e->match,
+                      .limits = e->limits,
+                      .error = &e->error,
+                      .text = text,
+                      .size = size};
+}
+
+const char *encoder_error(encoder *e)
+{
+    if (e->error == 0) return NULL;
+    pcre2_get_error_message(e->error, (PCRE2_UCHAR *)e->sentence, sizeof e->sentence);
+    return e->sentence;
 }
 
 bool encoder_append(encoder *e, const void *text, size_t size, token_list *out)
@@ -276,7 +294,7 @@ bool encoder_append(encoder *e, const void *text, size_t size, token_list *out)
     splitter s = encoder_split(e, text, size);
     for (size_t begin = 0, n; (n = splitter_next(&s)) > 0; begin = s.at)
         if (!encoder_append_piece(e, s.text + begin, n, out)) return false;
-    return true;
+    return e->error == 0;
 }
 
 size_t encoder_count_pieces(encoder *e, const void *text, size_t size)

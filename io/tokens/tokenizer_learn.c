@@ -2,12 +2,13 @@
  * each pair knows the places where it stood, so that a merge costs what it changes. Of a pair's
  * counts those in the heap may be too high: it is looked at again when it comes first. */
 #include "io/tokens/tokenizer_parts.h"
+#include "runtime/room.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-enum { NOWHERE = UINT32_MAX };
+enum { NOWHERE = UINT32_MAX, LARGE_BYTES = 1 << 26 };
 
 /* ---- a table of byte strings, each with a number ---- */
 
@@ -38,12 +39,19 @@ void piece_counts_close(piece_counts **c)
     *c = NULL;
 }
 
+/* Whether this host and this process have so many bytes; little is not asked for. */
+static bool has_room(size_t bytes)
+{
+    char ignored[512];
+    return bytes < LARGE_BYTES || room_has((double)bytes, 1, ignored, sizeof ignored);
+}
+
 /* Make room for `more` elements behind count; false without memory. */
 static bool grow(void **array, size_t *capacity, size_t count, size_t more, size_t bytes)
 {
     if (*capacity - count >= more) return true;
     size_t larger = 2 * *capacity + more, total;
-    if (__builtin_mul_overflow(larger, bytes, &total)) return false;
+    if (__builtin_mul_overflow(larger, bytes, &total) || !has_room(total)) return false;
     void *moved = realloc(*array, total);
     if (!moved) return false;
     *array = moved;
@@ -109,7 +117,7 @@ bool piece_counts_add(piece_counts *c, encoder *e, const void *text, size_t size
     splitter s = encoder_split(e, text, size);
     for (size_t begin = 0, n; (n = splitter_next(&s)) > 0; begin = s.at)
         if (!add_count(c, s.text + begin, n, 1)) return false;
-    return true;
+    return *s.error == 0;
 }
 
 bool piece_counts_merge(piece_counts *c, const piece_counts *from)
@@ -337,6 +345,7 @@ static bool fill(learning *l)
 {
     const piece_counts *c = l->counts;
     l->length = c->size;
+    if (!has_room((l->length + 1) * (sizeof *l->tokens + 3 * sizeof *l->owner))) return false;
     l->tokens = malloc((l->length + 1) * sizeof *l->tokens);
     l->before = malloc((l->length + 1) * sizeof *l->before);
     l->after = malloc((l->length + 1) * sizeof *l->after);

@@ -90,6 +90,8 @@ int tokenizer_byte_of(uint32_t character);
 typedef struct {
     const pcre2_code *pattern;
     pcre2_match_data *match;
+    pcre2_match_context *limits;
+    int *error; /**< PCRE2's, 0 for none */
     const unsigned char *text;
     size_t size, at;
     size_t valid; /**< end of the well-formed stretch around `at` */
@@ -98,7 +100,11 @@ typedef struct {
 /** @return NULL without memory or JIT memory */
 pcre2_code *splitter_compile(void);
 
-/** Length of the next piece, which begins at text + at (then at moves on); 0 at the end. */
+/** Bounds on what a match takes, whatever PCRE2 was built with; NULL without memory. */
+pcre2_match_context *splitter_limits(void);
+
+/** Length of the next piece, which begins at text + at (then at moves on); 0 at the end, and with
+ * *error set where PCRE2 fails. */
 size_t splitter_next(splitter *s);
 
 /** Merge one piece. */

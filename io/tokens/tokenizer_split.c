@@ -3,8 +3,6 @@
 #include "io/tokens/tokenizer_parts.h"
 #include "io/tokens/utf8.h"
 
-#include <assert.h>
-
 #define SPACE                                                                                      \
     "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"        \
     "\\x{205f}\\x{3000}"
@@ -22,6 +20,26 @@ pcre2_code *splitter_compile(void)
     return code;
 }
 
+pcre2_match_context *splitter_limits(void)
+{
+    enum { MATCHES = 10000000, KIBIBYTES = 20000, DEPTH = 10000 }; /* a piece needs few */
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    if (!limits) return NULL;
+    pcre2_set_match_limit(limits, MATCHES);
+    pcre2_set_heap_limit(limits, KIBIBYTES);
+    pcre2_set_depth_limit(limits, DEPTH);
+    return limits;
+}
+
+/* Every character begins a piece: another answer than a length is a failure of PCRE2. */
+static size_t match(splitter *s, const unsigned char *text, size_t size)
+{
+    int found = pcre2_match(s->pattern, text, size, 0, PCRE2_NO_UTF_CHECK, s->match, s->limits);
+    size_t n = found > 0 ? pcre2_get_ovector_pointer(s->match)[1] : 0;
+    if (n == 0) *s->error = found < 0 ? found : PCRE2_ERROR_NOMATCH;
+    return n;
+}
+
 size_t splitter_next(splitter *s)
 {
     const unsigned char *rest = s->text + s->at;
@@ -30,13 +48,10 @@ size_t splitter_next(splitter *s)
     if (s->at == s->valid) s->valid += utf8_valid(rest, left);
     if (s->at == s->valid) {
         n = utf8_invalid(rest, left);
+        if (n > TOKENIZER_PIECE) n = TOKENIZER_PIECE;
         s->valid += n;
     } else {
-        int found =
-            pcre2_match(s->pattern, rest, s->valid - s->at, 0, PCRE2_NO_UTF_CHECK, s->match, NULL);
-        (void)found;
-        assert(found > 0); /* every character begins a piece */
-        n = pcre2_get_ovector_pointer(s->match)[1];
+        n = match(s, rest, utf8_whole(rest, s->valid - s->at, TOKENIZER_PIECE));
     }
     s->at += n;
     return n;
@@ -63,10 +78,28 @@ static bool wide_space_ends(const unsigned char *p, size_t before)
     }
 }
 
+typedef enum { LETTER, DIGIT, OTHER, NEITHER /* white space, or no ASCII */ } character_class;
+
+static character_class class_of(unsigned char byte)
+{
+    if ((byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z')) return LETTER;
+    if (byte >= '0' && byte <= '9') return DIGIT;
+    return byte >= 0x80 || is_space(byte) ? NEITHER : OTHER;
+}
+
+/* No piece has characters of two of these classes but a contraction, which begins with "'". */
+static bool class_changes(unsigned char before, unsigned char after)
+{
+    character_class a = class_of(before), b = class_of(after);
+    return a != b && a != NEITHER && b != NEITHER && before != '\'';
+}
+
 /* Every piece with both white space and something else has the white space first, one space; and
  * what the pattern looks ahead for from before such a place lies before it. */
 bool tokenizer_may_cut(const void *text, size_t i)
 {
     const unsigned char *p = (const unsigned char *)text + i;
-    return i > 0 && is_space(p[0]) && !is_space(p[-1]) && !wide_space_ends(p, i);
+    if (i == 0) return false;
+    return (is_space(p[0]) && !is_space(p[-1]) && !wide_space_ends(p, i)) ||
+           class_changes(p[-1], p[0]);
 }

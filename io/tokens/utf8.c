@@ -53,3 +53,16 @@ size_t utf8_invalid(const unsigned char *text, size_t size)
     while (i < size && character_size(text + i, size - i) == 0) i++;
     return i;
 }
+
+size_t utf8_whole(const unsigned char *text, size_t size, size_t most)
+{
+    if (size <= most) return size;
+    for (size_t n = most; n > 0 && n + 4 > most; n--)
+        if ((text[n] & 0xc0) != 0x80) return n;
+    return most;
+}
+
+size_t utf8_mark(const char *text, size_t size)
+{
+    return size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}

@@ -10,4 +10,11 @@ size_t utf8_valid(const unsigned char *text, size_t size);
 /** Length of the longest beginning where no well-formed character begins. */
 size_t utf8_invalid(const unsigned char *text, size_t size);
 
+/** Bytes of a text, at most `most` of them, that end where no character is torn; `most` where all
+ * that is torn is no character. */
+size_t utf8_whole(const unsigned char *text, size_t size, size_t most);
+
+/** Bytes of the byte order mark that a text begins with: 3 or 0. */
+size_t utf8_mark(const char *text, size_t size);
+
 #endif

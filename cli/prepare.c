@@ -3,6 +3,7 @@
 
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "io/files/json_text.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -12,12 +13,10 @@ static status print_json(const char *out)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/meta.json", out);
-    json_error_t error;
-    json_t *result = json_load_file(path, 0, &error);
-    status code = STATUS_OK;
-    if (!result)
-        code = fail(STATUS_IO, "%s: %s", path, error.text);
-    else if (json_object_set_new(result, "out", json_string(out)) != 0)
+    json_t *result;
+    status code = json_text_read(&result, path);
+    if (code) return code;
+    if (json_object_set_new(result, "out", json_string(out)) != 0)
         code = fail(STATUS_INPUT, "%s: not UTF-8, cannot be printed as JSON", out);
     else if (json_dumpf(result, stdout, JSON_SORT_KEYS) != 0 || putchar('\n') == EOF)
         code = fail(STATUS_IO, "the result cannot be printed");

@@ -5,6 +5,7 @@
 #include "cli/verbs.h"
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/files/file.h"
+#include "io/files/json_text.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>
@@ -21,14 +22,12 @@ typedef struct {
 static status read_object(json_t **object, const char *run, const char *name)
 {
     char path[4096];
-    json_error_t error;
     *object = NULL;
     snprintf(path, sizeof path, "%.3000s/%s", run, name);
     if (access(path, F_OK) != 0) return STATUS_OK;
-    *object = json_load_file(path, 0, &error);
-    if (json_is_object(*object)) return STATUS_OK;
-    return fail(STATUS_INPUT, "%s: a JSON object expected, %s", path,
-                *object ? "something else found" : error.text);
+    status result = json_text_read(object, path);
+    if (result || json_is_object(*object)) return result;
+    return fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
 }
 
 /* The newest checkpoint's facts; whether it is whole is asked by those who read its tensors. */

@@ -54,8 +54,10 @@ static inline bool is_bias(const tensor *x)
 typedef struct {
     size_t part, of;
     stored as;
-    const char *prefix, *more; /* before names; one more entry of the header */
+    const char *prefix, *more; /* before names; one more entry of the header, with its offsets to
+                                  fill in */
     bool no_biases, zero_biases;
+    size_t more_bytes; /* of its data */
 } plan;
 
 static inline bool is_in(const plan *b, const parameters *p, size_t i)
@@ -69,7 +71,7 @@ static inline content build(const parameters *p, plan b)
     content c = {0};
     FILE *out = open_memstream(&c.bytes, &c.size);
     size_t begin = 0, width = b.as == AS_F32 ? 4 : 2;
-    fprintf(out, "12345678{\"__metadata__\":{\"format\":\"pt\"}%s", b.more ? b.more : "");
+    fprintf(out, "12345678{\"__metadata__\":{\"format\":\"pt\"}");
     for (size_t i = 0; i < p->tensor_count; i++) {
         const tensor *x = &p->tensors[i];
         if (!is_in(&b, p, i)) continue;
@@ -79,12 +81,17 @@ static inline content build(const parameters *p, plan b)
         fprintf(out, "],\"data_offsets\":[%zu,%zu]}", begin, begin + width * x->count);
         begin += width * x->count;
     }
+    if (b.more) fprintf(out, b.more, begin, begin + b.more_bytes);
     fprintf(out, "}");
     fflush(out);
     uint64_t length = c.size - 8;
     for (size_t i = 0; i < p->tensor_count; i++)
         for (size_t e = 0; is_in(&b, p, i) && e < p->tensors[i].count; e++)
             put_value(out, b.as, p->tensors[i].index + e, b.zero_biases && is_bias(&p->tensors[i]));
+    for (size_t i = 0; i < b.more_bytes; i++) { /* the first ones again */
+        fflush(out);
+        fputc(c.bytes[8 + length + i], out);
+    }
     fclose(out);
     for (int i = 0; i < 8; i++) c.bytes[i] = (char)(length >> 8 * i & 0xff);
     return c;

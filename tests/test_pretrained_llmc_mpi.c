@@ -95,7 +95,7 @@ MPI_TEST(sizes_of_what_is_there)
     setup t;
     setup_open(&t, ivon_arrays);
     for (int without = 0; without < 2; without++) {
-        put_built(&t, &t.p, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, without, 0});
+        put_built(&t, &t.p, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, without, 0, 0});
         snprintf(text, sizeof text,
                  "{\"model_type\": \"gpt2\", \"n_layer\": 2, \"n_head\": 2, \"n_embd\": 20, "
                  "\"n_positions\": 16, \"vocab_size\": 97}");

@@ -7,15 +7,18 @@ MPI_SUITE(pretrained, NULL, NULL)
 MPI_TEST(both_kinds_of_names_in_all_types)
 {
     static const char *const more[] = {
-        "", ",\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[97,20],\"data_offsets\":[0,7760]}",
-        ",\"h.0.attn.bias\":{\"dtype\":\"BOOL\",\"shape\":[1,1],\"data_offsets\":[0,1]}"};
+        NULL,
+        ",\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[97,20],\"data_offsets\":[%zu,%zu]}",
+        ",\"h.0.attn.bias\":{\"dtype\":\"BOOL\",\"shape\":[1,1],\"data_offsets\":[%zu,%zu]}"};
+    static const size_t more_bytes[] = {0, 7760, 1};
     setup t;
     setup_open(&t, ivon_arrays);
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         for (stored as = AS_F32; as <= AS_BF16; as++) {
             const char *prefix = (i + as) % 2 ? "transformer." : "";
-            put_built(&t, &t.p, "model.safetensors", (plan){0, 1, as, prefix, more[i], 0, 0});
-            must_import(&t, t.run, as, more[i]);
+            plan b = {0, 1, as, prefix, more[i], 0, 0, more_bytes[i]};
+            put_built(&t, &t.p, "model.safetensors", b);
+            must_import(&t, t.run, as, more[i] ? more[i] : "");
         }
     setup_close(&t);
 }
@@ -34,7 +37,7 @@ static void put_shards(setup *t, stored as, size_t edited, const char *edit)
     put_text(t, "model.safetensors.index.json", text);
     for (size_t part = 0; part < 3; part++) {
         snprintf(name, sizeof name, "shard-%zu.safetensors", part);
-        put_built(t, &t->p, name, (plan){part, 3, as, "transformer.", NULL, 0, 0});
+        put_built(t, &t->p, name, (plan){part, 3, as, "transformer.", NULL, 0, 0, 0});
     }
 }
 
@@ -51,13 +54,13 @@ MPI_TEST(shards)
     put_shards(&t, AS_F16, 4, "../shard-1.safetensors");
     must_not_import(&t, &small, t.run, "index.json", "'../shard-1.safetensors' found");
     put_shards(&t, AS_F16, SIZE_MAX, "");
-    put_built(&t, &t.p, "shard-1.safetensors", (plan){2, 3, AS_F16, "", NULL, 0, 0});
+    put_built(&t, &t.p, "shard-1.safetensors", (plan){2, 3, AS_F16, "", NULL, 0, 0, 0});
     must_not_import(&t, &small, t.run, "tensor 'h.0.ln_1.weight' found", "has too");
-    put_built(&t, &t.p, "shard-1.safetensors", (plan){1, 6, AS_F16, "", NULL, 0, 0});
+    put_built(&t, &t.p, "shard-1.safetensors", (plan){1, 6, AS_F16, "", NULL, 0, 0, 0});
     must_not_import(&t, &small, t.run, "shard-1.safetensors: tensor 'h.0.attn.c_attn.weight'",
                     "index.json says, not found");
     put_shards(&t, AS_F16, SIZE_MAX, "");
-    content c = build(&t.p, (plan){1, 3, AS_F16, "", NULL, 0, 0});
+    content c = build(&t.p, (plan){1, 3, AS_F16, "", NULL, 0, 0, 0});
     put(&t, "shard-1.safetensors", c.bytes, c.size - 1);
     must_not_import(&t, &small, t.run, "shard-1.safetensors",
                     "truncated in tensor 'h.1.mlp.c_proj.bias'");
@@ -80,6 +83,30 @@ static void edit(content *c, const char *from, const char *to)
     memcpy(at, to, strlen(to));
 }
 
+/* All tensors are where they should be, and yet the data are not theirs alone. */
+static void refuse_ranges(setup *t)
+{
+    static const struct {
+        const char *more;
+        size_t bytes;
+        const char *words;
+    } wrong[] = {
+        {",\"h.0.attn.bias\":{\"data_offsets\":[0,1]}", 0,
+         "tensors 'h.0.attn.bias' and 'wte.weight' overlap: bytes 0 to 1 and 0 to 7760"},
+        {",\"h.0.attn.bias\":{\"data_offsets\":[7761,7770]}", 0, "'h.0.attn.bias' overlap"},
+        {",\"h.0.attn.bias\":{\"data_offsets\":[7760]}", 0,
+         "tensor 'h.0.attn.bias': data_offsets of two whole numbers expected"},
+        {",\"h.0.attn.bias\":{\"data_offsets\":[1%zu,1%zu]}", 1,
+         "'ln_f.bias' and 'h.0.attn.bias' leave a hole"},
+        {"", 5, "more behind tensor 'ln_f.bias'"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        plan b = {0, 1, AS_F32, "", wrong[i].more, 0, 0, wrong[i].bytes};
+        put_built(t, &t->p, "model.safetensors", b);
+        must_not_import(t, &small, t->run, "model.safetensors", wrong[i].words);
+    }
+}
+
 MPI_TEST(damaged_files)
 {
     static const struct {
@@ -98,7 +125,7 @@ MPI_TEST(damaged_files)
     };
     setup t;
     setup_open(&t, ivon_arrays);
-    content c = build(&t.p, (plan){0, 1, AS_F32, "", NULL, 0, 0});
+    content c = build(&t.p, (plan){0, 1, AS_F32, "", NULL, 0, 0, 0});
     size_t header = 8 + (size_t)(unsigned char)c.bytes[0] + 256 * (size_t)(unsigned char)c.bytes[1];
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         content changed = {malloc(c.size), c.size};
@@ -108,10 +135,23 @@ MPI_TEST(damaged_files)
         must_not_import(&t, &small, t.run, edits[i].name, edits[i].words);
         free(changed.bytes);
     }
+    refuse_ranges(&t);
     put(&t, "model.safetensors", c.bytes, c.size - 1);
     must_not_import(&t, &small, t.run, "'ln_f.bias'", "truncated");
     put(&t, "model.safetensors", c.bytes, header);
     must_not_import(&t, &small, t.run, "'wte.weight'", "truncated");
+    static const char *const pages[][2] = {
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 548105171\n",
+         "a Git LFS pointer found"},
+        {"\n <!DOCTYPE html>\n<html><head><title>Log in</title>", "an HTML page found"},
+    };
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
+        put_text(&t, "model.safetensors", pages[i][0]);
+        must_not_import(&t, &small, t.run, "model.safetensors", pages[i][1]);
+        char path[2 * PATH_LENGTH];
+        must_not_import(&t, &small, in(path, "%s/%s", t.run, "model.safetensors"),
+                        "model.safetensors", pages[i][1]);
+    }
     for (size_t size = 0; size < header; size += size < 16 ? 1 : 61) {
         put(&t, "model.safetensors", c.bytes, size);
         must_not_import(&t, &small, t.run, "model.safetensors", "header");
@@ -133,7 +173,7 @@ MPI_TEST(values_that_are_not_finite)
     setup t;
     setup_open(&t, ivon_arrays);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        content c = build(&t.p, (plan){0, 1, bad[i].as, "", NULL, 0, 0});
+        content c = build(&t.p, (plan){0, 1, bad[i].as, "", NULL, 0, 0, 0});
         size_t width = bad[i].as == AS_F32 ? 4 : 2;
         memcpy(c.bytes + c.size - width, &bad[i].bits, width);
         put(&t, "model.safetensors", c.bytes, c.size);
@@ -164,7 +204,7 @@ MPI_TEST(of_another_model)
     setup t;
     setup_open(&t, ivon_arrays);
     must_not_import(&t, &small, t.run, "model.safetensors", "No such file");
-    put_built(&t, &t.p, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, 0, 0});
+    put_built(&t, &t.p, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, 0, 0, 0});
     change_model(&t, &deep);
     must_not_import(&t, &deep, t.run, "'h.2.ln_1.weight'", "not found");
     change_model(&t, &shallow);
@@ -182,21 +222,21 @@ MPI_TEST(biases)
     plain.bias = false;
     setup_open(&t, ivon_arrays);
     cr_assert_eq(gpt2_parameters(&all, &small), STATUS_OK);
-    put_built(&t, &all, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, true, false});
+    put_built(&t, &all, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, true, false, 0});
     status result = import(&t, &small, t.run, &checksum);
     cr_assert(everywhere(result == STATUS_OK && holds(&t, &all, AS_F32, true)), "%s",
               status_message());
-    put_built(&t, &all, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, false, true});
+    put_built(&t, &all, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, false, true, 0});
     result = import(&t, &small, t.run, &other);
     cr_assert(everywhere(result == STATUS_OK && other == checksum));
     change_model(&t, &plain);
     result = import(&t, &plain, t.run, &checksum);
     cr_assert(everywhere(result == STATUS_OK && holds(&t, &all, AS_F32, false)), "%s",
               status_message());
-    put_built(&t, &all, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, false, false});
+    put_built(&t, &all, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, false, false, 0});
     must_not_import(&t, &plain, t.run, ".bias'", "does not have");
     change_model(&t, &small);
-    content c = build(&all, (plan){0, 1, AS_F32, "", NULL, false, false});
+    content c = build(&all, (plan){0, 1, AS_F32, "", NULL, false, false, 0});
     edit(&c, "h.1.ln_2.bias", "h.1.attn.bias");
     put(&t, "model.safetensors", c.bytes, c.size);
     must_not_import(&t, &small, t.run, "'h.1.ln_2.bias'", "not found");
@@ -231,7 +271,7 @@ MPI_TEST(configurations)
     char text[1024];
     setup t;
     setup_open(&t, ivon_arrays);
-    put_built(&t, &t.p, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, 0, 0});
+    put_built(&t, &t.p, "model.safetensors", (plan){0, 1, AS_F32, "", NULL, 0, 0, 0});
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         snprintf(text, sizeof text, "%s}", wrong[i].text);
         put_text(&t, "config.json", text);
@@ -242,9 +282,14 @@ MPI_TEST(configurations)
         put_text(&t, "config.json", text);
         must_not_import(&t, &small, t.run, "config.json", facts[i].words);
     }
+    put_text(&t, "config.json",
+             "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 665\n");
+    must_not_import(&t, &small, t.run, "config.json", "a Git LFS pointer found");
     put_text(&t, "config.json", "not JSON");
     must_not_import(&t, &small, t.run, "config.json", "JSON object expected");
-    snprintf(text, sizeof text, "%s, \"n_inner\": null, \"activation_function\": \"gelu_new\"}",
+    snprintf(text, sizeof text,
+             "\xef\xbb\xbf%s, \"n_inner\": null, \"not_read\": [NaN, -Infinity, 1e999, "
+             "18446744073709551616], \"activation_function\": \"gelu_new\"}",
              sizes);
     put_text(&t, "config.json", text);
     must_import(&t, t.run, AS_F32, "a good configuration");

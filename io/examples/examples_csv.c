@@ -2,9 +2,11 @@
 #include "base/memory.h"
 #include "io/examples/examples_kinds.h"
 #include "io/files/file.h"
+#include "runtime/room.h"
 
 #include <ctype.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,10 +110,6 @@ static status read_target(examples *x, const table *t, float target, span field)
 
 static status read_row(examples *x, const table *t, span line, float *row)
 {
-    size_t found = count_columns(line);
-    if (found != t->columns)
-        return fail(STATUS_INPUT, "%s:%zu: %zu columns found, the header's %zu expected", t->path,
-                    t->line, found, t->columns);
     span field = {0};
     for (size_t c = 0; c < t->columns; c++) {
         field = next_field(&line);
@@ -137,19 +135,41 @@ static status read_header(table *t)
     return STATUS_OK;
 }
 
+/* Rows of as many columns as the header has. */
+static status count_rows(examples *x, table t)
+{
+    span line;
+    for (; next_line(&t, &line); x->count++) {
+        size_t found = count_columns(line);
+        if (found != t.columns)
+            return fail(STATUS_INPUT, "%s:%zu: %zu columns found, the header's %zu expected",
+                        t.path, t.line, found, t.columns);
+    }
+    if (x->count > 0) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s: rows below the header expected, none found", t.path);
+}
+
+static status take_memory(examples *x, const table *t)
+{
+    size_t numbers, bytes;
+    char lack[512];
+    if (!memory_product(&numbers, (size_t)x->count, t->columns) ||
+        !memory_product(&bytes, numbers, sizeof(float)))
+        bytes = SIZE_MAX;
+    if (!room_has((double)bytes, 1, lack, sizeof lack))
+        return fail(STATUS_NOMEM, "%s: %llu rows of %zu columns found; %s", t->path,
+                    (unsigned long long)x->count, t->columns, lack);
+    x->data = malloc(bytes);
+    return x->data ? STATUS_OK
+                   : fail(STATUS_NOMEM, "memory for the %llu rows of %s",
+                          (unsigned long long)x->count, t->path);
+}
+
 static status read_rows(examples *x, table *t)
 {
-    table ahead = *t;
     span line;
-    while (next_line(&ahead, &line)) x->count++;
-    if (x->count == 0)
-        return fail(STATUS_INPUT, "%s: rows below the header expected, none found", t->path);
-    size_t numbers, bytes;
-    if (!memory_product(&numbers, (size_t)x->count, t->columns) ||
-        !memory_product(&bytes, numbers, sizeof(float)) || !(x->data = malloc(bytes)))
-        return fail(STATUS_NOMEM, "memory for the %llu rows of %s", (unsigned long long)x->count,
-                    t->path);
-    status result = STATUS_OK;
+    status result = count_rows(x, *t);
+    if (!result) result = take_memory(x, t);
     for (float *row = x->data; !result && next_line(t, &line); row += t->columns)
         result = read_row(x, t, line, row);
     return result;

@@ -1,12 +1,83 @@
 /* Jansson knows what to escape. */
 #include "io/files/json_text.h"
 
+#include "io/files/file.h"
 #include "io/tokens/utf8.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* In place of a number, in as many bytes. */
+static void blank(char *at, size_t size)
+{
+    memset(at, ' ', size);
+    memcpy(at, "{}", 2);
+}
+
+/* A number that jansson does not take becomes one that it takes, or none. */
+static void tame_number(char *at, size_t size)
+{
+    size_t digits = strspn(at + (*at == '-'), "0123456789") + (*at == '-');
+    errno = 0;
+    (void)strtoll(at, NULL, 10);
+    if (digits == size && errno == ERANGE) memcpy(at + size - 2, "e2", 2);
+    if (isinf(strtod(at, NULL))) blank(at, size);
+}
+
+static void tame_word(char *at, size_t size)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strlen(words[i]) == size && memcmp(at, words[i], size) == 0) blank(at, size);
+}
+
+/* Outside of strings; nothing is moved, so that places stay. */
+static void tame(char *text)
+{
+    for (char *at = text; *at;) {
+        if (*at == '"') {
+            for (at++; *at && *at != '"'; at++) at += *at == '\\' && at[1];
+            at += *at == '"';
+            continue;
+        }
+        size_t size = strcspn(at, " \t\r\n,:[]{}\"");
+        if (size > 2) tame_word(at, size);
+        if (size > 2 && strspn(at, "+-.0123456789eE") >= size) tame_number(at, size);
+        at += size ? size : 1;
+    }
+}
+
+json_t *json_text_load(const char *text, size_t size, size_t flags, json_error_t *error)
+{
+    size_t mark = utf8_mark(text, size);
+    json_t *root = json_loadb(text + mark, size - mark, flags, error);
+    if (root || memchr(text, '\0', size)) return root;
+    char *copy = strndup(text + mark, size - mark);
+    if (!copy) return NULL;
+    tame(copy);
+    root = json_loadb(copy, size - mark, flags, error);
+    free(copy);
+    return root;
+}
+
+status json_text_read(json_t **root, const char *path)
+{
+    char *text;
+    size_t size;
+    json_error_t error;
+    *root = NULL;
+    status result = file_read_text(&text, &size, path, JSON_TEXT_MOST);
+    if (result) return result;
+    *root = json_text_load(text, size, 0, &error);
+    free(text);
+    if (*root) return STATUS_OK;
+    return fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line, error.column,
+                error.text);
+}
 
 void json_text_put(struct json_t *o, const char *key, double value)
 {

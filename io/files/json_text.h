@@ -2,9 +2,26 @@
 #ifndef VARIO_IO_FILES_JSON_TEXT_H
 #define VARIO_IO_FILES_JSON_TEXT_H
 
+#include "base/status.h"
+
 #include <stdio.h>
 
 struct json_t;
+struct json_error_t;
+
+/** Parse JSON, of others too: behind a byte order mark, with numbers that no integer of 64 bits
+ * (they become reals) or no double holds, and with NaN and Infinity, as Python writes them. What is
+ * no number here becomes an empty object, which no reader takes for one.
+ * @param flags  jansson's
+ * @return NULL, and what is wrong in *error */
+struct json_t *json_text_load(const char *text, size_t size, size_t flags,
+                              struct json_error_t *error);
+
+enum { JSON_TEXT_MOST = 1 << 26 /**< bytes of a file of our own */ };
+
+/** Read a file of at most JSON_TEXT_MOST bytes; the caller drops *root.
+ * @return STATUS_OK, STATUS_INPUT (*root is then NULL) or STATUS_NOMEM */
+status json_text_read(struct json_t **root, const char *path);
 
 /** Set a member of an object: NaN is no number and left out, infinity is null. */
 void json_text_put(struct json_t *o, const char *key, double value);

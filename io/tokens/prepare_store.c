@@ -3,6 +3,7 @@
 #include "io/tokens/prepare_store.h"
 
 #include "io/files/file.h"
+#include "io/files/json_text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -47,7 +48,8 @@ static bool read_state(store *s)
     const char *command;
     int placing;
     join(path, s->path, "state.json");
-    json_t *root = json_load_file(path, 0, NULL);
+    json_t *root;
+    if (json_text_read(&root, path)) status_clear();
     char expected[32];
     snprintf(expected, sizeof expected, "%016" PRIx64, s->command);
     bool found = root &&

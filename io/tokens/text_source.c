@@ -2,6 +2,7 @@
  * the next one. */
 #include "io/tokens/text_source.h"
 
+#include "io/files/json_text.h"
 #include "io/tokens/tokenizer.h"
 #include "io/tokens/utf8.h"
 
@@ -267,7 +268,7 @@ status text_from_json(char **text, size_t *size, const char *line, size_t line_s
                       const char *key, char *sentence)
 {
     json_error_t error;
-    json_t *root = json_loadb(line, line_size, JSON_ALLOW_NUL, &error);
+    json_t *root = json_text_load(line, line_size, JSON_ALLOW_NUL, &error);
     const json_t *value = json_object_get(root, key);
     status result = STATUS_OK;
     *text = NULL;

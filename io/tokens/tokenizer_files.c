@@ -1,6 +1,8 @@
 /* Reading the files that a tokenizer comes in. Tokens are written in characters that stand for
  * bytes. */
 #include "io/files/file.h"
+#include "io/files/json_text.h"
+#include "io/foreign.h"
 #include "io/tokens/tokenizer_parts.h"
 #include "io/tokens/utf8.h"
 
@@ -237,12 +239,13 @@ static status load_json(json_t **root, const char *path)
     json_error_t error;
     status result = file_read_text(&text, &size, path, TOKENIZER_FILE);
     if (result) return result;
-    *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    *root = json_text_load(text, size, JSON_REJECT_DUPLICATES, &error);
     free(text);
-    if (!*root)
+    if (!*root) result = foreign_refuse(path);
+    if (!*root && !result)
         return fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line, error.column,
                     error.text);
-    if (json_is_object(*root)) return STATUS_OK;
+    if (result || json_is_object(*root)) return result;
     return fail(STATUS_INPUT, "%s: a JSON object expected", path);
 }
 
@@ -260,6 +263,7 @@ static status read_pair(reading *r, const char *vocabulary, const char *merges)
     r->path = vocabulary;
     status result = load_json(&r->ids, vocabulary);
     if (!result) result = file_read_text(&text, &size, merges, TOKENIZER_FILE);
+    if (!result) result = foreign_refuse(merges);
     if (!result && utf8_valid((unsigned char *)text, size) < size)
         result = fail(STATUS_INPUT, "%s: byte %zu: UTF-8 expected", merges,
                       utf8_valid((unsigned char *)text, size));

@@ -2,6 +2,8 @@
 #include "io/tokens/tokens.h"
 
 #include "io/files/file.h"
+#include "io/files/json_text.h"
+#include "io/foreign.h"
 #include "kernels/noise.h"
 
 #include <assert.h>
@@ -61,6 +63,7 @@ static status read_llmc(shard *s)
 static status open_shard(shard *s)
 {
     status result = file_map(&s->map, s->path, "a token file");
+    if (!result) result = foreign_refuse(s->path);
     if (result) return result;
     int32_t magic = s->map.bytes >= sizeof(uint32_t) ? header_word(s, 0) : 0;
     if (magic == LLMC_MAGIC) return read_llmc(s);
@@ -83,11 +86,9 @@ static status check_meta(tokens *t, const char *shard_path)
     char *slash = strrchr(path, '/');
     strcpy(slash ? slash + 1 : path, "meta.json");
     if (access(path, F_OK) != 0) return STATUS_OK;
-    json_error_t error;
-    json_t *meta = json_load_file(path, 0, &error);
-    if (!meta)
-        return fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line, error.column,
-                    error.text);
+    json_t *meta;
+    status result = json_text_read(&meta, path);
+    if (result) return result;
     json_t *size = json_object_get(meta, "vocab_size");
     const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
     json_int_t found = json_is_integer(size) ? json_integer_value(size) : -1;

@@ -2,6 +2,8 @@
 #include "io/weights/config_json.h"
 
 #include "io/files/file.h"
+#include "io/files/json_text.h"
+#include "io/foreign.h"
 #include "io/jobs/job_schema.h"
 
 #include <jansson.h>
@@ -132,7 +134,12 @@ status config_json_read(gpt2_config *c, const char *path)
     *c = (gpt2_config){0};
     status result = file_read_text(&text, &size, path, CONFIG_LIMIT);
     if (result) return result;
-    json_t *root = json_loadb(text, size, 0, NULL);
+    json_t *root = json_text_load(text, size, 0, NULL);
+    if (!root) result = foreign_refuse(path);
+    if (result) {
+        free(text);
+        return result;
+    }
     result = json_is_object(root)
                  ? read_config(c, root, path)
                  : fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);

@@ -4,6 +4,7 @@
 
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
+#include "io/files/json_text.h"
 #include "io/files/mpi_file.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/config_json.h"
@@ -213,7 +214,8 @@ static bool has_bytes(const char *directory)
 {
     char path[PATH_SIZE];
     join(path, directory, "meta.json");
-    json_t *meta = json_load_file(path, 0, NULL);
+    json_t *meta;
+    if (json_text_read(&meta, path)) status_clear();
     const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
     bool found = kind && strcmp(kind, "bytes") == 0;
     json_decref(meta);

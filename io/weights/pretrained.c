@@ -3,6 +3,7 @@
 #include "io/weights/pretrained.h"
 
 #include "io/files/mpi_file.h"
+#include "io/foreign.h"
 #include "io/weights/config_json.h"
 #include "io/weights/pretrained_parts.h"
 #include "io/weights/safetensors.h"
@@ -75,6 +76,7 @@ static status refuse_file(const char *path)
 {
     struct stat info;
     if (stat(path, &info) != 0 || S_ISDIR(info.st_mode)) return STATUS_OK;
+    if (foreign_refuse(path)) return STATUS_INPUT;
     return fail(STATUS_INPUT,
                 "%s: a directory with model.safetensors, or a checkpoint of llm.c, expected, a "
                 "file of something else found",

@@ -1,6 +1,8 @@
 /* Safetensors of others: one file, or the shards that an index names. Rank 0 alone reads headers.
  */
 #include "io/files/file.h"
+#include "io/files/json_text.h"
+#include "io/foreign.h"
 #include "io/weights/pretrained_parts.h"
 
 #include <errno.h>
@@ -113,6 +115,81 @@ static status refuse_others(json_t *root, const char *path, const parameters *p)
     return STATUS_OK;
 }
 
+/* Where a tensor's data lie, counted from where all of them begin. */
+typedef struct {
+    uint64_t begin, end;
+    const char *name;
+} range;
+
+static int by_begin(const void *a, const void *b)
+{
+    const range *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static status read_ranges(range *ranges, size_t *count, json_t *root, const char *path)
+{
+    const char *key;
+    json_t *entry;
+    *count = 0;
+    json_object_foreach(root, key, entry)
+    {
+        if (strcmp(key, "__metadata__") == 0) continue;
+        json_t *at = json_object_get(entry, "data_offsets");
+        json_t *begin = json_array_get(at, 0), *end = json_array_get(at, 1);
+        if (json_array_size(at) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
+            json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin))
+            return fail(STATUS_INPUT,
+                        "%s: tensor '%.200s': data_offsets of two whole numbers expected, the "
+                        "first at most the second",
+                        path, key);
+        ranges[(*count)++] =
+            (range){(uint64_t)json_integer_value(begin), (uint64_t)json_integer_value(end), key};
+    }
+    return STATUS_OK;
+}
+
+/* Each begins where the one before ends, and the last ends with the file. */
+static status check_ranges(const range *ranges, size_t count, const char *path, uint64_t bytes)
+{
+    for (size_t i = 1; i < count; i++) {
+        const range *a = &ranges[i - 1], *b = &ranges[i];
+        if (a->end != b->begin)
+            return fail(STATUS_INPUT,
+                        "%s: tensors '%.200s' and '%.200s' %s: bytes %" PRIu64 " to %" PRIu64
+                        " and %" PRIu64 " to %" PRIu64 " of the data found, the second where the "
+                        "first ends expected",
+                        path, a->name, b->name, a->end > b->begin ? "overlap" : "leave a hole",
+                        a->begin, a->end, b->begin, b->end);
+    }
+    uint64_t first = count > 0 ? ranges[0].begin : 0, end = count > 0 ? ranges[count - 1].end : 0;
+    if (first == 0 && end == bytes) return STATUS_OK;
+    if (first > 0)
+        return fail(STATUS_INPUT,
+                    "%s: tensor '%.200s' begins at byte %" PRIu64 " of the data, the first one at "
+                    "byte 0 expected",
+                    path, ranges[0].name, first);
+    return fail(STATUS_INPUT,
+                "%s: %s'%.200s': the data expected to end with the last tensor at byte %" PRIu64
+                ", %" PRIu64 " bytes found",
+                path, end > bytes ? "truncated in tensor " : "more behind tensor ",
+                count > 0 ? ranges[count - 1].name : "", end, bytes);
+}
+
+/* The data are the tensors' of the header, all of them and none twice, as the format has it. */
+static status refuse_holes(json_t *root, const char *path, uint64_t bytes)
+{
+    size_t count;
+    range *ranges = calloc(json_object_size(root) + 1, sizeof *ranges);
+    if (!ranges) return fail(STATUS_NOMEM, "memory for the offsets of %s", path);
+    status result = read_ranges(ranges, &count, root, path);
+    qsort(ranges, count, sizeof *ranges, by_begin);
+    if (!result) result = check_ranges(ranges, count, path, bytes);
+    free(ranges);
+    return result;
+}
+
 static status read_header(json_t **root, uint64_t *data, uint64_t *size, const char *path)
 {
     struct stat info;
@@ -131,13 +208,14 @@ static status read_header(json_t **root, uint64_t *data, uint64_t *size, const c
     whole = whole && length <= *size - 8 && length <= HEADER_LIMIT;
     char *text = whole ? malloc((size_t)length + 1) : NULL;
     if (text && fread(text, 1, (size_t)length, file) == length)
-        *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+        *root = json_text_load(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     free(text);
     fclose(file);
     *data = 8 + length;
     if (json_is_object(*root)) return STATUS_OK;
     json_decref(*root);
     *root = NULL;
+    if (foreign_refuse(path)) return STATUS_INPUT;
     return fail(STATUS_INPUT, "%s: a safetensors header expected, %s", path,
                 *error.text ? error.text : "none found");
 }
@@ -161,6 +239,7 @@ static status search_file(finding *f, size_t number)
         f->found[i].file = number;
     }
     if (!result) result = refuse_others(root, path, f->p);
+    if (!result) result = refuse_holes(root, path, size - data);
     json_decref(root);
     return result;
 }
@@ -233,8 +312,9 @@ static status read_index(finding *f)
     status result = file_read_text(&text, &size, f->index, INDEX_LIMIT);
     if (result) return result;
     json_error_t error = {.text = ""};
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = json_text_load(text, size, JSON_REJECT_DUPLICATES, &error);
     free(text);
+    if (!root && foreign_refuse(f->index)) return STATUS_INPUT;
     f->weight_map = json_incref(json_object_get(root, "weight_map"));
     json_decref(root);
     if (!json_is_object(f->weight_map))

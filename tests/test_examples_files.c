@@ -246,6 +246,20 @@ static void expect_csv_refused(const char *table, bool values, const char *sente
     expect_refused_as(text_of("csv", "x.csv", NULL), 3, values, sentence);
 }
 
+/* As many columns as no memory holds for as many rows: they are counted first. */
+Test(examples_files, wide_header)
+{
+    enum { COLUMNS = 1000000, ROWS = 1000000 };
+    char *table = malloc(COLUMNS + 2 * ROWS + 1);
+    memset(table, ',', COLUMNS);
+    table[COLUMNS] = '\n';
+    for (size_t i = 0; i < ROWS; i++) memcpy(table + COLUMNS + 1 + 2 * i, "1\n", 2);
+    write_file("x.csv", table, COLUMNS + 2 * ROWS + 1);
+    free(table);
+    expect_refused_as(text_of("csv", "x.csv", NULL), 3, false,
+                      "x.csv:2: 1 columns found, the header's 1000001 expected");
+}
+
 Test(examples_files, bad_csv_is_named)
 {
     expect_csv_refused("a,b,c\n1,2,0\n1,x,0\n", false, "x.csv:3:2: 'x' found, a number expected");

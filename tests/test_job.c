@@ -427,6 +427,14 @@ Test(job, refuses_what_is_no_job)
     status_clear();
     cr_expect_eq(job_read(&j, "/tmp", NULL, 0), STATUS_INPUT);
     expect_message("/tmp: ", (const char *const[]){"directory"}, 1);
+    status_clear();
+    char large[] = "/tmp/vario-test-job-XXXXXX";
+    int fd = mkstemp(large);
+    cr_assert(fd >= 0 && ftruncate(fd, 1L << 32) == 0);
+    close(fd);
+    cr_expect_eq(job_read(&j, large, NULL, 0), STATUS_INPUT);
+    expect_message(large, (const char *const[]){"too large", "at most 1048576 bytes"}, 2);
+    unlink(large);
 }
 
 Test(job, many_keys_are_refused_not_overrun)

@@ -197,6 +197,18 @@ Test(tokens, meta_is_checked)
     cr_expect_eq(tokens_open(&t, path_of("x.bin"), 4, 256), STATUS_INPUT);
     cr_expect(strstr(status_message(), "meta.json:1:"), "%s", status_message());
     status_clear();
+    cr_assert_eq(truncate(path_of("meta.json"), 1L << 32), 0);
+    cr_expect_eq(tokens_open(&t, path_of("x.bin"), 4, 256), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "meta.json: 4294967296 bytes found, at most "), "%s",
+              status_message());
+    status_clear();
+}
+
+Test(tokens, a_pointer_is_no_token_file)
+{
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
+    write_file("x.bin", pointer, sizeof pointer - 1);
+    expect_refused("x.bin", 4, 60000, "x.bin: a Git LFS pointer found");
 }
 
 Test(tokens, token_beyond_the_vocabulary_is_named)

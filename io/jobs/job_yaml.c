@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <yaml.h>
 
+enum { FILE_MOST = 1 << 20 /* bytes */ };
+
 typedef struct {
     yaml_parser_t parser;
     yaml_event_t event;
@@ -170,9 +172,10 @@ static FILE *open_file(const char *path)
     struct stat about;
     FILE *file = fopen(path, "rb");
     if (!file) return NULL;
-    if (fstat(fileno(file), &about) == 0 && !S_ISDIR(about.st_mode)) return file;
+    bool known = fstat(fileno(file), &about) == 0;
+    if (known && !S_ISDIR(about.st_mode) && about.st_size <= FILE_MOST) return file;
     fclose(file);
-    errno = EISDIR;
+    errno = known && !S_ISDIR(about.st_mode) ? EFBIG : EISDIR;
     return NULL;
 }
 
@@ -181,8 +184,8 @@ status job_yaml_read(job_entries *out, const char *path)
     out->count = 0;
     FILE *file = open_file(path);
     if (!file)
-        return fail(STATUS_INPUT, "%.500s: %s, a readable job file expected", path,
-                    strerror(errno));
+        return fail(STATUS_INPUT, "%.500s: %s, a readable job file of at most %d bytes expected",
+                    path, strerror(errno), FILE_MOST);
     reader r = {.path = path, .out = out};
     if (!yaml_parser_initialize(&r.parser)) {
         fclose(file);

@@ -84,12 +84,11 @@ static void add_node(room_limit *limits, size_t *count)
     add_limit(limits, count, &node);
 }
 
-static void add_own(room_limit *limits, size_t *count, int resource, const char *name,
+static void add_own(room_limit *limits, size_t *count, const struct rlimit *found, const char *name,
                     const char *used)
 {
-    struct rlimit found;
-    if (getrlimit(resource, &found) != 0 || found.rlim_cur == RLIM_INFINITY) return;
-    room_limit own = {.allows = (double)found.rlim_cur, .shared = ROOM_OWN};
+    if (found->rlim_cur == RLIM_INFINITY) return;
+    room_limit own = {.allows = (double)found->rlim_cur, .shared = ROOM_OWN};
     own.free = own.allows - 1024.0 * read_field(room_proc, "self/status", used);
     snprintf(own.name, sizeof own.name, "%s", name);
     add_limit(limits, count, &own);
@@ -166,9 +165,12 @@ static void add_groups(room_limit *limits, size_t *count, const hierarchy *h)
 size_t room_limits(room_limit limits[ROOM_LIMITS])
 {
     size_t count = 0;
+    struct rlimit own;
     add_node(limits, &count);
-    add_own(limits, &count, RLIMIT_AS, "RLIMIT_AS (ulimit -v)", "VmSize:");
-    add_own(limits, &count, RLIMIT_DATA, "RLIMIT_DATA (ulimit -d)", "VmData:");
+    if (getrlimit(RLIMIT_AS, &own) == 0)
+        add_own(limits, &count, &own, "RLIMIT_AS (ulimit -v)", "VmSize:");
+    if (getrlimit(RLIMIT_DATA, &own) == 0)
+        add_own(limits, &count, &own, "RLIMIT_DATA (ulimit -d)", "VmData:");
     add_groups(limits, &count, &version_2);
     add_groups(limits, &count, &version_1);
     return count;

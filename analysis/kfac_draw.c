@@ -32,15 +32,16 @@ static status decompose_on_grid(kfac *k, kfac_factor *f)
 static void move(kfac *k, kfac_factor *f, int home)
 {
     comm *c = k->m.r->rounds.c;
-    int n = (int)f->n;
-    if (f->owner == home) return;
-    if (c->rank == f->owner) {
-        MPI_Send(f->matrix, n * n, MPI_DOUBLE, home, TAG_FACTORS, c->world);
-        MPI_Send(f->values, n, MPI_DOUBLE, home, TAG_FACTORS, c->world);
-    } else if (c->rank == home) {
-        MPI_Recv(f->matrix, n * n, MPI_DOUBLE, f->owner, TAG_FACTORS, c->world, MPI_STATUS_IGNORE);
-        MPI_Recv(f->values, n, MPI_DOUBLE, f->owner, TAG_FACTORS, c->world, MPI_STATUS_IGNORE);
-    }
+    double *const parts[] = {f->matrix, f->values};
+    const size_t bytes[] = {f->n * f->n * sizeof(double), f->n * sizeof(double)};
+    MPI_Request requests[2];
+    if (f->owner == home || (c->rank != f->owner && c->rank != home)) return;
+    for (int i = 0; i < 2; i++)
+        if (c->rank == home)
+            comm_receive(c, parts[i], bytes[i], f->owner, TAG_FACTORS, &requests[i]);
+        else
+            comm_send(c, parts[i], bytes[i], home, TAG_FACTORS, BYTES_CONTROL, &requests[i]);
+    comm_wait(c, requests, 2);
 }
 
 status kfac_decompose(kfac *k)
@@ -126,7 +127,7 @@ void kfac_sample(kfac *k)
         for (size_t l = 0; l < k->layers; l++) {
             const kfac_part *part = &k->parts[l];
             float *drawn = part->home == c->rank ? part->drawn : k->received;
-            MPI_Bcast(drawn, (int)part->count, MPI_FLOAT, part->home, c->world);
+            comm_broadcast(c, drawn, part->count * sizeof *drawn, part->home);
             put_part(k, part, k->q->draws[s], drawn);
         }
     }

@@ -117,9 +117,9 @@ static void widen(kfac *k, const kfac_part *part, int side, int from, const floa
                              f->n);
 }
 
-static size_t row_floats(const kfac *k, const kfac_part *part, int side, int from)
+static size_t row_bytes(const kfac *k, const kfac_part *part, int side, int from)
 {
-    return k->rows[from] * (part->factors[side].n - bias_of(part, side));
+    return k->rows[from] * (part->factors[side].n - bias_of(part, side)) * sizeof(float);
 }
 
 /* Inputs are the same in every pass. */
@@ -143,6 +143,13 @@ static status add_on_grid(kfac *k)
     return result;
 }
 
+static void receive_now(comm *c, float *rows, size_t bytes, int from)
+{
+    MPI_Request request;
+    comm_receive(c, rows, bytes, from, TAG_FACTORS, &request);
+    comm_wait(c, &request, 1);
+}
+
 static void send_rows(kfac *k)
 {
     comm *c = k->m.r->rounds.c;
@@ -152,8 +159,8 @@ static void send_rows(kfac *k)
             const kfac_factor *f = &k->parts[l].factors[side];
             if (f->on_grid || f->owner == c->rank || !is_sent(k, side) || k->rows[c->rank] == 0)
                 continue;
-            MPI_Isend(f->rows, (int)row_floats(k, &k->parts[l], side, c->rank), MPI_FLOAT, f->owner,
-                      TAG_FACTORS, c->world, &k->sends[sent++]);
+            comm_send(c, f->rows, row_bytes(k, &k->parts[l], side, c->rank), f->owner, TAG_FACTORS,
+                      BYTES_CONTROL, &k->sends[sent++]);
         }
     for (size_t l = 0; l < k->layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
@@ -164,8 +171,7 @@ static void send_rows(kfac *k)
                 const float *x = from == c->rank ? f->rows : k->received;
                 if (k->rows[from] == 0) continue;
                 if (from != c->rank)
-                    MPI_Recv(k->received, (int)row_floats(k, part, side, from), MPI_FLOAT, from,
-                             TAG_FACTORS, c->world, MPI_STATUS_IGNORE);
+                    receive_now(c, k->received, row_bytes(k, part, side, from), from);
                 widen(k, part, side, from, x);
                 dense_add_squares(f->matrix, k->work, k->rows[from], f->n);
             }

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     const member *members, *now; /* now: the one that predicts */
@@ -131,22 +132,24 @@ static void look(prediction *e)
 /* Rank 0 gets the rows of a round, which follow those of the rounds before. */
 static void gather(prediction *e, size_t point)
 {
-    const comm *c = e->members[0].r->rounds.c;
+    comm *c = e->members[0].r->rounds.c;
     predictions *out = e->out;
-    int counts[c->size], starts[c->size];
-    MPI_Datatype row_type;
-    size_t all = 0, before = (size_t)e->first * e->most;
+    MPI_Request requests[c->size];
+    size_t all = 0, begun = 0, before = (size_t)e->first * e->most;
     for (int from = 0; from < c->size; from++) {
         uint64_t b = e->first + (uint64_t)from;
-        starts[from] = (int)all;
-        counts[from] = b < e->batches ? (int)dataset_batch_rows(e->data, b) : 0;
-        all += (size_t)counts[from];
+        size_t rows = b < e->batches ? dataset_batch_rows(e->data, b) : 0;
+        size_t bytes = rows * out->columns * sizeof *e->facts, at = all * out->columns;
+        all += rows;
+        if (rows == 0) continue;
+        if (c->rank == 0 && from == 0)
+            memcpy(e->gathered + at, e->facts, bytes);
+        else if (c->rank == 0)
+            comm_receive(c, e->gathered + at, bytes, from, TAG_PREDICTIONS, &requests[begun++]);
+        else if (c->rank == from)
+            comm_send(c, e->facts, bytes, 0, TAG_PREDICTIONS, BYTES_CONTROL, &requests[begun++]);
     }
-    MPI_Type_contiguous((int)out->columns, MPI_DOUBLE, &row_type);
-    MPI_Type_commit(&row_type);
-    MPI_Gatherv(e->facts, (int)e->rows, row_type, e->gathered, counts, starts, row_type, 0,
-                c->world);
-    MPI_Type_free(&row_type);
+    comm_wait(c, requests, begun);
     for (size_t k = 0; c->rank == 0 && k < out->columns; k++)
         for (size_t row = 0; row < all; row++)
             out->facts[point][k * out->rows + before + row] = e->gathered[row * out->columns + k];

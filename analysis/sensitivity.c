@@ -269,13 +269,9 @@ static void collect(work *w)
 {
     sensitivity *x = w->x;
     comm *c = x->m.r->rounds.c;
-    int bytes = (int)(x->most * sizeof *x->rows);
-    int more = (int)(x->most * x->columns * sizeof *x->details);
     bool root = c->rank == 0;
-    MPI_Gather(root ? MPI_IN_PLACE : x->rows, bytes, MPI_BYTE, x->rows, bytes, MPI_BYTE, 0,
-               c->world);
-    MPI_Gather(root ? MPI_IN_PLACE : x->details, more, MPI_BYTE, x->details, more, MPI_BYTE, 0,
-               c->world);
+    comm_collect(c, x->rows, x->most * sizeof *x->rows);
+    comm_collect(c, x->details, x->most * x->columns * sizeof *x->details);
     for (size_t from = 0; root && from < (size_t)c->size; from++) {
         uint64_t first;
         size_t rows = rows_of(w, from, &first);

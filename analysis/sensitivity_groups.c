@@ -149,7 +149,7 @@ static status share_groups(leaving *w, const uint32_t *group)
     if (result) return result;
     if (c->rank == 0) memcpy(w->group, group, (size_t)w->count * sizeof *group);
     MPI_Bcast(&groups, 1, MPI_UINT64_T, 0, c->world);
-    MPI_Bcast(w->group, (int)w->count, MPI_UINT32_T, 0, c->world);
+    comm_broadcast(c, w->group, (size_t)w->count * sizeof *w->group, 0);
     w->groups = (size_t)groups;
     return STATUS_OK;
 }
@@ -240,7 +240,7 @@ static void add_gradients(leaving *w)
         for (size_t u = 0; u < w->x->m.r->rounds.p.unit_count; u++) {
             float *values = from == (size_t)c->rank ? w->gradients[u] : w->incoming;
             double rows = rows_of(w, from);
-            MPI_Bcast(values, (int)unit_floats(w, u), MPI_FLOAT, (int)from, c->world);
+            comm_broadcast(c, values, unit_floats(w, u) * sizeof *values, (int)from);
             for (size_t i = 0; i < unit_floats(w, u); i++)
                 w->sums[u][i] += rows * (double)values[i];
         }

@@ -49,17 +49,6 @@ static status check_shape(const vario_tensor *x, size_t i)
     return STATUS_OK;
 }
 
-/* A message holds 2^31 - 1 bytes, and at worst the whole unit. */
-static status check_unit(const parameters *p, size_t u)
-{
-    if (p->units[u].count <= INT_MAX / sizeof(float) - PARAMETER_BLOCK * p->units[u].tensors)
-        return STATUS_OK;
-    return fail(STATUS_INPUT,
-                "vario_create: unit %zu: %zu elements found, less than 2^29 expected: tensors in "
-                "more units, one a layer",
-                u, p->units[u].count);
-}
-
 static status add_tensor(parameters *p, const vario_tensor *tensors, size_t i)
 {
     const vario_tensor *x = &tensors[i];
@@ -92,7 +81,6 @@ status library_parameters(parameters *p, const vario_tensor *tensors, size_t cou
                             "vario_create: tensor %zu: unit %zu found, at most %zu "
                             "expected",
                             i, tensors[i].unit, units - 1);
-    for (size_t u = 0; !result && u < units; u++) result = check_unit(p, u);
     if (result) parameters_close(p);
     return result;
 }

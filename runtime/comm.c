@@ -2,8 +2,6 @@
  */
 #include "runtime/comm.h"
 
-#include <assert.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +13,8 @@
 
 const char *const bytes_names[BYTES_KINDS] = {"weights", "gradients", "parameters", "norms",
                                               "control"};
+
+enum { COUNT_MOST = 1 << 30 };
 
 /* Ranks of a node read each other's memory, which is what lets messages come while both compute.
  * Some containers forbid it even within a process; Open MPI then fails message by message unless it
@@ -31,7 +31,7 @@ static void prepare_copies(void)
 
 status comm_open(comm *c)
 {
-    *c = (comm){.size = 1};
+    *c = (comm){.size = 1, .count_most = COUNT_MOST};
     int provided = 0;
     prepare_copies();
     MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
@@ -52,13 +52,37 @@ void comm_close(comm *c)
     MPI_Finalize();
 }
 
-void comm_join(comm *c, MPI_Comm over)
+/* A handle that is none, as Fortran's integers may be, is an error of MPI_COMM_WORLD's, whose
+ * handler would end the program. */
+static status check_handle(MPI_Comm over)
 {
-    *c = (comm){.size = 1};
-    MPI_Comm_dup(over, &c->world);
+    MPI_Errhandler before;
+    int between = 0;
+    if (over == MPI_COMM_NULL)
+        return fail(STATUS_INPUT, "a communicator expected, MPI_COMM_NULL found");
+    MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    int code = MPI_Comm_test_inter(over, &between);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, before);
+    MPI_Errhandler_free(&before);
+    if (code != MPI_SUCCESS)
+        return fail(STATUS_INPUT, "a communicator expected, a handle of none found");
+    if (between)
+        return fail(STATUS_INPUT, "an intra-communicator expected, an inter-communicator found");
+    return STATUS_OK;
+}
+
+status comm_join(comm *c, MPI_Comm over)
+{
+    *c = (comm){.size = 1, .count_most = COUNT_MOST, .world = MPI_COMM_NULL};
+    status result = check_handle(over);
+    if (!result && MPI_Comm_dup(over, &c->world) != MPI_SUCCESS)
+        result = fail(STATUS_PEER, "MPI_Comm_dup of the communicator failed");
+    if (result) return result;
     c->checkpoint = c->world;
     MPI_Comm_rank(c->world, &c->rank);
     MPI_Comm_size(c->world, &c->size);
+    return STATUS_OK;
 }
 
 void comm_leave(comm *c)
@@ -68,7 +92,8 @@ void comm_leave(comm *c)
 
 comm comm_alone(void)
 {
-    return (comm){.world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1};
+    return (comm){
+        .world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1, .count_most = COUNT_MOST};
 }
 
 void comm_meet(comm *c)
@@ -106,18 +131,46 @@ void comm_sum_ordered(comm *c, double *values, size_t count)
     c->sent[BYTES_CONTROL] += (uint64_t)(c->size - 1) * count * sizeof *values;
 }
 
+/* So many bytes as `count` of a type, which bytes_end frees: bytes where they can be counted,
+ * else one of a type made of them. */
+static MPI_Datatype bytes_begin(const comm *c, size_t bytes, int *count)
+{
+    *count = bytes <= c->count_most ? (int)bytes : 1;
+    if (bytes <= c->count_most) return MPI_BYTE;
+    size_t parts = bytes / c->count_most, rest = bytes % c->count_most;
+    const int lengths[] = {(int)parts, (int)rest};
+    const MPI_Aint places[] = {0, (MPI_Aint)(bytes - rest)};
+    MPI_Datatype part, whole;
+    MPI_Type_contiguous((int)c->count_most, MPI_BYTE, &part);
+    const MPI_Datatype types[] = {part, MPI_BYTE};
+    MPI_Type_create_struct(2, lengths, places, types, &whole);
+    MPI_Type_commit(&whole);
+    MPI_Type_free(&part);
+    return whole;
+}
+
+/* A message under way keeps its type. */
+static void bytes_end(MPI_Datatype *type)
+{
+    if (*type != MPI_BYTE) MPI_Type_free(type);
+}
+
 void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,
                MPI_Request *request)
 {
-    assert(bytes <= INT_MAX);
-    MPI_Isend(data, (int)bytes, MPI_BYTE, to, tag, c->world, request);
+    int count;
+    MPI_Datatype type = bytes_begin(c, bytes, &count);
+    MPI_Isend(data, count, type, to, tag, c->world, request);
+    bytes_end(&type);
     c->sent[kind] += bytes;
 }
 
 void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Request *request)
 {
-    assert(bytes <= INT_MAX);
-    MPI_Irecv(data, (int)bytes, MPI_BYTE, from, tag, c->world, request);
+    int count;
+    MPI_Datatype type = bytes_begin(c, bytes, &count);
+    MPI_Irecv(data, count, type, from, tag, c->world, request);
+    bytes_end(&type);
 }
 
 void comm_wait(comm *c, MPI_Request *requests, size_t count)
@@ -128,22 +181,50 @@ void comm_wait(comm *c, MPI_Request *requests, size_t count)
     timing_switch(&c->timing, before);
 }
 
-void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind)
+void comm_broadcast(comm *c, void *data, size_t bytes, int from)
 {
-    if (c->size == 1) return;
+    for (size_t at = 0; at < bytes; at += c->count_most) {
+        size_t left = bytes - at;
+        MPI_Bcast((char *)data + at, (int)(left < c->count_most ? left : c->count_most), MPI_BYTE,
+                  from, c->world);
+    }
+}
+
+void comm_collect(comm *c, void *data, size_t bytes)
+{
+    int count;
+    MPI_Datatype type = bytes_begin(c, bytes, &count);
+    MPI_Gather(c->rank == 0 ? MPI_IN_PLACE : data, count, type, data, count, type, 0, c->world);
+    bytes_end(&type);
+}
+
+static void gather_counted(comm *c, void *data, const size_t *first, size_t element_bytes)
+{
     int counts[c->size], displacements[c->size];
     MPI_Datatype element;
     MPI_Type_contiguous((int)element_bytes, MPI_BYTE, &element);
     MPI_Type_commit(&element);
     for (int r = 0; r < c->size; r++) {
-        assert(first[r + 1] <= INT_MAX);
         counts[r] = (int)(first[r + 1] - first[r]);
         displacements[r] = (int)first[r];
     }
-    time_kind before = timing_switch(&c->timing, TIME_WAIT);
     MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, counts, displacements, element,
                    c->world);
-    timing_switch(&c->timing, before);
-    c->sent[kind] += (uint64_t)(c->size - 1) * (uint64_t)counts[c->rank] * element_bytes;
     MPI_Type_free(&element);
+}
+
+/* Where a piece lies is counted in int, too: beyond it pieces go one by one. */
+void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind)
+{
+    if (c->size == 1) return;
+    time_kind before = timing_switch(&c->timing, TIME_WAIT);
+    if (first[c->size] <= c->count_most)
+        gather_counted(c, data, first, element_bytes);
+    else
+        for (int r = 0; r < c->size; r++)
+            comm_broadcast(c, (char *)data + first[r] * element_bytes,
+                           (first[r + 1] - first[r]) * element_bytes, r);
+    timing_switch(&c->timing, before);
+    uint64_t mine = first[c->rank + 1] - first[c->rank];
+    c->sent[kind] += (uint64_t)(c->size - 1) * mine * element_bytes;
 }

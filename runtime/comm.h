@@ -23,12 +23,13 @@ typedef enum {
 extern const char *const bytes_names[BYTES_KINDS];
 
 /** Message tags of point-to-point traffic on `world`. */
-enum { TAG_WEIGHTS = 1, TAG_GRADIENTS = 2, TAG_FACTORS = 3 };
+enum { TAG_WEIGHTS = 1, TAG_GRADIENTS = 2, TAG_FACTORS = 3, TAG_PREDICTIONS = 4 };
 
 typedef struct {
     MPI_Comm world;      /**< training */
     MPI_Comm checkpoint; /**< the checkpoint writer's own */
     int rank, size;
+    size_t count_most; /**< that MPI, which counts in int, is handed at once; tests make it small */
     uint64_t sent[BYTES_KINDS]; /**< by this rank, to other ranks */
     timing timing;              /**< of this rank's training steps */
 } comm;
@@ -42,8 +43,9 @@ void comm_close(comm *c);
 
 /** The ranks of a program's own communicator, which is duplicated; MPI runs, in any of its thread
  * modes, and whoever calls may use it. There is no checkpoint writer in the background. Collective.
- */
-void comm_join(comm *c, MPI_Comm over);
+ * @return STATUS_OK; STATUS_INPUT when this rank's handle is none of an intra-communicator, and
+ *         STATUS_PEER when it could not be duplicated: c is then closed */
+status comm_join(comm *c, MPI_Comm over);
 
 /** Free what comm_join duplicated; collective. */
 void comm_leave(comm *c);
@@ -59,13 +61,18 @@ void comm_meet(comm *c);
  * @param values [count] in and out */
 void comm_sum_ordered(comm *c, double *values, size_t count);
 
-/** Send bytes to a rank; the request completes it. Counted under kind. */
+/** Send any number of bytes to a rank; the request completes it. Counted under kind. */
 void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,
                MPI_Request *request);
 void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Request *request);
 
 /** Wait for requests; TIME_WAIT, as all calls here that wait for other ranks. */
 void comm_wait(comm *c, MPI_Request *requests, size_t count);
+
+/** Send any number of bytes from one rank to all, or from all to rank 0, where rank r's are at
+ * data + r * bytes and its own in place; collective, not counted. */
+void comm_broadcast(comm *c, void *data, size_t bytes, int from);
+void comm_collect(comm *c, void *data, size_t bytes);
 
 /** Gather pieces of an array in place: rank r's piece is [first[r], first[r + 1]) elements of
  * element_bytes; collective. Counted as each rank sending its piece to the P - 1 others. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 MPI_SUITE(plan, NULL, NULL)
 
@@ -88,7 +89,8 @@ static dataset *open_data(const job *j, char path[PATH_SIZE])
     return data;
 }
 
-static void check(const job *j, dtype precision)
+/* A sum of this rank's mean after the steps: equal where its bits are. */
+static uint64_t check(const job *j, dtype precision)
 {
     char path[PATH_SIZE] = "/tmp/vario-test-plan-XXXXXX";
     dataset *data = open_data(j, path);
@@ -115,10 +117,14 @@ static void check(const job *j, dtype precision)
                          bytes_names[kind], (unsigned long long)world.sent[kind],
                          (unsigned long long)expected.sent[kind]);
     }
+    const state *s = &r.rounds.state;
+    uint64_t sum = XXH3_64bits(s->mean.values,
+                               (s->mean.whole ? s->p->count : s->owned->elements) * sizeof(float));
     trainer_close(&r);
     dataset_close(&data);
     MPI_Barrier(world.world);
     if (world.rank == 0) unlink(path);
+    return sum;
 }
 
 static void check_stages(job j)
@@ -290,5 +296,103 @@ MPI_TEST(a_trainer_looks_for_room)
         trainer_close(&r);
         close_node(folder);
         strcpy(folder, "/tmp/vario-test-plan-XXXXXX");
+    }
+}
+
+/* As if MPI could count no further: all messages have several parts, and pieces are gathered one by
+ * one. */
+enum { FEW = 100 };
+
+MPI_TEST(steps_in_small_parts)
+{
+    size_t most = world.count_most;
+    kernels_open();
+    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+        job j = small_job();
+        j.parallel.shard = (shard_stage)stage;
+        j.parallel.wire = stage % 2 ? DTYPE_BF16 : DTYPE_F32;
+        uint64_t whole = check(&j, DTYPE_F32);
+        world.count_most = FEW;
+        uint64_t parts = check(&j, DTYPE_F32);
+        world.count_most = most;
+        cr_expect_eq(whole, parts, "stage %d", stage);
+    }
+    kernels_close();
+}
+
+/* What rank r sends: byte i. */
+static unsigned char byte_of(int r, size_t i)
+{
+    return (unsigned char)(i * 7 + i / 256 + (size_t)r * 31);
+}
+
+static bool are_of(const unsigned char *bytes, size_t count, int r)
+{
+    for (size_t i = 0; i < count; i++)
+        if (bytes[i] != byte_of(r, i)) return false;
+    return true;
+}
+
+enum { LENGTH = 1009, RANKS_MOST = 4 };
+
+static void fill(unsigned char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) bytes[i] = byte_of(world.rank, i);
+}
+
+/* Round the ring; whole parts, and a rest. */
+static bool ring_works(size_t count)
+{
+    unsigned char out[LENGTH], in[LENGTH + 1] = {0};
+    int next = (world.rank + 1) % world.size, last = (world.rank + world.size - 1) % world.size;
+    MPI_Request requests[2];
+    fill(out, count);
+    comm_receive(&world, in, count, last, TAG_WEIGHTS, &requests[0]);
+    comm_send(&world, out, count, next, TAG_WEIGHTS, BYTES_WEIGHTS, &requests[1]);
+    comm_wait(&world, requests, 2);
+    return are_of(in, count, last) && in[count] == 0;
+}
+
+static bool broadcast_works(int from)
+{
+    unsigned char bytes[LENGTH];
+    fill(bytes, LENGTH);
+    comm_broadcast(&world, bytes, LENGTH, from);
+    return are_of(bytes, LENGTH, from);
+}
+
+static bool collect_works(void)
+{
+    unsigned char bytes[RANKS_MOST * LENGTH];
+    fill(bytes, LENGTH);
+    comm_collect(&world, bytes, LENGTH);
+    for (int r = 0; world.rank == 0 && r < world.size; r++)
+        if (!are_of(bytes + r * LENGTH, LENGTH, r)) return false;
+    return true;
+}
+
+/* Uneven pieces of 3-byte elements. */
+static bool gather_works(void)
+{
+    unsigned char bytes[3 * LENGTH] = {0};
+    size_t first[RANKS_MOST + 1] = {0};
+    for (int r = 0; r < world.size; r++) first[r + 1] = first[r] + 30 + 60 * (size_t)r;
+    fill(bytes + 3 * first[world.rank], 3 * (first[world.rank + 1] - first[world.rank]));
+    comm_gather(&world, bytes, first, 3, BYTES_PARAMETERS);
+    for (int r = 0; r < world.size; r++)
+        if (!are_of(bytes + 3 * first[r], 3 * (first[r + 1] - first[r]), r)) return false;
+    return true;
+}
+
+MPI_TEST(messages_in_small_parts)
+{
+    const size_t limits[] = {world.count_most, 1, FEW, LENGTH - 1, LENGTH};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        world.count_most = limits[i];
+        cr_expect(everywhere(ring_works(LENGTH)), "limit %zu", limits[i]);
+        cr_expect(everywhere(ring_works(10 * FEW)), "limit %zu", limits[i]);
+        cr_expect(everywhere(broadcast_works(world.size - 1)), "limit %zu", limits[i]);
+        cr_expect(everywhere(collect_works()), "limit %zu", limits[i]);
+        cr_expect(everywhere(gather_works()), "limit %zu", limits[i]);
     }
 }

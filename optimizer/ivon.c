@@ -140,17 +140,21 @@ static double first_hessian(const optimizer_settings *s)
     return s->hessian_init;
 }
 
+static double rate_scale(const optimizer_settings *s)
+{
+    return s->rescale_lr ? s->hessian_init + s->weight_decay : 1.0;
+}
+
 static void update(const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
-    double scale = s->rescale_lr ? s->hessian_init + s->weight_decay : 1.0;
     ivon_step step = {.lambda = s->ess,
                       .delta = u->decay,
                       .h0 = s->hessian_init,
                       .beta1 = s->beta1,
                       .beta2 = s->beta2,
                       .xi = u->clip,
-                      .alpha = u->lr * scale,
+                      .alpha = u->lr * rate_scale(s),
                       .updates = u->updates,
                       .debias = s->debias,
                       .hessian = s->hessian};
@@ -172,6 +176,7 @@ OPTIMIZER_ROW(ivon) = {
     .array_count = 2,
     .spread = SPREAD_HESSIAN,
     .estimates = true,
+    .rate_scale = rate_scale,
     .takes_pieces = true,
     .update = update,
     .describe = describe,

@@ -78,7 +78,9 @@ typedef struct {
     spread_kind spread; /**< not SPREAD_NONE: every work item draws its weights */
     bool estimates;     /**< f is summed beside g: of noise times gradient, or its square */
     bool decays_all;    /**< 1-D tensors too */
-    bool takes_pieces;  /**< an update adds a step's last pieces on its way */
+    /** What learning rates are multiplied by; NULL: 1. */
+    double (*rate_scale)(const optimizer_settings *s);
+    bool takes_pieces; /**< an update adds a step's last pieces on its way */
     void (*update)(const optimizer_update *u); /**< NULL: sums are made, nothing is updated */
     /** Add a slice's sums, before its update; NULL: there is nothing to tell. */
     void (*describe)(posterior_sums *sums, const optimizer_update *u);
@@ -109,6 +111,12 @@ const optimizer_key *optimizer_find_key(const optimizer *row, const char *key);
 static inline bool optimizer_is_variational(const optimizer *row)
 {
     return row->spread != SPREAD_NONE;
+}
+
+/** What the learning rate is multiplied by. */
+static inline double optimizer_rate_scale(const optimizer *row, const optimizer_settings *s)
+{
+    return row->rate_scale ? row->rate_scale(s) : 1.0;
 }
 
 /** The weight decay of a tensor. */

@@ -108,6 +108,11 @@ static const bad_edit bad_edits[] = {
      "schedule: {kind: constant, final: 1}",
      "17:28",
      {"'schedule.final' belongs to linear"}},
+    /* an update that fp32 does not hold */
+    {"schedule:\n  kind: cosine",
+     "schedule: {kind: steps, peak: 1, factor: 1.0e+30, milestones: [3, 5]}",
+     "17:25",
+     {"'schedule.peak' is 1, the learning rate becomes 1e+60", "3.4e+38 expected"}},
     {"optimizer:\n  kind: ivon",
      "optimizer: {kind: adamw, ess: 1}",
      "15:26",

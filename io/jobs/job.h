@@ -109,6 +109,9 @@ bool job_has_posterior(const job *j);
 /** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
 double job_decay(const job *j, const tensor *t);
 
+/** What ivon multiplies the learning rate by: hessian_init + weight_decay with rescale_lr; 1. */
+double job_rate_scale(const job *j);
+
 /** Set every key to the default that it has for the job's kinds of model and optimizer. */
 void job_set_defaults(job *j);
 

@@ -2,6 +2,7 @@
 #include "io/jobs/job_schema.h"
 #include "io/jobs/job_source.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -129,6 +130,20 @@ static status check_schedule(const job_source *s, const job *j)
     return STATUS_OK;
 }
 
+/* Updates are made in fp32. */
+static status check_rates(const job_source *s, const job *j)
+{
+    const schedule *c = &j->schedule;
+    double highest = fmax(c->peak, c->final);
+    if (c->kind == SCHEDULE_STEPS && c->factor > 1.0)
+        highest = c->peak * pow(c->factor, (double)c->milestone_count);
+    if (highest * job_rate_scale(j) <= (double)FLT_MAX) return STATUS_OK;
+    return source_refuse(s, either(s, "schedule.peak", "schedule.kind"),
+                         "'schedule.peak' is %g, the learning rate becomes %g, times %g in the "
+                         "update: a product of at most %.2g expected, which fp32 holds",
+                         c->peak, highest, job_rate_scale(j), (double)FLT_MAX);
+}
+
 bool job_name_fits(const char *name)
 {
     static const char plain[] =
@@ -232,5 +247,6 @@ status job_check(const job_source *s, const job *j)
     if (!result) result = check_sizes(s, j);
     if (!result) result = check_optimizer(s, j);
     if (!result) result = check_schedule(s, j);
+    if (!result) result = check_rates(s, j);
     return result;
 }

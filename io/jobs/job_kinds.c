@@ -61,3 +61,8 @@ double job_decay(const job *j, const tensor *t)
 {
     return optimizer_decay(job_optimizer(j), &j->optimizer, t->decayed);
 }
+
+double job_rate_scale(const job *j)
+{
+    return optimizer_rate_scale(job_optimizer(j), &j->optimizer);
+}

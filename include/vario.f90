@@ -1,5 +1,8 @@
 ! vario.h for Fortran: compile this file with the program's. Arguments, units and what comes back are
-! documented there; vario_create takes the communicator as mpi (or mpi_f08's comm%MPI_VAL) has it.
+! documented there. vario_create takes the communicator as mpi (or mpi_f08's comm%MPI_VAL) has it
+! and refuses MPI_COMM_NULL and numbers that are no communicator's. An optimizer that was not created
+! or was freed is c_null_ptr, which all calls refuse (vario_rounds gives 0, vario_item -1, vario_steps
+! 0, the others VARIO_INPUT) but vario_free.
 ! Shapes are written as C stores them, the last index varying fastest: real(c_float) :: w(20, 2) has
 ! the shape [2, 20].
 module vario

@@ -18,7 +18,13 @@
  * itself are the communicator's error handler's. Arrays of weights are the caller's: [count]
  * pointers to fp32 values, row-major, in the order of the tensors; nothing keeps them after a call.
  * "Collective": all ranks of the optimizer's communicator call it, in the same order, and get the
- * same status; what is marked (same) must not differ between them.
+ * same status; what is marked (same) must not differ between them, and is refused on all ranks when
+ * it does. What no call can see is a rank that does not come: whose optimizer is NULL, that is of
+ * another communicator, or that calls another function. The others then wait for it, as in MPI.
+ *
+ * A pointer is NULL only where it says so; elsewhere NULL is refused with VARIO_INPUT, or by calls
+ * that return no status with what is said there, and vario_error names the call. After MPI_Finalize
+ * calls that need the other ranks return VARIO_PEER.
  *
  * Threads: calls compute with as many OpenMP threads as the calling thread would. An optimizer is
  * used by one thread at a time, different ones by different threads, and those that make collective
@@ -48,7 +54,7 @@ typedef enum {
     VARIO_INPUT, /**< an argument, or a file that was given, is wrong */
     VARIO_IO,    /**< a disk or file operation failed */
     VARIO_NOMEM, /**< memory ran out */
-    VARIO_PEER,  /**< MPI does not run */
+    VARIO_PEER,  /**< MPI does not run, or not yet, or no more */
 } vario_status;
 
 enum { VARIO_DIMENSIONS = 8, VARIO_NAME = 64 };
@@ -112,7 +118,7 @@ typedef struct {
 /** An optimizer and its posterior: this rank's part of it. */
 typedef struct vario_optimizer vario_optimizer;
 
-/** Set the defaults of job files; not collective. */
+/** Set the defaults of job files; not collective. Of NULL nothing is set. */
 VARIO_API void vario_defaults(vario_settings *settings);
 
 /** Set those of AdamW: beta1 0.9, beta2 0.95, weight_decay 0.1, which is multiplied by the learning
@@ -126,9 +132,11 @@ VARIO_API void vario_defaults_adamw(vario_settings *settings);
  * A program without ranks passes MPI_COMM_SELF. MPI_Init comes before; any thread mode will do.
  *
  * @param optimizer  out: vario_free frees it; NULL on failure
- * @param comm       an intra-communicator
+ * @param comm       an intra-communicator (same): ranks that pass different ones wait for each
+ * other. A freed one cannot be told from others; a handle of none is refused by the rank alone
  * @param tensors    [count] (same); copied
- * @param weights    [count] initial values of the mean (same); NULL: zeros, for vario_load
+ * @param weights    [count] initial values of the mean (same, to the bit), finite; NULL: zeros, for
+ *                   vario_load
  * @param settings   (same); NULL: the defaults
  * @return VARIO_OK, VARIO_INPUT (naming tensor or setting, or that ranks differ), VARIO_NOMEM or
  *         VARIO_PEER
@@ -146,24 +154,25 @@ VARIO_API vario_status vario_create_alone(vario_optimizer **optimizer, const var
                                           size_t count, float *const *weights,
                                           const vario_settings *settings);
 
-/** vario_create with a communicator as Fortran knows it: an MPI_Fint, or MPI_Comm's MPI_VAL. */
+/** vario_create with a communicator as Fortran knows it: an MPI_Fint, or MPI_Comm's MPI_VAL. A
+ * number that is no communicator's is refused, by the rank alone. */
 VARIO_API vario_status vario_create_fortran(vario_optimizer **optimizer, int comm,
                                             const vario_tensor *tensors, size_t count,
                                             float *const *weights, const vario_settings *settings);
 
-/** Free an optimizer and set the pointer to NULL; takes a pointer to NULL. Collective; before
- * MPI_Finalize. */
+/** Free an optimizer and set the pointer to NULL; takes NULL, and a pointer to NULL. Collective;
+ * before MPI_Finalize, after which it gives back memory alone. */
 VARIO_API void vario_free(vario_optimizer **optimizer);
 
 /** Rounds of a step: its items over the ranks, rounded up. Each has one vario_sample and one
- * vario_accumulate. */
+ * vario_accumulate. Of NULL: 0. */
 VARIO_API size_t vario_rounds(const vario_optimizer *optimizer);
 
 /** The work item that this rank has in the present round: round * ranks + rank; -1 in the last
- * round when none is left for it. Items number the micro-batches of a step. */
+ * round when none is left for it. Items number the micro-batches of a step. Of NULL: -1. */
 VARIO_API int64_t vario_item(const vario_optimizer *optimizer);
 
-/** Steps that were made, those skipped included. */
+/** Steps that were made, those skipped included. Of NULL: 0. */
 VARIO_API uint64_t vario_steps(const vario_optimizer *optimizer);
 
 /** Draw the weights of this rank's item: mean + sigma * noise(seed, step, item, element); not
@@ -186,14 +195,16 @@ VARIO_API vario_status vario_accumulate(vario_optimizer *optimizer, float *const
  *
  * A gradient that is not finite skips the update: the step counts, the mean stays.
  *
- * @param lr      learning rate of this step (same), at least 0. With rescale_lr it is
- *                hessian_init + weight_decay times smaller in effect
+ * @param lr      learning rate of this step (same), from 0 to 1e30. With rescale_lr it is
+ *                hessian_init + weight_decay times smaller in effect; the product must be finite in
+ *                fp32
  * @param report  out, may be NULL, which may spare a look at all gradients (same: NULL or not)
- * @return VARIO_OK, or VARIO_INPUT: rounds are missing, lr is no number from 0, or ranks differ;
- *         then nothing has happened */
+ * @return VARIO_OK, or VARIO_INPUT: rounds are missing, lr is no such number, or ranks differ; then
+ *         nothing has happened */
 VARIO_API vario_status vario_step(vario_optimizer *optimizer, double lr, vario_report *report);
 
-/** The posterior's mean: what other optimizers have for weights; not collective.
+/** The posterior's mean: what other optimizers have for weights; not collective, as the next two,
+ * which all work after MPI_Finalize, too.
  * @param weights  [count] out */
 VARIO_API vario_status vario_mean(const vario_optimizer *optimizer, float *const *weights);
 
@@ -232,7 +243,8 @@ VARIO_API vario_status vario_save(vario_optimizer *optimizer, const char *direct
 VARIO_API vario_status vario_load(vario_optimizer *optimizer, const char *directory);
 
 /** The sentence about this thread's last call, "" when there is nothing to say; valid until its
- * next. */
+ * next. vario_free leaves it as it is, and so do vario_rounds, vario_item and vario_steps of an
+ * optimizer. */
 VARIO_API const char *vario_error(void);
 
 /** The library's version, "MAJOR.MINOR.PATCH". */

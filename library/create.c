@@ -52,9 +52,23 @@ const char *vario_version(void)
     return VARIO_VERSION;
 }
 
+static status refuse_null(const char *call, const char *what)
+{
+    return fail(STATUS_INPUT, "%s: %s expected, NULL found", call, what);
+}
+
+status library_connected(const vario_optimizer *v, const char *call)
+{
+    int ended = 0;
+    if (!v) return refuse_null(call, "an optimizer");
+    MPI_Finalized(&ended);
+    if (!ended) return STATUS_OK;
+    return fail(STATUS_PEER, "%s: MPI has ended, MPI_Finalize after it expected", call);
+}
+
 status library_usable(const vario_optimizer *v, const char *call)
 {
-    if (!v) return fail(STATUS_INPUT, "%s: an optimizer expected, NULL found", call);
+    if (!v) return refuse_null(call, "an optimizer");
     if (!v->broken) return STATUS_OK;
     return fail(STATUS_INPUT, "%s: vario_load has failed, a load that works or vario_free expected",
                 call);
@@ -67,15 +81,25 @@ status library_posterior(const vario_optimizer *v, const char *call)
     return fail(STATUS_INPUT, "%s: a posterior expected, AdamW has none", call);
 }
 
+static bool differ(const vario_optimizer *v, uint64_t hash, uint64_t complement)
+{
+    const uint64_t mine[] = {hash, complement};
+    uint64_t least[2];
+    MPI_Allreduce(mine, least, 2, MPI_UINT64_T, MPI_MIN, v->c.world);
+    return least[0] != ~least[1];
+}
+
+bool library_differ(const vario_optimizer *v, uint64_t hash)
+{
+    return differ(v, hash, ~hash);
+}
+
 /* One message where all is well: a hash and its complement have the same least values only there.
  */
 status library_agree(const vario_optimizer *v, status here, uint64_t arguments,
                      const char *sentence)
 {
-    const uint64_t mine[] = {here ? 0 : arguments, here ? 0 : ~arguments};
-    uint64_t least[2];
-    MPI_Allreduce(mine, least, 2, MPI_UINT64_T, MPI_MIN, v->c.world);
-    if (least[0] == ~least[1]) return STATUS_OK;
+    if (!differ(v, here ? 0 : arguments, here ? 0 : ~arguments)) return STATUS_OK;
     status result = agree(v->c.world, here);
     return result ? result : fail(STATUS_INPUT, "%s", sentence);
 }
@@ -143,62 +167,69 @@ static status check_room(vario_optimizer *v, const runtime_settings *with)
                                1e-9 * (double)m.pieces);
 }
 
-static status open_all(vario_optimizer *v, const vario_tensor *tensors, size_t count,
-                       float *const *theta, const vario_settings *settings)
+static status open_all(vario_optimizer *v, status here, float *const *theta)
 {
-    status here = open_here(v, tensors, count, theta, settings);
     status result = library_agree(v, here, here ? 0 : fingerprint(v, theta),
                                   "vario_create: ranks differ in tensors or settings, the same "
                                   "expected");
     const runtime_settings with = job_settings(&v->job);
+    if (!result && theta) result = library_agree_weights(v, theta);
     if (!result) result = check_room(v, &with);
     if (!result) result = agree(v->c.world, rounds_open(&v->r, &with, false));
     if (!result) set_mean(v, theta);
     return result;
 }
 
-static status create(vario_optimizer **out, MPI_Comm comm_given, const vario_tensor *tensors,
+/* Without a rank that could wait for this one. */
+static void release(vario_optimizer *v)
+{
+    rounds_close(&v->r);
+    free(v);
+}
+
+static status create(vario_optimizer **out, MPI_Comm over, const vario_tensor *tensors,
                      size_t count, float *const *theta, const vario_settings *settings)
 {
     comm c;
-    if (comm_given == MPI_COMM_NULL)
-        return fail(STATUS_INPUT, "vario_create: a communicator expected, MPI_COMM_NULL found");
-    comm_join(&c, comm_given);
+    status result = comm_join(&c, over, "vario_create");
+    if (result) return result;
     vario_optimizer *v = calloc(1, sizeof *v);
-    status result =
+    result =
         agree(c.world, v ? STATUS_OK : fail(STATUS_NOMEM, "vario_create: memory for an optimizer"));
-    if (result) {
-        free(v);
-        comm_leave(&c);
-        return result;
+    if (!result) {
+        v->c = c;
+        v->r = (rounds){.c = &v->c, .training = true};
+        status here = out ? open_here(v, tensors, count, theta, settings)
+                          : refuse_null("vario_create", "a pointer to set");
+        result = open_all(v, here, theta);
     }
-    v->c = c;
-    v->r = (rounds){.c = &v->c, .training = true};
-    result = open_all(v, tensors, count, theta, settings);
-    *out = v;
-    if (result) vario_free(out);
+    if (!result) {
+        *out = v;
+        return STATUS_OK;
+    }
+    if (v) release(v);
+    comm_leave(&c);
     return result;
 }
 
-vario_status vario_create(vario_optimizer **out, MPI_Comm comm_given, const vario_tensor *tensors,
+vario_status vario_create(vario_optimizer **out, MPI_Comm over, const vario_tensor *tensors,
                           size_t count, float *const *theta, const vario_settings *settings)
 {
     library_begin();
-    *out = NULL;
+    if (out) *out = NULL;
     status result = check_mpi();
-    if (!result) result = create(out, comm_given, tensors, count, theta, settings);
+    if (!result) result = create(out, over, tensors, count, theta, settings);
     return library_end(result);
 }
 
-vario_status vario_create_fortran(vario_optimizer **out, int comm_given,
-                                  const vario_tensor *tensors, size_t count, float *const *theta,
-                                  const vario_settings *settings)
+vario_status vario_create_fortran(vario_optimizer **out, int over, const vario_tensor *tensors,
+                                  size_t count, float *const *theta, const vario_settings *settings)
 {
     library_begin();
-    *out = NULL;
+    if (out) *out = NULL;
     status result = check_mpi();
     if (!result)
-        result = create(out, MPI_Comm_f2c((MPI_Fint)comm_given), tensors, count, theta, settings);
+        result = create(out, MPI_Comm_f2c((MPI_Fint)over), tensors, count, theta, settings);
     return library_end(result);
 }
 
@@ -221,13 +252,13 @@ vario_status vario_create_alone(vario_optimizer **out, const vario_tensor *tenso
 
 void vario_free(vario_optimizer **out)
 {
-    vario_optimizer *v = *out;
+    vario_optimizer *v = out ? *out : NULL;
     int ended = 0;
     if (!v) return;
+    comm c = v->c;
     MPI_Finalized(&ended);
-    if (v->round > 0) rounds_end(&v->r); /* given up in mid-step */
-    rounds_close(&v->r);
-    if (!ended) comm_leave(&v->c);
-    free(v);
+    if (!ended && v->round > 0) rounds_end(&v->r); /* given up in mid-step */
+    release(v);
+    if (!ended) comm_leave(&c);
     *out = NULL;
 }

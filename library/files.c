@@ -90,8 +90,9 @@ static status save(const vario_optimizer *v, const char *directory, uint64_t kee
 vario_status vario_save(vario_optimizer *v, const char *directory, uint64_t keep)
 {
     library_begin();
-    if (!v) return library_end(library_usable(v, "vario_save"));
-    status result = library_usable(v, "vario_save");
+    status result = library_connected(v, "vario_save");
+    if (result) return library_end(result);
+    result = library_usable(v, "vario_save");
     if (!result) result = check_directory(v, directory, "vario_save");
     result = library_agree(v, result, hash_of(directory, keep),
                            "vario_save: ranks differ in the directory or in how many to keep, the "
@@ -145,10 +146,10 @@ static status load(vario_optimizer *v, const char *directory)
 vario_status vario_load(vario_optimizer *v, const char *directory)
 {
     library_begin();
-    if (!v) return library_end(library_usable(v, "vario_load"));
-    status result =
-        library_agree(v, check_directory(v, directory, "vario_load"), hash_of(directory, 0),
-                      "vario_load: ranks differ in the directory, the same expected");
+    status result = library_connected(v, "vario_load");
+    if (result) return library_end(result);
+    result = library_agree(v, check_directory(v, directory, "vario_load"), hash_of(directory, 0),
+                           "vario_load: ranks differ in the directory, the same expected");
     if (result) return library_end(result);
     result = load(v, directory);
     v->broken = result != STATUS_OK;

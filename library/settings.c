@@ -2,6 +2,7 @@
 #include "io/jobs/job_schema.h"
 #include "library/optimizer.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -48,18 +49,22 @@ static void set_defaults(vario_settings *settings, int kind)
                                  .wire = (int)j.parallel.wire};
 }
 
-void vario_defaults(vario_settings *settings)
+static void give_defaults(vario_settings *settings, int optimizer, const char *call)
 {
     library_begin();
-    set_defaults(settings, VARIO_IVON);
-    library_end(STATUS_OK);
+    if (settings) set_defaults(settings, optimizer);
+    library_end(settings ? STATUS_OK
+                         : fail(STATUS_INPUT, "%s: settings to set expected, NULL found", call));
+}
+
+void vario_defaults(vario_settings *settings)
+{
+    give_defaults(settings, VARIO_IVON, "vario_defaults");
 }
 
 void vario_defaults_adamw(vario_settings *settings)
 {
-    library_begin();
-    set_defaults(settings, VARIO_ADAMW);
-    library_end(STATUS_OK);
+    give_defaults(settings, VARIO_ADAMW, "vario_defaults_adamw");
 }
 
 static status set_number(job *j, const char *key, double value)
@@ -138,4 +143,20 @@ status library_job(job *j, const vario_settings *given, size_t ranks)
         result = fail(STATUS_INPUT, "vario_settings.items: %" PRIu64 " found, below 2^32 expected",
                       s.items);
     return result;
+}
+
+/* In the range of a job's key, and finite in the update, which is made in fp32. */
+status library_rate(const job *j, double lr)
+{
+    char expected[SCHEMA_TEXT];
+    const schema_row *row = schema_find("schedule.peak");
+    if (!(lr >= row->least && lr <= row->most)) {
+        schema_describe(row, expected, sizeof expected);
+        return fail(STATUS_INPUT, "vario_step: learning rate %g found, %s expected", lr, expected);
+    }
+    if (lr * job_rate_scale(j) <= (double)FLT_MAX) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "vario_step: learning rate %g found, times %g in the update: a product of at most "
+                "%.2g expected",
+                lr, job_rate_scale(j), (double)FLT_MAX);
 }

@@ -12,21 +12,40 @@ static uint64_t first_item(const vario_optimizer *v)
     return (uint64_t)v->round * (uint64_t)v->c.size;
 }
 
-size_t vario_rounds(const vario_optimizer *v)
+static size_t rounds_of(const vario_optimizer *v)
 {
     uint64_t ranks = (uint64_t)v->c.size;
     return (size_t)((v->r.state.settings.items + ranks - 1) / ranks);
 }
 
-int64_t vario_item(const vario_optimizer *v)
+static int64_t item_of(const vario_optimizer *v)
 {
     uint64_t item = first_item(v) + (uint64_t)v->c.rank;
     return item < v->r.state.settings.items ? (int64_t)item : -1;
 }
 
+/* Calls that return no status keep the sentence of the one before, unless they refuse. */
+static bool is_there(const vario_optimizer *v, const char *call)
+{
+    if (v) return true;
+    library_begin();
+    library_end(library_usable(v, call));
+    return false;
+}
+
+size_t vario_rounds(const vario_optimizer *v)
+{
+    return is_there(v, "vario_rounds") ? rounds_of(v) : 0;
+}
+
+int64_t vario_item(const vario_optimizer *v)
+{
+    return is_there(v, "vario_item") ? item_of(v) : -1;
+}
+
 uint64_t vario_steps(const vario_optimizer *v)
 {
-    return v->steps;
+    return is_there(v, "vario_steps") ? v->steps : 0;
 }
 
 /* Draw all tensors: with a key from the posterior, else the mean. */
@@ -44,15 +63,16 @@ static void draw(const vario_optimizer *v, const noise_key *key, float *const *t
 
 static status check_sample(const vario_optimizer *v, float *const *theta)
 {
-    status result = library_usable(v, "vario_sample");
-    if (!result && v->round == vario_rounds(v))
+    status result = library_connected(v, "vario_sample");
+    if (!result) result = library_usable(v, "vario_sample");
+    if (!result && v->round == rounds_of(v))
         result = fail(STATUS_INPUT,
                       "vario_sample: all %zu rounds of step %" PRIu64 " are done, vario_step "
                       "expected",
                       v->round, v->steps);
     if (!result && v->steps > UINT32_MAX)
         result = fail(STATUS_INPUT, "vario_sample: 2^32 steps are done, which is all there are");
-    if (!result && vario_item(v) >= 0) result = library_values(&v->r.p, theta, "vario_sample");
+    if (!result && item_of(v) >= 0) result = library_values(&v->r.p, theta, "vario_sample");
     return result;
 }
 
@@ -64,7 +84,7 @@ vario_status vario_sample(vario_optimizer *v, float *const *theta)
     rounds *r = &v->r;
     if (v->round == 0) rounds_begin_step(r, v->steps, v->r.state.settings.items, &v->result);
     rounds_begin_round(r, first_item(v));
-    if (vario_item(v) >= 0) {
+    if (item_of(v) >= 0) {
         noise_key key = rounds_item_key(r, (size_t)v->c.rank);
         draw(v, job_has_posterior(&v->job) ? &key : NULL, theta);
     }
@@ -77,8 +97,7 @@ static status check_accumulate(const vario_optimizer *v, float *const *gradients
     status result = library_usable(v, "vario_accumulate");
     if (!result && !v->sampled)
         result = fail(STATUS_INPUT, "vario_accumulate: vario_sample expected before it");
-    if (!result && vario_item(v) >= 0)
-        result = library_values(&v->r.p, gradients, "vario_accumulate");
+    if (!result && item_of(v) >= 0) result = library_values(&v->r.p, gradients, "vario_accumulate");
     return result;
 }
 
@@ -86,7 +105,7 @@ static status check_accumulate(const vario_optimizer *v, float *const *gradients
 static void hand_over(vario_optimizer *v, float *const *gradients)
 {
     rounds *r = &v->r;
-    bool works = vario_item(v) >= 0;
+    bool works = item_of(v) >= 0;
     for (size_t u = r->p.unit_count; u-- > 0;) {
         const unit *whole = &r->p.units[u];
         char *to = works ? (char *)rounds_gradient(r, u) : NULL;
@@ -100,27 +119,25 @@ static void hand_over(vario_optimizer *v, float *const *gradients)
 vario_status vario_accumulate(vario_optimizer *v, float *const *gradients)
 {
     library_begin();
-    if (!v) return library_end(library_usable(v, "vario_accumulate"));
-    status result = agree(v->c.world, check_accumulate(v, gradients));
+    status result = library_connected(v, "vario_accumulate");
+    if (result) return library_end(result);
+    result = agree(v->c.world, check_accumulate(v, gradients));
     if (result) return library_end(result);
     hand_over(v, gradients);
     rounds_share(&v->r, (round_facts){.written = true}, &v->result);
     v->sampled = false;
     v->round++;
-    if (v->round < vario_rounds(v)) rounds_end(&v->r); /* the update ends the last */
+    if (v->round < rounds_of(v)) rounds_end(&v->r); /* the update ends the last */
     return library_end(STATUS_OK);
 }
 
 static status check_step(const vario_optimizer *v, double lr)
 {
     status result = library_usable(v, "vario_step");
-    if (!result && v->round < vario_rounds(v))
+    if (!result && v->round < rounds_of(v))
         result = fail(STATUS_INPUT, "vario_step: %zu rounds of %zu are accumulated, all expected",
-                      v->round, vario_rounds(v));
-    if (!result && !(lr >= 0.0 && isfinite(lr)))
-        result =
-            fail(STATUS_INPUT, "vario_step: learning rate %g found, a number from 0 expected", lr);
-    return result;
+                      v->round, rounds_of(v));
+    return result ? result : library_rate(&v->job, lr);
 }
 
 /* What all ranks must agree in: an update, and whether it is told about. */
@@ -148,10 +165,11 @@ static void make_report(vario_optimizer *v, const state_statistics *s, vario_rep
 vario_status vario_step(vario_optimizer *v, double lr, vario_report *report)
 {
     library_begin();
-    if (!v) return library_end(library_usable(v, "vario_step"));
-    status result = library_agree(v, check_step(v, lr), step_hash(lr + 0.0, report),
-                                  "vario_step: ranks differ in the learning rate, or in whether "
-                                  "they want a report, the same expected");
+    status result = library_connected(v, "vario_step");
+    if (result) return library_end(result);
+    result = library_agree(v, check_step(v, lr), step_hash(lr + 0.0, report),
+                           "vario_step: ranks differ in the learning rate, or in whether "
+                           "they want a report, the same expected");
     if (result) return library_end(result);
     state_statistics statistics = {NAN, NAN, NAN, NAN};
     v->result.report.grad_norm = NAN;

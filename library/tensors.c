@@ -1,10 +1,13 @@
 /* The program's tensors as the logical parameter vector. */
 #include "base/memory.h"
 #include "library/optimizer.h"
+#include "runtime/agree.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 _Static_assert((int)VARIO_DIMENSIONS == (int)PARAMETER_DIMENSIONS &&
                    (int)VARIO_NAME == (int)sizeof((tensor *)0)->name,
@@ -95,4 +98,40 @@ status library_values(const parameters *p, float *const *values, const char *cal
             return fail(STATUS_INPUT, "%s: tensor %zu ('%s'): a pointer expected, NULL found", call,
                         i, p->tensors[i].name);
     return STATUS_OK;
+}
+
+static status check_finite(const parameters *p, float *const *values)
+{
+    for (size_t i = 0; i < p->tensor_count; i++)
+        for (size_t e = 0; e < p->tensors[i].count; e++)
+            if (!isfinite(values[i][e]))
+                return fail(STATUS_INPUT,
+                            "vario_create: tensor %zu ('%s'): element %zu is %g, a finite number "
+                            "expected",
+                            i, p->tensors[i].name, e, (double)values[i][e]);
+    return STATUS_OK;
+}
+
+static uint64_t hash_of(const parameters *p, float *const *values, size_t first, size_t end)
+{
+    uint64_t sum = 0;
+    for (size_t i = first; i < end; i++)
+        sum = XXH3_64bits_withSeed(values[i], p->tensors[i].count * sizeof(float), sum);
+    return sum;
+}
+
+/* One hash where all is well; else the tensor is looked for. */
+status library_agree_weights(const vario_optimizer *v, float *const *values)
+{
+    const parameters *p = &v->r.p;
+    size_t n = p->tensor_count;
+    status result = agree(v->c.world, check_finite(p, values));
+    if (result || !library_differ(v, hash_of(p, values, 0, n))) return result;
+    for (size_t i = 0; i < n; i++)
+        if (library_differ(v, hash_of(p, values, i, i + 1)))
+            return fail(STATUS_INPUT,
+                        "vario_create: ranks differ in the weights of tensor %zu ('%s'), the same "
+                        "expected",
+                        i, p->tensors[i].name);
+    return fail(STATUS_INPUT, "vario_create: ranks differ in the weights, the same expected");
 }

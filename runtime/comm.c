@@ -54,30 +54,31 @@ void comm_close(comm *c)
 
 /* A handle that is none, as Fortran's integers may be, is an error of MPI_COMM_WORLD's, whose
  * handler would end the program. */
-static status check_handle(MPI_Comm over)
+static status check_handle(MPI_Comm over, const char *call)
 {
     MPI_Errhandler before;
     int between = 0;
     if (over == MPI_COMM_NULL)
-        return fail(STATUS_INPUT, "a communicator expected, MPI_COMM_NULL found");
+        return fail(STATUS_INPUT, "%s: a communicator expected, MPI_COMM_NULL found", call);
     MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     int code = MPI_Comm_test_inter(over, &between);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, before);
     MPI_Errhandler_free(&before);
     if (code != MPI_SUCCESS)
-        return fail(STATUS_INPUT, "a communicator expected, a handle of none found");
+        return fail(STATUS_INPUT, "%s: a communicator expected, a handle of none found", call);
     if (between)
-        return fail(STATUS_INPUT, "an intra-communicator expected, an inter-communicator found");
+        return fail(STATUS_INPUT, "%s: an intra-communicator expected, an inter-communicator found",
+                    call);
     return STATUS_OK;
 }
 
-status comm_join(comm *c, MPI_Comm over)
+status comm_join(comm *c, MPI_Comm over, const char *call)
 {
     *c = (comm){.size = 1, .count_most = COUNT_MOST, .world = MPI_COMM_NULL};
-    status result = check_handle(over);
+    status result = check_handle(over, call);
     if (!result && MPI_Comm_dup(over, &c->world) != MPI_SUCCESS)
-        result = fail(STATUS_PEER, "MPI_Comm_dup of the communicator failed");
+        result = fail(STATUS_PEER, "%s: MPI_Comm_dup of the communicator failed", call);
     if (result) return result;
     c->checkpoint = c->world;
     MPI_Comm_rank(c->world, &c->rank);

@@ -43,9 +43,10 @@ void comm_close(comm *c);
 
 /** The ranks of a program's own communicator, which is duplicated; MPI runs, in any of its thread
  * modes, and whoever calls may use it. There is no checkpoint writer in the background. Collective.
+ * @param call  names whom a message is of
  * @return STATUS_OK; STATUS_INPUT when this rank's handle is none of an intra-communicator, and
  *         STATUS_PEER when it could not be duplicated: c is then closed */
-status comm_join(comm *c, MPI_Comm over);
+status comm_join(comm *c, MPI_Comm over, const char *call);
 
 /** Free what comm_join duplicated; collective. */
 void comm_leave(comm *c);

@@ -162,6 +162,11 @@ if command -v gfortran >/dev/null; then
     run "a Fortran program runs" ./line
     check "its slope" has last.out '^slope +(2\.0|1\.9).* \+- +0\.'
     check "its intercept" has last.out '^intercept +(1\.0|0\.9).* \+- +0\.'
+    # shellcheck disable=SC2086
+    run "gfortran errors.f90" gfortran -std=f2018 -Wall -Werror $sanitizers -o errors-fortran \
+        $(mpifort --showme:compile) "$module" "$here/library/errors.f90" $libs $(mpifort --showme:link)
+    run "errors are statuses in Fortran" ./errors-fortran
+    check "nothing is printed in Fortran" test ! -s last.out -a ! -s last.err
 fi
 
 # Pages and completion, from the tables of --help.

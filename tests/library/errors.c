@@ -23,6 +23,14 @@ static const vario_tensor tensors[] = {
 static float filters[600], bias[8], g_filters[600], g_bias[8];
 static float *const weights[] = {filters, bias}, *const gradients[] = {g_filters, g_bias};
 
+/* Samples are each rank's own, and initial weights are all ranks'. */
+static void create(vario_optimizer **opt, const vario_settings *settings)
+{
+    memset(filters, 0, sizeof filters);
+    memset(bias, 0, sizeof bias);
+    expect(vario_create(opt, MPI_COMM_WORLD, tensors, 2, weights, settings), VARIO_OK, "");
+}
+
 /* Create with one thing wrong. */
 static void refuse(const vario_tensor *with, const vario_settings *settings, const char *sentence)
 {
@@ -76,6 +84,91 @@ static void refuse_settings(void)
     refuse(tensors, &s, "vario_settings.epsilon: -1 found");
 }
 
+/* NULL where the header does not allow it. */
+static void refuse_nothing(void)
+{
+    vario_settings s;
+    int last = rank == ranks - 1;
+    expect(vario_create(NULL, MPI_COMM_WORLD, tensors, 2, weights, NULL), VARIO_INPUT,
+           "vario_create: a pointer to set expected, NULL found");
+    if (ranks > 1) { /* one rank's is all ranks' */
+        vario_optimizer *opt;
+        expect(vario_create(last ? NULL : &opt, MPI_COMM_WORLD, tensors, 2, weights, NULL),
+               VARIO_INPUT, "vario_create: a pointer to set expected, NULL found");
+        if (!last && opt) wrong = 1;
+    }
+    expect(vario_create_alone(NULL, tensors, 2, weights, NULL), VARIO_INPUT, "a pointer to set");
+    refuse(NULL, NULL, "at least one tensor expected");
+    vario_defaults(NULL);
+    expect(VARIO_OK, VARIO_OK, "vario_defaults: settings to set expected, NULL found");
+    vario_defaults_adamw(NULL);
+    expect(VARIO_OK, VARIO_OK, "vario_defaults_adamw: settings to set expected, NULL found");
+    vario_defaults(&s);
+    expect(VARIO_OK, VARIO_OK, "");
+    if (vario_rounds(NULL) != 0) wrong = 1;
+    expect(VARIO_OK, VARIO_OK, "vario_rounds: an optimizer expected, NULL found");
+    if (vario_item(NULL) != -1) wrong = 1;
+    expect(VARIO_OK, VARIO_OK, "vario_item: an optimizer expected, NULL found");
+    if (vario_steps(NULL) != 0) wrong = 1;
+    expect(VARIO_OK, VARIO_OK, "vario_steps: an optimizer expected, NULL found");
+    expect(vario_sample(NULL, weights), VARIO_INPUT, "vario_sample: an optimizer expected");
+    expect(vario_accumulate(NULL, gradients), VARIO_INPUT, "vario_accumulate: an optimizer");
+    expect(vario_step(NULL, 1.0, NULL), VARIO_INPUT, "vario_step: an optimizer expected");
+    expect(vario_mean(NULL, weights), VARIO_INPUT, "vario_mean: an optimizer expected");
+    expect(vario_draw(NULL, 0, weights), VARIO_INPUT, "vario_draw: an optimizer expected");
+    expect(vario_deviation(NULL, weights), VARIO_INPUT, "vario_deviation: an optimizer");
+    expect(vario_save(NULL, "errors-a", 1), VARIO_INPUT, "vario_save: an optimizer expected");
+    expect(vario_load(NULL, "errors-a"), VARIO_INPUT, "vario_load: an optimizer expected");
+    vario_free(NULL);
+}
+
+/* Handles of no communicator: every rank has one, as a program that makes the mistake would. */
+static void refuse_communicators(void)
+{
+    vario_optimizer *opt;
+    const int handles[] = {-1, 123456789, MPI_Comm_c2f(MPI_COMM_NULL)};
+    for (int i = 0; i < 3; i++) {
+        expect(vario_create_fortran(&opt, handles[i], tensors, 2, weights, NULL), VARIO_INPUT,
+               "vario_create: a communicator expected, ");
+        if (opt) wrong = 1;
+    }
+    expect(vario_create(&opt, MPI_COMM_NULL, tensors, 2, weights, NULL), VARIO_INPUT,
+           "vario_create: a communicator expected, MPI_COMM_NULL found");
+    if (ranks < 2) return;
+    MPI_Comm half, between;
+    MPI_Comm_split(MPI_COMM_WORLD, rank == 0, rank, &half);
+    MPI_Intercomm_create(half, 0, MPI_COMM_WORLD, rank == 0 ? 1 : 0, 0, &between);
+    expect(vario_create(&opt, between, tensors, 2, weights, NULL), VARIO_INPUT,
+           "an intra-communicator expected, an inter-communicator found");
+    MPI_Comm_free(&between);
+    expect(vario_create(&opt, half, tensors, 2, weights, NULL), VARIO_OK, "");
+    vario_free(&opt);
+    MPI_Comm_free(&half);
+}
+
+static void refuse_weights(void)
+{
+    int last = rank == ranks - 1;
+    filters[7] = last ? NAN : 0.0F;
+    refuse(tensors, NULL, "vario_create: tensor 0 ('filters'): element 7 is nan, a finite number");
+    filters[7] = 0.0F;
+    bias[1] = -INFINITY;
+    refuse(tensors, NULL, "tensor 1 ('bias'): element 1 is -inf, a finite number expected");
+    bias[1] = last ? 1e-45F : 0.0F; /* the smallest difference that there is */
+    if (ranks > 1)
+        refuse(tensors, NULL,
+               "vario_create: ranks differ in the weights of tensor 1 ('bias'), the same expected");
+    bias[1] = 0.0F;
+}
+
+/* The rounds are done: what is refused leaves the step to be made. */
+static void refuse_rates(vario_optimizer *opt)
+{
+    const double rates[] = {1e308, INFINITY, NAN, -1.0, 1.1e30};
+    for (int i = 0; i < 5; i++)
+        expect(vario_step(opt, rates[i], NULL), VARIO_INPUT, "vario_step: learning rate ");
+}
+
 static void accumulate(vario_optimizer *opt, float gradient)
 {
     for (size_t round = 0; round < vario_rounds(opt); round++) {
@@ -122,7 +215,9 @@ static void go_through_calls(vario_optimizer *opt)
     expect(vario_sample(opt, weights), VARIO_OK, "");
     expect(vario_accumulate(opt, missing), VARIO_INPUT,
            "vario_accumulate: tensor 1 ('bias'): a pointer expected, NULL found");
-    step(opt, 1.0F, &report);
+    accumulate(opt, 1.0F);
+    refuse_rates(opt);
+    expect(vario_step(opt, 1.0, &report), VARIO_OK, "");
     if (report.skipped || report.updates != 1 || !(report.gradient_norm > 0)) wrong = 1;
     expect(vario_mean(opt, weights), VARIO_OK, "");
     memcpy(before, filters, sizeof before);
@@ -165,8 +260,7 @@ static void compare_stages(void)
         s.shard = shard;
         s.clip_norm = 1.0;
         s.hessian_init = 1.0;
-        memset(filters, 0, sizeof filters);
-        expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+        create(&opt, &s);
         for (int t = 0; t < 3; t++) {
             for (size_t round = 0; round < vario_rounds(opt); round++) {
                 expect(vario_sample(opt, weights), VARIO_OK, "");
@@ -185,6 +279,40 @@ static void compare_stages(void)
             if (!(fabsf(means[shard][i] - means[2][i]) <= 1e-5F * fabsf(means[2][i]))) wrong = 1;
 }
 
+/* In range by itself, but not times hessian_init + weight_decay. */
+static void scale_rate(void)
+{
+    vario_settings s;
+    vario_optimizer *opt;
+    vario_defaults(&s);
+    s.hessian_init = 1e10;
+    create(&opt, &s);
+    accumulate(opt, 0.0F);
+    expect(vario_step(opt, 1e29, NULL), VARIO_INPUT, "a product of at most 3.4e+38 expected");
+    vario_free(&opt);
+}
+
+/* MPI has ended: what needs it is refused, what does not works, and memory comes back. */
+static void go_on_after_mpi(vario_optimizer *opt)
+{
+    vario_optimizer *other;
+    expect(vario_create(&other, MPI_COMM_WORLD, tensors, 2, weights, NULL), VARIO_PEER,
+           "MPI has ended");
+    expect(vario_create_fortran(&other, 0, tensors, 2, weights, NULL), VARIO_PEER, "MPI has ended");
+    expect(vario_create_alone(&other, tensors, 2, weights, NULL), VARIO_PEER, "MPI has ended");
+    expect(vario_sample(opt, weights), VARIO_PEER, "vario_sample: MPI has ended");
+    expect(vario_accumulate(opt, gradients), VARIO_PEER, "vario_accumulate: MPI has ended");
+    expect(vario_step(opt, 1.0, NULL), VARIO_PEER, "vario_step: MPI has ended");
+    expect(vario_save(opt, "errors-a", 1), VARIO_PEER, "vario_save: MPI has ended");
+    expect(vario_load(opt, "errors-run"), VARIO_PEER, "vario_load: MPI has ended");
+    if (vario_rounds(opt) == 0 || vario_steps(opt) != 0) wrong = 1;
+    expect(vario_mean(opt, weights), VARIO_OK, "");
+    expect(vario_draw(opt, 0, weights), VARIO_OK, "");
+    expect(vario_deviation(opt, weights), VARIO_OK, "");
+    vario_free(&opt);
+    if (opt) wrong = 1;
+}
+
 /* The same loop without a posterior; what needs one is refused, and so is another's checkpoint. */
 static void use_adamw(void)
 {
@@ -193,6 +321,7 @@ static void use_adamw(void)
     vario_report report;
     float drawn[600];
     vario_defaults_adamw(&s);
+    memset(bias, 0, sizeof bias);
     for (int i = 0; i < 600; i++) filters[i] = drawn[i] = 0.01F * (float)i;
     expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
     memset(filters, 0, sizeof filters);
@@ -223,16 +352,19 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     refuse_tensors();
     refuse_settings();
+    refuse_nothing();
+    refuse_communicators();
+    refuse_weights();
     vario_settings s;
     vario_defaults(&s);
     s.items = 4; /* uneven on three ranks */
-    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    create(&opt, &s);
     differ(opt);
     vario_free(&opt);
-    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    create(&opt, &s);
     go_through_calls(opt);
     vario_free(&opt);
-    expect(vario_create(&opt, MPI_COMM_WORLD, tensors, 2, weights, &s), VARIO_OK, "");
+    create(&opt, &s);
     step(opt, 1.0F, NULL);
     step(opt, 2.0F, NULL);
     save_and_load(opt);
@@ -240,6 +372,12 @@ int main(int argc, char **argv)
     vario_free(&opt);
     use_adamw();
     compare_stages();
+    scale_rate();
+    s.items = 2 * (uint64_t)ranks;
+    create(&opt, &s);
+    expect(vario_sample(opt, weights), VARIO_OK, ""); /* left in mid-step */
+    expect(vario_accumulate(opt, gradients), VARIO_OK, "");
     MPI_Finalize();
+    go_on_after_mpi(opt);
     return wrong;
 }

@@ -190,7 +190,20 @@ static bool is_widened(dtype type)
     return type == DTYPE_BF16 && !kernels_native_bf16();
 }
 
-/* The layout that the library likes best for right operands; plain when it has no such product. */
+/* The library's blocks are at most this long. */
+static size_t round_up(size_t n)
+{
+    return (n + LAYOUT_BLOCK - 1) / LAYOUT_BLOCK * LAYOUT_BLOCK;
+}
+
+/* Of any layout: what a plan says must not depend on the processor that makes it. */
+size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
+{
+    return round_up(n) * round_up(k) * (type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float));
+}
+
+/* The layout that the library likes best for right operands; plain when it has no such product, or
+ * when its blocks are larger than the room that plans leave, as another version's may be. */
 static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
 {
     dnnl_memory_desc_t right, best = describe(k, n, n, false, type);
@@ -205,21 +218,11 @@ static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
     check(dnnl_matmul_desc_init(&operation, &left, &right, NULL, &out), "matmul descriptor");
     if (dnnl_primitive_desc_create(&description, &operation, NULL, engine, NULL) != dnnl_success)
         return best;
-    best = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+    const dnnl_memory_desc_t *liked =
+        dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
+    if (dnnl_memory_desc_get_size(liked) <= gemm_packed_bytes(n, k, type)) best = *liked;
     dnnl_primitive_desc_destroy(description);
     return best;
-}
-
-/* The library's blocks are at most this long. */
-static size_t round_up(size_t n)
-{
-    return (n + LAYOUT_BLOCK - 1) / LAYOUT_BLOCK * LAYOUT_BLOCK;
-}
-
-/* Of any layout: what a plan says must not depend on the processor that makes it. */
-size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
-{
-    return round_up(n) * round_up(k) * (type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float));
 }
 
 static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dtype type)
@@ -233,7 +236,6 @@ static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dty
     *p = (packing){n,    k,    ldb,  transpose_b, type, best_layout(n, k, type),
                    NULL, NULL, NULL, packings};
     packings = p;
-    assert(dnnl_memory_desc_get_size(&p->layout) <= gemm_packed_bytes(n, k, type));
     dnnl_memory_desc_t plain = describe(k, n, ldb, transpose_b, type);
     dnnl_primitive_desc_t description;
     check(

@@ -137,6 +137,7 @@ compare()
     done < <(cat "$1" "$2" | awk '!/^#/ && !seen[$2]++ { print $2 }')
 }
 
+# shellcheck disable=SC2031
 start before "$program"
 lanes=$!
 [ -z "$after" ] || { start after "$after"; lanes="$lanes $!"; }

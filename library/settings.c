@@ -49,10 +49,10 @@ static void set_defaults(vario_settings *settings, int kind)
                                  .wire = (int)j.parallel.wire};
 }
 
-static void give_defaults(vario_settings *settings, int optimizer, const char *call)
+static void give_defaults(vario_settings *settings, int kind, const char *call)
 {
     library_begin();
-    if (settings) set_defaults(settings, optimizer);
+    if (settings) set_defaults(settings, kind);
     library_end(settings ? STATUS_OK
                          : fail(STATUS_INPUT, "%s: settings to set expected, NULL found", call));
 }

@@ -4,7 +4,7 @@
 
 #include "cli/options.h"
 #include "cli/verbs.h"
-#include "io/files/file.h"
+#include "io/files/lock.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -135,7 +135,7 @@ static bool begins(const char *path)
 {
     char name[4096];
     snprintf(name, sizeof name, "%.4000s/.lock", path);
-    return file_is_locked(name);
+    return lock_is_held(name);
 }
 
 static bool goes_on(const following *f, history_state state)

@@ -115,6 +115,7 @@ static status begin_checkpoint(training *g)
 {
     if (g->saved == g->facts.steps) return STATUS_OK;
     status result = finish_checkpoint(g);
+    if (!result) result = agree(g->c->world, g->run ? run_check(g->run) : STATUS_OK);
     if (result) return result;
     state *s = &g->trainer.rounds.state;
     saved_array arrays[SAVED_ARRAYS];

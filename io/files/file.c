@@ -1,6 +1,7 @@
 /* POSIX files. */
 #include "io/files/file.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -67,6 +68,21 @@ bool file_same(const char *a, const char *b)
 {
     struct stat x, y;
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool names_variable(const char *at)
+{
+    return *at == '$' && (isalpha((unsigned char)at[1]) || at[1] == '_' || at[1] == '{');
+}
+
+bool file_wants_shell(const char *path)
+{
+    if (strncmp(path, "./", 2) == 0) return false;
+    for (const char *c = path; *c; c++) {
+        bool begins = c == path || c[-1] == ':' || c[-1] == ',';
+        if ((begins && *c == '~') || names_variable(c)) return true;
+    }
+    return false;
 }
 
 status file_sync_directory(const char *path)
@@ -191,40 +207,6 @@ status file_read_text(char **text, size_t *size, const char *path, size_t limit)
     status result = read_open(text, size, path, limit, file);
     fclose(file);
     return result;
-}
-
-static status write_holder(int fd, const char *path)
-{
-    char host[256] = "", holder[300];
-    gethostname(host, sizeof host - 1);
-    int n = snprintf(holder, sizeof holder, "process %ld on %.200s\n", (long)getpid(), host);
-    if (ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n) return STATUS_OK;
-    return io_failed("write", path);
-}
-
-status file_lock(int *fd, const char *path, const char *what, const char *who)
-{
-    char holder[300] = "";
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (*fd < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(*fd, F_SETLK, &whole) == 0) return write_holder(*fd, path);
-    /* Some cluster file systems are mounted without locks: nobody else is to blame. */
-    if (errno != EACCES && errno != EAGAIN)
-        return fail(STATUS_IO, "%s: cannot be locked: %s", path, strerror(errno));
-    ssize_t n = read(*fd, holder, sizeof holder - 1);
-    holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
-    return fail(STATUS_INPUT, "%s: in use by %s (%s), expected to be free", what, who, holder);
-}
-
-bool file_is_locked(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    bool locked = fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
-    close(fd);
-    return locked;
 }
 
 static status remove_entries(const char *path, DIR *directory)

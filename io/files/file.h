@@ -48,17 +48,18 @@ status file_append_line(const char *path, const char *line, size_t size);
  * @return STATUS_OK, STATUS_INPUT (absent, unreadable, too large) or STATUS_NOMEM */
 status file_read_text(char **text, size_t *size, const char *path, size_t limit);
 
-/** Lock a file, made where it is absent, until *fd is closed or the process ends; it names host and
- * process.
- * @param what  is in use when another process holds the lock, and `who` uses it
- * @return STATUS_OK, STATUS_INPUT (held, or it cannot be opened) or STATUS_IO (*fd may be open) */
-status file_lock(int *fd, const char *path, const char *what, const char *who);
-
 /** Whether two paths lead to one file or directory. */
 bool file_same(const char *a, const char *b);
 
-/** Whether another process holds the lock of a file; false where there is none. */
-bool file_is_locked(const char *path);
+/** Whether a path holds what only a shell expands: '~' where it begins (behind "csv:" and ',' too),
+ * or '$' and a name. No path of a user's does, unless "./" stands before it: a folder called '~' or
+ * '$HOME' is nobody's wish. */
+bool file_wants_shell(const char *path);
+
+/** What such a path is refused with, behind "'PATH' found, ". */
+#define FILE_WANTED                                                                                \
+    "a path without ~ and $NAME expected: only a shell expands them (./ before it takes it as it " \
+    "is)"
 
 /** fsync a directory. */
 status file_sync_directory(const char *path);

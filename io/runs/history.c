@@ -3,6 +3,7 @@
 #include "io/runs/history.h"
 
 #include "io/files/file.h"
+#include "io/files/lock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +126,7 @@ static status read_all(history *h)
 {
     char path[PATH_SIZE], lock[PATH_SIZE];
     snprintf(lock, sizeof lock, "%s/.lock", h->path);
-    bool locked = file_is_locked(lock);
+    bool locked = lock_is_held(lock);
     snprintf(path, sizeof path, "%s/job.yaml", h->path);
     if (access(path, F_OK) != 0)
         return fail(STATUS_INPUT, "%s: a run directory expected, no job.yaml found in it", h->path);
@@ -135,7 +136,7 @@ static status read_all(history *h)
     if (!result) result = history_read_lines(&h->events, &h->damaged, h->path, "events.jsonl");
     if (result) return result;
     h->state = state_of(h, locked);
-    if (h->state == HISTORY_BROKEN) h->state = state_of(h, file_is_locked(lock));
+    if (h->state == HISTORY_BROKEN) h->state = state_of(h, lock_is_held(lock));
     return STATUS_OK;
 }
 

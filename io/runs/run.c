@@ -1,8 +1,9 @@
-/* The run's directory. The lock is the kernel's: it ends with the process, however that ends. */
+/* The run's directory. */
 #include "io/runs/run.h"
 
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/files/file.h"
+#include "io/files/lock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +22,7 @@ enum { RUN_PATH = 2 * JOB_TEXT + 2, HISTORY_LIMIT = 1 << 30 };
 
 struct run {
     char path[RUN_PATH];
-    int lock;
+    folder_lock *lock;
     FILE *metrics;
 };
 
@@ -34,7 +35,7 @@ static status take_lock(run *r)
 {
     char path[RUN_PATH + 16];
     join(path, sizeof path, r, ".lock");
-    return file_lock(&r->lock, path, r->path, "another run");
+    return lock_take(&r->lock, path, r->path, "another run");
 }
 
 status run_open(run **out, const job *j)
@@ -42,7 +43,6 @@ status run_open(run **out, const job *j)
     *out = NULL;
     run *r = calloc(1, sizeof *r);
     if (!r) return fail(STATUS_NOMEM, "memory for a run");
-    r->lock = -1;
     snprintf(r->path, sizeof r->path, "%s/%s", j->output, j->name);
     status result = file_make_directories(r->path);
     if (!result) result = take_lock(r);
@@ -56,7 +56,7 @@ void run_close(run **out)
     run *r = *out;
     if (!r) return;
     if (r->metrics) fclose(r->metrics);
-    if (r->lock >= 0) close(r->lock);
+    lock_release(&r->lock);
     free(r);
     *out = NULL;
 }
@@ -67,7 +67,8 @@ static bool holds_only_lock(const char *path)
     int n = scandir(path, &entries, NULL, NULL), others = 0;
     for (int i = 0; i < n; i++) {
         const char *name = entries[i]->d_name;
-        others += strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, ".lock") != 0;
+        others +=
+            strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strncmp(name, ".lock", 5) != 0;
         free(entries[i]);
     }
     if (n >= 0) free(entries);
@@ -81,6 +82,7 @@ void run_discard(run **out)
         char path[RUN_PATH + 16];
         join(path, sizeof path, r, ".lock");
         unlink(path);
+        lock_release(&r->lock);
         rmdir(r->path);
     }
     run_close(out);
@@ -89,6 +91,11 @@ void run_discard(run **out)
 const char *run_path(const run *r)
 {
     return r->path;
+}
+
+status run_check(const run *r)
+{
+    return lock_check(r->lock);
 }
 
 static status remove_checkpoints(const run *r, const uint64_t *steps, size_t count)

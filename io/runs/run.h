@@ -11,14 +11,17 @@
 
 typedef struct run run;
 
-/** Make output/name where it is absent, and lock it (fcntl lock on .lock, which names host and
- * process). @return STATUS_INPUT when another live process holds the lock, or the path is no
- * directory or not writable, naming which */
+/** Make output/name where it is absent, and lock it (io/files/lock.h, on .lock).
+ * @return STATUS_INPUT when another live process holds the lock, or the path is no directory or not
+ * writable, naming which */
 status run_open(run **r, const job *j);
 void run_close(run **r);
 /** Close, and remove the directory if it holds nothing: what was to be written there failed. */
 void run_discard(run **r);
 const char *run_path(const run *r);
+
+/** Whether the lock is still this process's. @return as lock_check */
+status run_check(const run *r);
 
 /** Remove checkpoints, metrics and events of an earlier run (--fresh). Refused (STATUS_INPUT)
  * unless `force`: the message says how many checkpoints would be lost and how to force it. */

@@ -119,12 +119,12 @@ static status begin(store *s)
 status store_open(store *s, const prepare_options *o, uint64_t command)
 {
     char path[STORE_PATH];
-    *s = (store){.o = o, .command = command, .lock = -1, .place = {.line = 1}};
+    *s = (store){.o = o, .command = command, .place = {.line = 1}};
     join(s->path, o->directory, "prepare.partial");
     s->made = access(o->directory, F_OK) != 0;
     status result = file_make_directories(s->path);
     join(path, s->path, ".lock");
-    if (!result) result = file_lock(&s->lock, path, o->directory, "another prepare");
+    if (!result) result = lock_take(&s->lock, path, o->directory, "another prepare");
     return result ? result : begin(s);
 }
 
@@ -134,8 +134,7 @@ void store_close(store *s, bool discard)
     s->out = NULL;
     if (discard) file_remove_tree(s->path);
     if (discard && s->made) rmdir(s->o->directory);
-    if (s->lock >= 0) close(s->lock);
-    s->lock = -1;
+    lock_release(&s->lock);
 }
 
 /* ---- tokens ---- */

@@ -2,6 +2,7 @@
 #ifndef VARIO_IO_TOKENS_PREPARE_STORE_H
 #define VARIO_IO_TOKENS_PREPARE_STORE_H
 
+#include "io/files/lock.h"
 #include "io/tokens/prepare.h"
 #include "io/tokens/text_source.h"
 #include "io/tokens/tokenizer.h"
@@ -15,7 +16,7 @@ typedef struct {
     const prepare_options *o;
     char path[STORE_PATH]; /**< directory/prepare.partial */
     uint64_t command;      /**< hash of all that the tokens depend on */
-    int lock;
+    folder_lock *lock;
     bool made;        /**< the directory was absent */
     uint64_t tokens;  /**< so far */
     text_place place; /**< of the next block */

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,8 +72,9 @@ Test(run, rows_after_the_checkpoint_go)
 {
     run *r = NULL;
     double seconds = -1.0;
+    char said[STATUS_MESSAGE_SIZE];
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
-    cr_assert_eq(run_metrics_open(r, 0, &seconds), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds, said), STATUS_OK);
     cr_expect_eq(seconds, 0.0);
     for (uint64_t step = 10; step <= 50; step += 10) {
         metrics row = {.step = step,
@@ -85,7 +87,7 @@ Test(run, rows_after_the_checkpoint_go)
     }
     run_close(&r);
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
-    cr_assert_eq(run_metrics_open(r, 30, &seconds), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 30, &seconds, said), STATUS_OK);
     cr_expect_eq(seconds, 15.0);
     char *text = read_back(r, "metrics.csv");
     cr_expect(strstr(text, "\n30,3000,15,3,,"), "%s", text);
@@ -108,13 +110,14 @@ Test(run, rows_of_an_older_version_get_the_new_columns)
 {
     run *r = NULL;
     double seconds;
+    char said[STATUS_MESSAGE_SIZE];
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
-    cr_assert_eq(run_metrics_open(r, 0, &seconds), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds, said), STATUS_OK);
     char *header = read_back(r, "metrics.csv"), older[300];
     snprintf(older, sizeof older, "%.*s\n10,1000,5,3\n20,2000,10,2\n30,3",
              (int)(strstr(header, ",valid_loss") - header), header);
     write_metrics(r, older);
-    cr_assert_eq(run_metrics_open(r, 20, &seconds), STATUS_OK, "%s", status_message());
+    cr_assert_eq(run_metrics_open(r, 20, &seconds, said), STATUS_OK, "%s", status_message());
     cr_expect_eq(seconds, 10.0);
     cr_assert_eq(run_metrics_append(r, &(metrics){.step = 30}), STATUS_OK);
     char *text = read_back(r, "metrics.csv");
@@ -131,16 +134,180 @@ Test(run, rows_of_an_older_version_get_the_new_columns)
     run_close(&r);
 }
 
+/* A damaged row costs itself alone, is named by its line and kept aside. */
+Test(run, damaged_rows_cost_themselves_alone)
+{
+    static const struct {
+        const char *rows;    /* of step, tokens, seconds, train_loss; the checkpoint is of step 5 */
+        const char *steps;   /* those that stay */
+        const char *damaged; /* what is in metrics.csv.damaged, NULL: no such file */
+        const char *said;    /* NULL: nothing */
+        double seconds;
+    } cases[] = {
+        {"1,1,1,3\n2,2,2,3\n3,3,3,3\n", "123", NULL, NULL, 3},
+        {"1,1,1,3\nx,2,2,3\n3,3,3,3\n", "13", "x,2,2,3\n", "line 3; ", 3},
+        {"1,1,1,3\n2,2,3\n3,3,3,3\n4,4,y,3\n5,5,5,3\n", "135", "2,2,3\n4,4,y,3\n", "lines 3, 5; ",
+         5},
+        {"1,1,1,3\n2,2,2,3\n9,9,3,3\n4,4,4,3\n5,5,5,3\n", "1245", "9,9,3,3\n", "line 4; ", 5},
+        {"1,1,1,3\n80,2,2,3\n90,2,2,3\n4,4,4,3\n5,5,5,3\n6,6,6,3\n", "145", "80,2,2,3\n90,2,2,3\n",
+         "lines 3, 4; ", 5},
+        {"1,1,1,3\n2,2,2,3\n1,3,3,3\n4,4,4,3\n", "124", "1,3,3,3\n", "line 4; ", 4},
+        {"1,1,1,3\n2,2,2,3\n6,6,6,3\n7,7", "12", NULL, NULL, 2},
+        {"1,1,1,3\n2,2,2,3\n3,3", "12", "3,3\n", "line 4; ", 2},
+        {"1,1,1,3\n-2,2,2,3\n\n3,3,3,3\n", "13", "-2,2,2,3\n", "line 3; ", 3},
+        {"1,1,1,3\r\n2,2,2,3\r\nx\r\n3,3,3,3\n", "123", "x\n", "line 4; ", 3},
+    };
+    run *r = NULL;
+    double seconds;
+    char said[STATUS_MESSAGE_SIZE], text[400], path[2000];
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    snprintf(path, sizeof path, "%s/metrics.csv.damaged", run_path(r));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        unlink(path);
+        snprintf(text, sizeof text, "step,tokens,seconds,train_loss\n%s", cases[i].rows);
+        write_metrics(r, text);
+        cr_assert_eq(run_metrics_open(r, 5, &seconds, said), STATUS_OK, "%s", status_message());
+        cr_expect_eq(seconds, cases[i].seconds, "case %zu: %g", i, seconds);
+        char *kept = read_back(r, "metrics.csv"), steps[16] = "";
+        for (const char *c = strchr(kept, '\n'); c && c[1]; c = strchr(c + 1, '\n'))
+            strncat(steps, c + 1, 1);
+        cr_expect_str_eq(steps, cases[i].steps, "case %zu: %s", i, kept);
+        cr_expect_null(strchr(kept, '\r'));
+        free(kept);
+        cr_expect(cases[i].said ? strstr(said, cases[i].said) && strstr(said, "metrics.csv")
+                                : !*said,
+                  "case %zu: %s", i, said);
+        cr_expect_eq(access(path, F_OK) == 0, cases[i].damaged != NULL, "case %zu", i);
+        if (!cases[i].damaged) continue;
+        char *damaged = read_back(r, "metrics.csv.damaged");
+        cr_expect_str_eq(damaged, cases[i].damaged, "case %zu", i);
+        free(damaged);
+    }
+    cr_expect_eq(run_clear(r, false), STATUS_OK);
+    cr_expect_neq(access(path, F_OK), 0);
+    run_close(&r);
+}
+
+Test(run, lost_metrics_are_begun_anew_and_said)
+{
+    run *r = NULL;
+    double seconds;
+    char said[STATUS_MESSAGE_SIZE], path[2000];
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    snprintf(path, sizeof path, "%s/metrics.csv", run_path(r));
+    static const char *const left[] = {NULL, "", "step,tok"};
+    for (size_t i = 0; i < 3; i++) {
+        unlink(path);
+        if (left[i]) write_metrics(r, left[i]);
+        cr_assert_eq(run_metrics_open(r, 5, &seconds, said), STATUS_OK, "%s", status_message());
+        cr_expect(strstr(said, "metrics.csv: no rows found of the 5 steps before"), "%s", said);
+        cr_expect_eq(seconds, 0.0);
+        char *text = read_back(r, "metrics.csv");
+        cr_expect_str_eq(text, metrics_header);
+        free(text);
+    }
+    char *text = read_back(r, "metrics.csv.damaged");
+    cr_expect_str_eq(text, "step,tok\n");
+    free(text);
+    run_close(&r);
+}
+
+/* What spreadsheets and editors leave: a byte order mark, CRLF. */
+Test(run, metrics_of_other_programs_are_read)
+{
+    run *r = NULL;
+    double seconds;
+    char said[STATUS_MESSAGE_SIZE], path[2000];
+    metrics_table t;
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    write_metrics(r, "\xef\xbb\xbfstep,tokens,seconds,train_loss\r\n10,100,5,3\r\n20,200,9,3\r\n");
+    snprintf(path, sizeof path, "%s/metrics.csv", run_path(r));
+    cr_assert_eq(metrics_read(&t, path), STATUS_OK, "%s", status_message());
+    cr_expect(t.count == 2 && !t.torn && t.rows[1].seconds == 9.0 && t.rows[1].train_loss == 3.0);
+    metrics_close(&t);
+    cr_assert_eq(run_metrics_open(r, 20, &seconds, said), STATUS_OK, "%s", status_message());
+    cr_expect(seconds == 9.0 && !*said, "%s", said);
+    char *text = read_back(r, "metrics.csv");
+    cr_expect_eq(strncmp(text, metrics_header, strlen(metrics_header)), 0);
+    cr_expect(strstr(text, "\n10,100,5,3,,") && strstr(text, "\n20,200,9,3,,"), "%s", text);
+    cr_expect_null(strchr(text, '\r'));
+    free(text);
+    run_close(&r);
+}
+
+/* @param bytes  that a file of this process may have from here on */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    signal(SIGXFSZ, SIG_IGN); /* a write past it fails as one to a full disk does */
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Rows and events that find no room are written when there is some, in their order. */
+Test(run, what_cannot_be_written_waits)
+{
+    run *r = NULL;
+    double seconds;
+    char said[STATUS_MESSAGE_SIZE];
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds, said), STATUS_OK);
+    cr_assert_eq(run_event(r, "started", ""), STATUS_OK);
+    limit_files(20);
+    for (uint64_t step = 1; step <= 3; step++) {
+        cr_expect_eq(run_metrics_append(r, &(metrics){.step = step}), STATUS_IO);
+        cr_expect(strstr(status_message(), "metrics.csv"), "%s", status_message());
+        status_clear();
+    }
+    cr_expect_eq(run_event(r, "checkpoint", ""), STATUS_IO);
+    status_clear();
+    cr_expect_eq(run_rows_waiting(r), 3);
+    limit_files(RLIM_INFINITY);
+    cr_expect_eq(run_metrics_append(r, &(metrics){.step = 4}), STATUS_OK, "%s", status_message());
+    cr_expect_eq(run_rows_waiting(r), 0);
+    run_settle(r);
+    char *rows = read_back(r, "metrics.csv"), *events = read_back(r, "events.jsonl");
+    const char *at = strchr(rows, '\n');
+    for (char step = '1'; step <= '4'; step++, at = strchr(at + 1, '\n'))
+        cr_expect(at && at[1] == step && at[2] == ',', "%s", rows);
+    cr_expect_str_eq(at, "\n");
+    cr_expect(strstr(events, "started") && strstr(events, "checkpoint"), "%s", events);
+    free(rows);
+    free(events);
+    run_close(&r);
+}
+
+/* An editor, or a person who makes room, may replace or remove the file of a run that goes on. */
+Test(run, rows_go_to_the_file_that_is_there)
+{
+    run *r = NULL;
+    double seconds;
+    char said[STATUS_MESSAGE_SIZE], path[2000];
+    cr_assert_eq(run_open(&r, &j), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds, said), STATUS_OK);
+    snprintf(path, sizeof path, "%s/metrics.csv", run_path(r));
+    unlink(path);
+    cr_assert_eq(run_metrics_append(r, &(metrics){.step = 7}), STATUS_OK);
+    char *text = read_back(r, "metrics.csv");
+    size_t header = strlen(metrics_header);
+    cr_expect_eq(strncmp(text, metrics_header, header), 0);
+    cr_expect_eq(strncmp(text + header, "7,", 2), 0);
+    free(text);
+    run_close(&r);
+}
+
 Test(run, other_columns_are_refused)
 {
     run *r = NULL;
     double seconds;
+    char said[STATUS_MESSAGE_SIZE];
     static const char *const others[] = {"step,tokens,seconds,loss\n10,100,5,3\n",
                                          "step,tokens,sec\n10,100,5\n"};
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
     for (size_t i = 0; i < 2; i++) {
         write_metrics(r, others[i]);
-        cr_expect_eq(run_metrics_open(r, 10, &seconds), STATUS_INPUT);
+        cr_expect_eq(run_metrics_open(r, 10, &seconds, said), STATUS_INPUT);
         cr_expect(strstr(status_message(), "metrics.csv: other columns"), "%s", status_message());
         status_clear();
         char *text = read_back(r, "metrics.csv");
@@ -154,6 +321,7 @@ Test(run, metrics_are_read_as_they_were_written)
 {
     run *r = NULL;
     double seconds;
+    char said[STATUS_MESSAGE_SIZE];
     metrics_table t;
     char path[2000];
     metrics row = {.step = 10,
@@ -166,7 +334,7 @@ Test(run, metrics_are_read_as_they_were_written)
                    .seconds_wait = 1.5,
                    .loo_loss = NAN};
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
-    cr_assert_eq(run_metrics_open(r, 0, &seconds), STATUS_OK);
+    cr_assert_eq(run_metrics_open(r, 0, &seconds, said), STATUS_OK);
     cr_assert_eq(run_metrics_append(r, &row), STATUS_OK);
     row.step = 20;
     cr_assert_eq(run_metrics_append(r, &row), STATUS_OK);

@@ -88,10 +88,12 @@ static status prepare_run(training *g, bool resume)
     status result = train_check_space(g);
     if (!result) result = run_write_job(g->run, g->job);
     if (!result) result = keep_tokenizer(g, resume);
-    if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds);
+    char said[STATUS_MESSAGE_SIZE];
+    if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds, said);
     if (result) return result;
     note_leg(g);
     note_init(g);
+    if (*said) train_warn(g, said);
     if (*g->options->placement->warning) train_warn(g, g->options->placement->warning);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t warnings = job_warnings(g->job, dataset_rows(g->train), lines, 8);
@@ -245,6 +247,7 @@ status train_run(const job *j, comm *c, const train_options *options)
                      kernels_instruction_set());
     result = agree(c->world, guard_open(j->checkpoint.margin_seconds));
     if (!result) result = run_open_run(g);
+    if (g->run && (!result || result == STATUS_STOPPED)) run_settle(g->run);
     progress_close(&g->progress);
     if (g->writer) {
         /* On the way out of a failure: let the writer end, keep the first message. */

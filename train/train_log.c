@@ -11,10 +11,12 @@
 
 void train_note(training *g, const char *event, const char *details)
 {
-    if (train_first_rank(g) && run_event(g->run, event, details)) {
-        status_warn("%s", status_message());
-        status_clear();
-    }
+    if (!train_first_rank(g)) return;
+    bool written = !run_event(g->run, event, details);
+    if (!written && !g->warned_events)
+        status_warn("%s; events wait until it can be", status_message());
+    status_clear();
+    g->warned_events = !written;
 }
 
 void train_note_step(training *g, const char *event, uint64_t step)
@@ -195,6 +197,27 @@ bool train_logs(const training *g, uint64_t steps)
            estimates(g, steps);
 }
 
+/* A row that cannot be written stops the run or not, as the job says of checkpoints; it is said
+ * once, and again when rows that waited are there. */
+static status append_row(training *g, const metrics *row)
+{
+    char line[STATUS_MESSAGE_SIZE];
+    status result = run_check(g->run);
+    if (result) return result;
+    result = run_metrics_append(g->run, row);
+    if (result && g->job->checkpoint.on_error == ON_ERROR_STOP) return result;
+    if (result && !g->warned_rows) {
+        snprintf(line, sizeof line, "%.900s; rows wait until it can be", status_message());
+        status_clear();
+        train_warn(g, line);
+    } else if (!result && g->warned_rows) {
+        progress_say(&g->progress, "metrics.csv is written again, with the rows that waited");
+    }
+    status_clear();
+    g->warned_rows = run_rows_waiting(g->run) > 0;
+    return STATUS_OK;
+}
+
 static status write_row(training *g, const finished_step *step)
 {
     const job *j = g->job;
@@ -207,7 +230,7 @@ static status write_row(training *g, const finished_step *step)
     if (!result && (train_over(g) || train_due(done, j->eval.every, j->steps)))
         result = evaluate(g, &row);
     if (result) return result;
-    return agree(g->c->world, train_first_rank(g) ? run_metrics_append(g->run, &row) : STATUS_OK);
+    return agree(g->c->world, train_first_rank(g) ? append_row(g, &row) : STATUS_OK);
 }
 
 status train_log(training *g, const finished_step *step)

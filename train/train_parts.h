@@ -29,6 +29,7 @@ typedef struct {
     uint64_t saved;        /**< steps of the newest checkpoint, UINT64_MAX for none */
     double total_sent[BYTES_KINDS];
     bool warned_bias, warned_rescue;
+    bool warned_rows, warned_events; /**< of a file that cannot be written, until it can be */
 } training;
 
 /** A step that was done or skipped, and what it took on this rank. */

@@ -97,17 +97,36 @@ double metrics_spent(const metrics *row, size_t part)
     return isnan(value) ? 0.0 : value;
 }
 
-status metrics_check_header(const char *text, size_t *size, const char *path)
+status metrics_check_header(const char *text, size_t *size, size_t *columns, const char *path)
 {
-    size_t columns = strcspn(text, "\n");
-    *size = columns + 1;
-    if (columns < sizeof metrics_header && strncmp(text, metrics_header, columns) == 0 &&
-        (metrics_header[columns] == ',' || metrics_header[columns] == '\n'))
+    const char *begin = text + (strncmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0);
+    size_t length = strcspn(begin, "\n");
+    *size = (size_t)(begin - text) + length + 1;
+    if (length > 0 && begin[length - 1] == '\r') length--;
+    *columns = 1;
+    for (size_t i = 0; i < length; i++) *columns += begin[i] == ',';
+    if (length < sizeof metrics_header && strncmp(begin, metrics_header, length) == 0 &&
+        (metrics_header[length] == ',' || metrics_header[length] == '\n'))
         return STATUS_OK;
     return fail(STATUS_INPUT,
                 "%s: other columns than this version's found (first line), expected: %.*s; move "
                 "the file away to begin a new one",
                 path, (int)strcspn(metrics_header, "\n"), metrics_header);
+}
+
+bool metrics_next_line(metrics_lines *l)
+{
+    while (l->at < l->end) {
+        const char *next = memchr(l->at, '\n', (size_t)(l->end - l->at));
+        l->line = l->at;
+        l->length = (size_t)((next ? next : l->end) - l->at);
+        l->torn = !next;
+        l->at = next ? next + 1 : l->end;
+        l->number++;
+        if (l->length > 0 && next && l->line[l->length - 1] == '\r') l->length--;
+        if (l->length > 0) return true;
+    }
+    return false;
 }
 
 static bool parse_field(metrics *row, size_t field, const char *text, size_t length)
@@ -117,6 +136,7 @@ static bool parse_field(metrics *row, size_t field, const char *text, size_t len
         if (!fields[field].count) *(double *)target = NAN;
         return field >= NEEDED;
     }
+    if (fields[field].count && (*text < '0' || *text > '9')) return false;
     if (fields[field].count)
         *(uint64_t *)target = strtoull(text, &end, 10);
     else
@@ -124,23 +144,21 @@ static bool parse_field(metrics *row, size_t field, const char *text, size_t len
     return end == text + length;
 }
 
-/* A line without its end, of `columns` fields. */
-static status parse_row(metrics *row, const char *line, size_t length, size_t columns,
-                        const char *path, size_t number)
+status metrics_parse_row(metrics *row, const metrics_lines *l, size_t columns, const char *path)
 {
     *row = (metrics){0};
-    const char *at = line, *end = line + length;
+    const char *at = l->line, *end = at + l->length;
     size_t field = 0;
     for (; at <= end; field++) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         size_t size = (size_t)((comma ? comma : end) - at);
         if (field < columns && !parse_field(row, field, at, size))
             return fail(STATUS_INPUT, "%s:%zu: '%.*s' found in field %zu, a number expected", path,
-                        number, (int)(size < 40 ? size : 40), at, field + 1);
+                        l->number, (int)(size < 40 ? size : 40), at, field + 1);
         at += size + 1;
     }
     if (field != columns)
-        return fail(STATUS_INPUT, "%s:%zu: %zu fields found, %zu expected", path, number, field,
+        return fail(STATUS_INPUT, "%s:%zu: %zu fields found, %zu expected", path, l->number, field,
                     columns);
     for (; field < FIELDS; field++) parse_field(row, field, "", 0);
     return STATUS_OK;
@@ -166,19 +184,16 @@ static status append(metrics_table *t, size_t *capacity, const metrics *row, con
 
 static status parse_table(metrics_table *t, const char *text, size_t size, const char *path)
 {
-    size_t header, capacity = 0, columns = 1;
-    status result = metrics_check_header(text, &header, path);
+    size_t header, capacity = 0, columns;
+    status result = metrics_check_header(text, &header, &columns, path);
     if (result) return result;
-    for (size_t i = 0; i < header; i++) columns += text[i] == ',';
-    const char *line = text + header, *end = text + size;
-    for (size_t number = 2; !result && line < end; number++) {
-        const char *next = memchr(line, '\n', (size_t)(end - line));
-        t->torn = !next;
-        if (!next) break;
+    metrics_lines l = {.at = text + header, .end = text + size, .number = 1};
+    while (!result && metrics_next_line(&l)) {
         metrics row;
-        result = parse_row(&row, line, (size_t)(next - line), columns, path, number);
-        if (!result) result = append(t, &capacity, &row, path, number);
-        line = next + 1;
+        t->torn = l.torn;
+        if (l.torn) break;
+        result = metrics_parse_row(&row, &l, columns, path);
+        if (!result) result = append(t, &capacity, &row, path, l.number);
     }
     return result;
 }

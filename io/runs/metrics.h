@@ -47,10 +47,27 @@ double metrics_spent(const metrics *row, size_t part);
 void metrics_print(FILE *out, const metrics *row);
 
 /** Whether a text begins with this version's header or an older one's, whose columns are the first
- * of the present ones.
- * @param size  out: of the line, with its end
+ * of the present ones. A byte order mark before it and a carriage return at its end are what other
+ * programs leave.
+ * @param size     out: of the line, with its end
+ * @param columns  out
  * @return STATUS_OK, or STATUS_INPUT naming the file (the message says what to do) */
-status metrics_check_header(const char *text, size_t *size, const char *path);
+status metrics_check_header(const char *text, size_t *size, size_t *columns, const char *path);
+
+/** The lines below a header, with either end. Empty ones are passed over. */
+typedef struct {
+    const char *at, *end; /**< what is left */
+    size_t number;        /**< of the line last found; 1, the header's, before the first */
+    const char *line;     /**< the line last found */
+    size_t length;        /**< without its end */
+    bool torn;            /**< it has no end: it was not written whole */
+} metrics_lines;
+
+/** @return false: there is none left */
+bool metrics_next_line(metrics_lines *l);
+
+/** Read the row of a line. @return STATUS_OK, or STATUS_INPUT naming path and line */
+status metrics_parse_row(metrics *row, const metrics_lines *l, size_t columns, const char *path);
 
 typedef struct {
     metrics *rows; /**< [count] */
@@ -63,5 +80,15 @@ typedef struct {
  * @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT naming file and line; the table is then empty */
 status metrics_read(metrics_table *t, const char *path);
 void metrics_close(metrics_table *t);
+
+/** Make a file ready for the rows of a run that goes on: it has the present columns, empty in rows
+ * of an older version, and of its rows those up to `steps`. A row that is not whole, or whose step
+ * does not rise with those of most others, goes to path.damaged.
+ * @param seconds  out: `seconds` of the last row that stays, 0 for none
+ * @param said     out: what was damaged or lost, by line, for the user; "": nothing was
+ * @return STATUS_OK, STATUS_IO, STATUS_NOMEM, or STATUS_INPUT when the file has other columns, and
+ *         is left as it is */
+status metrics_resume(const char *path, uint64_t steps, double *seconds,
+                      char said[STATUS_MESSAGE_SIZE]);
 
 #endif

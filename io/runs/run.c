@@ -1,4 +1,5 @@
-/* The run's directory. */
+/* The run's directory. metrics.csv and events.jsonl are opened for every line: they may be replaced
+ * while a run goes on, by an editor or by a person who makes room. */
 #include "io/runs/run.h"
 
 #include "io/checkpoints/checkpoint_list.h"
@@ -7,23 +8,26 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { RUN_PATH = 2 * JOB_TEXT + 2, HISTORY_LIMIT = 1 << 30 };
+enum { RUN_PATH = 2 * JOB_TEXT + 2 };
+
+/* Lines that could not be written yet, with the ends between them. */
+typedef struct {
+    char *text;
+    size_t size, lines;
+} waiting;
 
 struct run {
     char path[RUN_PATH];
     folder_lock *lock;
-    FILE *metrics;
+    waiting rows, events;
 };
 
 static void join(char *out, size_t size, const run *r, const char *name)
@@ -55,8 +59,9 @@ void run_close(run **out)
 {
     run *r = *out;
     if (!r) return;
-    if (r->metrics) fclose(r->metrics);
     lock_release(&r->lock);
+    free(r->rows.text);
+    free(r->events.text);
     free(r);
     *out = NULL;
 }
@@ -121,11 +126,11 @@ status run_clear(run *r, bool force)
                       r->path, count);
     if (!result) result = remove_checkpoints(r, steps, count);
     free(steps);
-    static const char *const names[] = {"metrics.csv",   "events.jsonl", "job.yaml",
-                                        "vocab.json",    "merges.txt",   "evaluation.json",
-                                        "samples.jsonl", "report.html"};
+    static const char *const names[] = {"metrics.csv",   "metrics.csv.damaged", "events.jsonl",
+                                        "job.yaml",      "vocab.json",          "merges.txt",
+                                        "samples.jsonl", "evaluation.json",     "report.html"};
     for (size_t i = 0; !result && i < sizeof names / sizeof names[0]; i++) {
-        char path[RUN_PATH + 16];
+        char path[RUN_PATH + 32];
         join(path, sizeof path, r, names[i]);
         result = file_remove_tree(path);
     }
@@ -146,122 +151,99 @@ status run_write_job(run *r, const job *j)
     return result;
 }
 
-/* Whether a row is whole up to `seconds` and of a step that is kept. The text ends in NUL; sscanf
- * would measure the rest of it again for every row. */
-static bool row_kept(const char *line, uint64_t steps, double *seconds)
-{
-    char *end;
-    unsigned long long step = strtoull(line, &end, 10);
-    if (end == line || *end != ',' || step > steps) return false;
-    const char *count = end + 1;
-    (void)strtoull(count, &end, 10);
-    if (end == count || *end != ',') return false;
-    const char *number = end + 1;
-    double at = strtod(number, &end);
-    if (end == number || *end != ',') return false;
-    *seconds = at;
-    return true;
-}
-
-/* Length of the part of the rows that a checkpoint of `steps` steps has seen. */
-static size_t rows_kept(const char *text, size_t size, uint64_t steps, double *seconds)
-{
-    const char *line = text, *end = text + size;
-    size_t kept = 0;
-    for (size_t row = 0; line < end; row++) {
-        const char *next = memchr(line, '\n', (size_t)(end - line));
-        if (!next) break; /* a torn last row */
-        if (row > 0 && !row_kept(line, steps, seconds)) break;
-        line = next + 1;
-        kept = (size_t)(line - text);
-    }
-    return kept;
-}
-
-static size_t count_commas(const char *text, size_t size)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < size; i++) count += text[i] == ',';
-    return count;
-}
-
-/* Write the present header and the rows below an older one, each with the empty fields of columns
- * that came later. */
-static void write_rows(FILE *out, const char *text, size_t kept, size_t header_size)
-{
-    size_t missing =
-        count_commas(metrics_header, strlen(metrics_header)) - count_commas(text, header_size);
-    fputs(metrics_header, out);
-    const char *end = text + kept, *line = text + header_size;
-    for (const char *next; line < end; line = next + 1) {
-        next = memchr(line, '\n', (size_t)(end - line));
-        fwrite(line, 1, (size_t)(next - line), out);
-        for (size_t i = 0; i < missing; i++) fputc(',', out);
-        fputc('\n', out);
-    }
-}
-
-static status replace_rows(const char *path, const char *text, size_t kept, size_t header_size)
-{
-    char *rows = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&rows, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    write_rows(out, text, kept, header_size);
-    status result = fclose(out) == 0 ? file_write_atomic(path, rows, size)
-                                     : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(rows);
-    return result;
-}
-
-static status keep_rows(const char *path, uint64_t steps, double *seconds)
-{
-    char *text = NULL;
-    size_t size = 0, kept = 0, header_size = 0;
-    status result = file_read_text(&text, &size, path, HISTORY_LIMIT);
-    if (!result) kept = rows_kept(text, size, steps, seconds);
-    if (kept > 0) result = metrics_check_header(text, &header_size, path);
-    if (!result) result = replace_rows(path, text, kept, header_size);
-    free(text);
-    return result;
-}
-
-status run_metrics_open(run *r, uint64_t steps, double *seconds)
+status run_metrics_open(run *r, uint64_t steps, double *seconds, char said[STATUS_MESSAGE_SIZE])
 {
     char path[RUN_PATH + 16];
-    *seconds = 0.0;
     join(path, sizeof path, r, "metrics.csv");
-    status result = steps > 0 && access(path, F_OK) == 0
-                        ? keep_rows(path, steps, seconds)
-                        : file_write_atomic(path, metrics_header, strlen(metrics_header));
-    if (result) return result;
-    r->metrics = fopen(path, "ab");
-    return r->metrics ? STATUS_OK : fail(STATUS_IO, "open %s: %s", path, strerror(errno));
+    if (steps > 0) return metrics_resume(path, steps, seconds, said);
+    *seconds = 0.0;
+    said[0] = '\0';
+    return file_write_atomic(path, metrics_header, strlen(metrics_header));
+}
+
+/* Behind those that wait. */
+static status add_line(waiting *w, const char *line, size_t size, const char *path)
+{
+    size_t end = w->lines > 0;
+    char *grown = realloc(w->text, w->size + end + size);
+    if (!grown) return fail(STATUS_NOMEM, "memory for a line of %s", path);
+    if (end) grown[w->size] = '\n';
+    memcpy(grown + w->size + end, line, size);
+    *w = (waiting){grown, w->size + end + size, w->lines + 1};
+    return STATUS_OK;
+}
+
+/* @param header  of a file that is gone, NULL: none */
+static status write_waiting(waiting *w, const char *path, const char *header)
+{
+    struct stat info;
+    status result = STATUS_OK;
+    if (header && (stat(path, &info) != 0 ? errno == ENOENT : info.st_size == 0))
+        result = file_write_atomic(path, header, strlen(header));
+    if (!result) result = file_append_line(path, w->text, w->size);
+    if (!result) w->size = w->lines = 0;
+    return result;
+}
+
+static status append(const run *r, waiting *w, const char *name, const char *header,
+                     const char *line, size_t size)
+{
+    char path[RUN_PATH + 16];
+    join(path, sizeof path, r, name);
+    status result = add_line(w, line, size, path);
+    return result ? result : write_waiting(w, path, header);
 }
 
 status run_metrics_append(run *r, const metrics *row)
 {
-    FILE *out = r->metrics;
+    char *line = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&line, &size);
+    if (!out) return fail(STATUS_NOMEM, "memory for a row of %s/metrics.csv", r->path);
     metrics_print(out, row);
-    if (fflush(out) == 0 && !ferror(out)) return STATUS_OK;
-    return fail(STATUS_IO, "write %s/metrics.csv: %s", r->path, strerror(errno));
+    status result = fclose(out) == 0 ? append(r, &r->rows, "metrics.csv", metrics_header, line,
+                                              size - 1) /* without its end */
+                                     : fail(STATUS_NOMEM, "memory for a row of %s", r->path);
+    free(line);
+    return result;
+}
+
+size_t run_rows_waiting(const run *r)
+{
+    return r->rows.lines;
+}
+
+static void settle(const run *r, waiting *w, const char *name, const char *header)
+{
+    char path[RUN_PATH + 16];
+    bool failing = *status_message(); /* the cause of an end stays */
+    join(path, sizeof path, r, name);
+    if (w->lines == 0 || !write_waiting(w, path, header)) return;
+    status_warn("%s: the last %zu lines could not be written and are lost%s%s", path, w->lines,
+                failing ? "" : ": ", failing ? "" : status_message());
+    if (!failing) status_clear();
+}
+
+void run_settle(run *r)
+{
+    settle(r, &r->rows, "metrics.csv", metrics_header);
+    settle(r, &r->events, "events.jsonl", NULL);
 }
 
 status run_event(run *r, const char *event, const char *details)
 {
-    char path[RUN_PATH + 16], when[32], *line = NULL;
+    char when[32], *line = NULL;
     size_t size = 0;
-    join(path, sizeof path, r, "events.jsonl");
     FILE *out = open_memstream(&line, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
+    if (!out) return fail(STATUS_NOMEM, "memory for an event of %s", r->path);
     time_t now = time(NULL);
     struct tm utc;
     gmtime_r(&now, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
     fprintf(out, "{\"time\": \"%s\", \"event\": \"%s\"%s%s}", when, event, *details ? ", " : "",
             details);
-    status result = fclose(out) == 0 ? file_append_line(path, line, size)
-                                     : fail(STATUS_NOMEM, "memory to write %s", path);
+    status result = fclose(out) == 0 ? append(r, &r->events, "events.jsonl", NULL, line, size)
+                                     : fail(STATUS_NOMEM, "memory for an event of %s", r->path);
     free(line);
     return result;
 }

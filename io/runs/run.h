@@ -30,17 +30,25 @@ status run_clear(run *r, bool force);
 /** Write job.yaml (resolved) under another name and rename it. */
 status run_write_job(run *r, const job *j);
 
-/** Open metrics.csv for appending; rows after `steps` (of a leg that went further than its last
- * checkpoint) are removed first, rewriting the file under another name. A file of an older vario,
- * which lacks the last columns, gets them, empty in its rows.
- * @param seconds  out: `seconds` of the last row kept, 0 for none
- * @return STATUS_INPUT when the file has other columns, and is left as it is */
-status run_metrics_open(run *r, uint64_t steps, double *seconds);
+/** Make metrics.csv ready for rows after `steps`: those of a leg that went further than its last
+ * checkpoint are removed, and what metrics_resume says of damaged ones is done.
+ * @param seconds, said  out: as metrics_resume's */
+status run_metrics_open(run *r, uint64_t steps, double *seconds, char said[STATUS_MESSAGE_SIZE]);
+
+/** Append a row. Where it cannot be written it waits, and goes before the next.
+ * @return STATUS_OK, STATUS_IO or STATUS_NOMEM */
 status run_metrics_append(run *r, const metrics *row);
 
-/** Append one JSON object to events.jsonl: {"time": ..., "event": event, KEY: VALUE, ...}.
+/** Append one JSON object to events.jsonl: {"time": ..., "event": event, KEY: VALUE, ...}. It waits
+ * as rows do.
  * @param details  JSON members without braces, may be "" ("\"step\": 12") */
 status run_event(run *r, const char *event, const char *details);
+
+/** Rows that wait. */
+size_t run_rows_waiting(const run *r);
+
+/** Try once more to write what waits; what still cannot be is lost, and a warning says how much. */
+void run_settle(run *r);
 
 /** Refuse (STATUS_IO, naming both figures) when the file system of the run has fewer free bytes
  * than `bytes`. */

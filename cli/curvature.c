@@ -109,7 +109,7 @@ int curvature_main(int argc, char **argv)
 {
     arguments a = {.sequences = 1, .ess = NAN, .decay = NAN, .floor = NAN};
     const option options[] = {
-        {"--out", OPTION_TEXT, &a.out, "NEWRUN", "directory of the new run"},
+        {"--out", OPTION_PATH, &a.out, "NEWRUN", "directory of the new run"},
         {"--sequences", OPTION_COUNT, &a.sequences, "N",
          "sequences or examples of a batch, whose gradient is squared (1)"},
         {"--batches", OPTION_COUNT, &a.batches, "N",

@@ -134,11 +134,11 @@ int eval_main(int argc, char **argv)
     arguments a = {.request = ENSEMBLE_REQUEST("eval"), .bins = METRICS_BINS};
     const option options[] = {
         ENSEMBLE_OPTIONS(a.request),
-        {"--data", OPTION_TEXT, &a.data, "TEXT", "token files or examples, instead of data.valid"},
+        {"--data", OPTION_PATH, &a.data, "TEXT", "token files or examples, instead of data.valid"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
         {"--bins", OPTION_COUNT, &a.bins, "B", "of confidence, for the calibration error (20)"},
-        {"--tokens", OPTION_TEXT, &a.rows, "FILE", "write a CSV row for every token or example"},
-        {"--plot", OPTION_TEXT, &a.picture, "FILE",
+        {"--tokens", OPTION_PATH, &a.rows, "FILE", "write a CSV row for every token or example"},
+        {"--plot", OPTION_PATH, &a.picture, "FILE",
          "draw reliability, and the curve where there is one (.png or .svg)"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.request.quiet),

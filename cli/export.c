@@ -37,7 +37,7 @@ int export_main(int argc, char **argv)
 {
     arguments a = {0};
     const option options[] = {
-        {"--out", OPTION_TEXT, &a.out, "DIR", "where the files go; others there are left alone"},
+        {"--out", OPTION_PATH, &a.out, "DIR", "where the files go; others there are left alone"},
         {"--force", OPTION_FLAG, &a.force, NULL, "replace files of a model that DIR holds"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.quiet),

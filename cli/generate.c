@@ -4,6 +4,7 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
+#include "io/job_of_run.h"
 #include "io/tokens/tokenizer.h"
 #include "posterior/sampling.h"
 #include "runtime/agree.h"
@@ -192,9 +193,7 @@ static status write_kept(trainer *r, const arguments *a, const language *l, cons
 /* Texts are kept beside a run's checkpoints, not in one of them. */
 static status check_folder(const char *run)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%.4000s/job.yaml", run);
-    if (access(path, F_OK) == 0) return STATUS_OK;
+    if (job_run_exists(run)) return STATUS_OK;
     return fail(STATUS_INPUT, "%s: --keep expects a run directory, no job.yaml found in it", run);
 }
 

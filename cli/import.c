@@ -79,8 +79,8 @@ int import_main(int argc, char **argv)
 {
     arguments a = {0};
     const option options[] = {
-        {"--out", OPTION_TEXT, &a.out, "NEWRUN", "directory of the new run"},
-        {"--job", OPTION_TEXT, &a.job, "JOB.yaml",
+        {"--out", OPTION_PATH, &a.out, "NEWRUN", "directory of the new run"},
+        {"--job", OPTION_PATH, &a.job, "JOB.yaml",
          "the new run's job, whose model is that of the weights (one of 1000 steps of ivon on "
          "data/train.bin and data/val.bin)"},
         {"--set", OPTION_LIST, &a.overrides, "KEY=VALUE",

@@ -131,8 +131,8 @@ int merge_main(int argc, char **argv)
 {
     arguments a = {.method = "hessian", .alpha = NAN};
     const option options[] = {
-        {"--out", OPTION_TEXT, &a.out, "NEWRUN", "directory of the new run"},
-        {"--base", OPTION_TEXT, &a.base, "RUN", "what the runs began from"},
+        {"--out", OPTION_PATH, &a.out, "NEWRUN", "directory of the new run"},
+        {"--base", OPTION_PATH, &a.base, "RUN", "what the runs began from"},
         {"--method", OPTION_TEXT, &a.method, "M",
          "hessian: weighted by curvature; task: differences from the base added up; mean: the "
          "plain "

@@ -104,12 +104,12 @@ int ood_main(int argc, char **argv)
 {
     arguments a = {.request = ENSEMBLE_REQUEST("ood")};
     const option options[] = {
-        {"--in", OPTION_TEXT, &a.in, "DATA", "data like the training set's (data.valid)"},
-        {"--out", OPTION_TEXT, &a.out, "DATA", "data of another kind, whose labels are not read"},
+        {"--in", OPTION_PATH, &a.in, "DATA", "data like the training set's (data.valid)"},
+        {"--out", OPTION_PATH, &a.out, "DATA", "data of another kind, whose labels are not read"},
         ENSEMBLE_OPTIONS(a.request),
         {"--batches", OPTION_COUNT, &a.batches, "N",
          "only the first N batches of each set (0: all)"},
-        {"--plot", OPTION_TEXT, &a.picture, "FILE", "draw histograms (.png or .svg)"},
+        {"--plot", OPTION_PATH, &a.picture, "FILE", "draw histograms (.png or .svg)"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.request.quiet),
     };

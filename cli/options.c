@@ -2,6 +2,7 @@
 #include "cli/options.h"
 
 #include "cli/manual.h"
+#include "io/files/file.h"
 
 #include <errno.h>
 #include <math.h>
@@ -46,12 +47,27 @@ static status set_number(const option_table *table, const option *o, const char 
     return STATUS_OK;
 }
 
+static status check_path(const option_table *table, const char *name, const char *path)
+{
+    if (!file_wants_shell(path)) return STATUS_OK;
+    return fail(STATUS_INPUT, "vario %s: %s'%s' found, " FILE_WANTED, table->verb, name, path);
+}
+
+static status set_path(const option_table *table, const option *o, const char *text)
+{
+    char name[40];
+    snprintf(name, sizeof name, "%s: ", o->name);
+    *(const char **)o->target = text;
+    return check_path(table, name, text);
+}
+
 static status set_option(const option_table *table, const option *o, const char *text)
 {
     option_list *list = o->target;
     switch (o->type) {
     case OPTION_FLAG: *(bool *)o->target = true; return STATUS_OK;
     case OPTION_TEXT: *(const char **)o->target = text; return STATUS_OK;
+    case OPTION_PATH: return set_path(table, o, text);
     case OPTION_COUNT: return set_count(table, o, text);
     case OPTION_NUMBER: return set_number(table, o, text);
     case OPTION_LIST: break;
@@ -128,6 +144,8 @@ status options_parse(const option_table *table, int argc, char **argv, const cha
             return fail(STATUS_INPUT, "vario %s: unexpected argument '%s' (usage: vario %s %s)",
                         table->verb, argv[i], table->verb, table->usage);
         } else {
+            status result = check_path(table, "", argv[i]);
+            if (result) return result;
             rest[(*rest_count)++] = argv[i];
         }
     }

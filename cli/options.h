@@ -8,7 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OPTION_FLAG, OPTION_TEXT, OPTION_COUNT, OPTION_NUMBER, OPTION_LIST } option_type;
+typedef enum {
+    OPTION_FLAG,
+    OPTION_TEXT,
+    OPTION_PATH, /**< a text that names a file, a directory or data */
+    OPTION_COUNT,
+    OPTION_NUMBER,
+    OPTION_LIST
+} option_type;
 
 /** Values of a repeated option. */
 typedef struct {
@@ -19,7 +26,7 @@ typedef struct {
 typedef struct {
     const char *name; /**< "--set" */
     option_type type;
-    void *target;      /**< bool, const char *, uint64_t, double or option_list */
+    void *target;      /**< bool, const char * (TEXT, PATH), uint64_t, double or option_list */
     const char *value; /**< how the value is called in the help, NULL for flags */
     const char *help;
 } option;
@@ -38,7 +45,7 @@ typedef struct {
     const char *verb, *usage, *summary;
     const option *options;
     size_t count;
-    size_t least, most; /**< positional arguments */
+    size_t least, most; /**< positional arguments, which are paths */
 } option_table;
 
 /** Whether this process is the first of its launch, as the launcher's environment says it. */

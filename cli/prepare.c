@@ -55,8 +55,8 @@ int prepare_main(int argc, char **argv)
     uint64_t threads = 0;
     bool json = false, quiet = false, helped;
     const option options[] = {
-        {"--out", OPTION_TEXT, &o.directory, "DIR", "where train.bin, val.bin and meta.json go"},
-        {"--tokenizer", OPTION_TEXT, &o.tokenizer, "PATH",
+        {"--out", OPTION_PATH, &o.directory, "DIR", "where train.bin, val.bin and meta.json go"},
+        {"--tokenizer", OPTION_PATH, &o.tokenizer, "PATH",
          "GPT-2's files: a directory with vocab.json and merges.txt, encoder.json and vocab.bpe, "
          "or tokenizer.json (bytes are tokens)"},
         {"--learn", OPTION_COUNT, &o.learn, "N", "learn a tokenizer of N tokens from the texts"},

@@ -51,6 +51,7 @@ static status read_run(report_run *run, const char *path)
     size_t damaged;
     status result = history_read(&run->h, path);
     if (result) return result;
+    if (*run->h.said) status_warn("%s", run->h.said);
     run->label = run->h.job.name;
     run->state = read_state(run->h.path);
     result = read_object(&run->evaluation, run->h.path, "evaluation.json");
@@ -150,9 +151,9 @@ int report_main(int argc, char **argv)
 {
     arguments a = {0};
     const option options[] = {
-        {"--out", OPTION_TEXT, &a.out, "FILE",
+        {"--out", OPTION_PATH, &a.out, "FILE",
          "the page (RUN/report.html; of several runs report.html)"},
-        {"--pictures", OPTION_TEXT, &a.pictures, "DIR", "write every picture as PNG and SVG, too"},
+        {"--pictures", OPTION_PATH, &a.pictures, "DIR", "write every picture as PNG and SVG, too"},
         OPTION_QUIET(a.quiet),
     };
     const option_table table = {"report",

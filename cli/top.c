@@ -5,13 +5,13 @@
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "io/files/lock.h"
+#include "io/job_of_run.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -123,14 +123,6 @@ static void say_waiting(following *f, const char *why)
     fflush(stdout);
 }
 
-static bool absent(const char *path)
-{
-    char name[4096];
-    struct stat info;
-    snprintf(name, sizeof name, "%.4000s/job.yaml", path);
-    return stat(name, &info) != 0;
-}
-
 static bool begins(const char *path)
 {
     char name[4096];
@@ -168,7 +160,7 @@ static status look(following *f, bool *again)
 {
     history h;
     *again = true;
-    if (absent(f->path) && !f->once && (f->wait || begins(f->path))) {
+    if (!job_run_exists(f->path) && !f->once && (f->wait || begins(f->path))) {
         say_waiting(f, begins(f->path) ? "begins" : "nothing is there yet");
         return STATUS_OK;
     }

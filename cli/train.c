@@ -4,6 +4,7 @@
 #include "analysis/sensitivity.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "io/files/file.h"
 #include "io/weights/pretrained.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
@@ -12,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -79,11 +81,44 @@ static status dry_run(const session *s, const job *j, dtype precision, const cha
     return result;
 }
 
+static bool names_place(const option_list *overrides)
+{
+    for (size_t i = 0; i < overrides->count; i++)
+        if (strncmp(overrides->values[i], "name=", 5) == 0 ||
+            strncmp(overrides->values[i], "output=", 7) == 0)
+            return true;
+    return false;
+}
+
+/* The job.yaml of a run that was renamed or moved names another folder: the user means this run,
+ * and a new one would begin there. */
+static status check_moved(const arguments *a, const job *j, const char *path)
+{
+    char folder[4096], place[2 * JOB_TEXT + 2];
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    snprintf(place, sizeof place, "%s/%s", j->output, j->name);
+    if (strcmp(file, "job.yaml") != 0 || !checkpoint_exists(folder) || file_same(folder, place) ||
+        names_place(&a->overrides))
+        return STATUS_OK;
+    char *parent = realpath(folder, NULL), *name = parent ? strrchr(parent, '/') : NULL;
+    if (name) *name++ = '\0';
+    status result =
+        fail(STATUS_INPUT,
+             "%.300s: the job of %.300s found in a run that was renamed or moved; to go on with "
+             "this run, --set name=%.100s --set output=%.300s expected beside it",
+             path, place, name ? name : "NAME", parent && *parent ? parent : "/");
+    free(parent);
+    return result;
+}
+
 static status run(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     job j;
     status result = job_read_shared(&s->c, &j, rest[0], a->overrides.values, a->overrides.count);
+    if (!result)
+        result = agree(s->c.world, s->c.rank == 0 ? check_moved(a, &j, rest[0]) : STATUS_OK);
     if (!result) result = agree(s->c.world, check_work(s, &j));
     if (result) return result;
     session_compute(s, j.parallel.threads, true); /* the run warns, in its events too */

@@ -3,6 +3,7 @@
 
 #include "io/files/file.h"
 #include "io/files/json_text.h"
+#include "io/job_of_run.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -180,8 +181,7 @@ status evaluation_print_json(const evaluation *v)
 status evaluation_keep(const evaluation *v)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%.3900s/job.yaml", v->e->paths[0]);
-    if (v->e->count > 1 || access(path, F_OK) != 0) return STATUS_OK;
+    if (v->e->count > 1 || !job_run_exists(v->e->paths[0])) return STATUS_OK;
     char *text = evaluation_text(v);
     if (!text) return STATUS_NOMEM;
     snprintf(path, sizeof path, "%.3900s/evaluation.json", v->e->paths[0]);

@@ -55,13 +55,24 @@ static const bad_edit bad_edits[] = {
     {"name: base", "name: *a", "1:7", {"an alias", "expected"}},
     {"steps: 50", "steps: !!int 50", "14:8", {"a tag", "expected"}},
     {"  kind: cosine\n", "  kind: cosine\n---\nname: b\n", "19:1", {"one document expected"}},
-    {"  n_head: 2", "\tn_head: 2", "4:1", {"YAML expected"}},
+    {"  n_head: 2", "\tn_head: 2", "4:1", {"a tab found", "blanks expected"}},
+    {"  n_layer: 2", "\tn_layer: 2", "3:1", {"a tab found", "blanks expected"}},
+    {"  n_head: 2", " \t n_head: 2", "4:2", {"a tab found", "blanks expected"}},
+    {"name: base", "\tname: base", "1:1", {"a tab found", "blanks expected"}},
     {"model:", "model: {", "", {"YAML expected"}},
     /* texts */
     {"name: base", "name: a/b", "1:1", {"'name': 'a/b' found", "letters, digits"}},
     {"name: base", "name: .hidden", "1:1", {"'name': '.hidden' found", "'.'"}},
     {"name: base", "name: ''", "1:1", {"'name'", "1 to 511 bytes"}},
     {"name: base", "name: \"a\\nb\"", "1:1", {"'name': the text 'a?b'", "control characters"}},
+    {"name: base", "name: \"a\tb\"", "1:1", {"'name': the text 'a<tab>b'", "control characters"}},
+    {"name: base", "name: base\noutput: ~/runs", "2:1", {"'output': '~/runs' found", "a shell"}},
+    {"name: base", "name: base\noutput: '~'", "2:1", {"'output': '~' found", "./ before it"}},
+    {"name: base", "name: base\noutput: /a/$USER/runs", "2:1", {"'/a/$USER/runs' found"}},
+    {"name: base", "name: base\noutput: '${HOME}'", "2:1", {"'output': '${HOME}' found"}},
+    {"train: train.bin", "train: ~/a.bin", "9:3", {"'data.train': '~/a.bin' found", "a shell"}},
+    {"valid: val.bin", "valid: 'csv:~/a'", "10:3", {"'data.valid': 'csv:~/a' found"}},
+    {"n_layer: 2", "init: $M\n  n_layer: 2", "3:3", {"'model.init': '$M' found"}},
     {"name: base", "name: \"a\\0b\"", "1:1", {"'name': the text 'a?b'", "control characters"}},
     {"name: base", "name: \"a\\u2028b\"", "1:1", {"'name'", "control characters"}},
     {"  train: train.bin", "  train: ''", "9:3", {"'data.train'", "a text"}},
@@ -237,6 +248,7 @@ static const bad_override bad_overrides[] = {
     {"steps= 5", {"--set steps= 5: ", "' 5' found"}},
     {"steps=many", {"--set steps=many: ", "'many' found", "whole number"}},
     {"name=a/b", {"--set name=a/b: ", "'a/b' found"}},
+    {"output=~/runs", {"--set output=~/runs: ", "'output': '~/runs' found", "a shell"}},
     {"name=\xff", {"'name'", "a text of 1 to"}},
     {"name=\xc0\x80", {"'name'", "a text of 1 to"}},
     {"model.n_head=3", {"", "'model.n_embd' is 32", "(3)"}},
@@ -452,4 +464,32 @@ Test(job, many_keys_are_refused_not_overrun)
     char path[PATH_MOST];
     cr_expect_eq(read_text(&j, text, path), STATUS_INPUT);
     expect_message(path, (const char *const[]){":257:1: ", "more keys found"}, 2);
+}
+
+/* Paths that only look like a shell's, and those with "./" before them, are taken as they are. */
+Test(job, paths_are_taken_as_they_are)
+{
+    static const char *const overrides[] = {"output=./~/runs",    "output=./$HOME/a", "output=a~b",
+                                            "output=price-5$",    "output=a$1",       "output=~/a",
+                                            "data.train=a/~b.bin"};
+    for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
+        char path[PATH_MOST];
+        job j;
+        bool wants_shell = strcmp(overrides[i], "output=~/a") == 0;
+        cr_expect_eq(read_bytes(&j, small_job, strlen(small_job), path, &overrides[i], 1),
+                     wants_shell ? STATUS_INPUT : STATUS_OK, "%s: %s", overrides[i],
+                     status_message());
+        status_clear();
+    }
+}
+
+/* A run that has begun goes on where it lies, whatever its folder is called. */
+Test(job, the_job_of_a_run_keeps_its_paths)
+{
+    char text[TEXT_MOST];
+    job j;
+    edit(text, small_job, "steps: 50", "output: ~/runs\nsteps: 50");
+    cr_expect_eq(job_parse(&j, "runs/a/job.yaml", text, strlen(text)), STATUS_OK, "%s",
+                 status_message());
+    cr_expect_str_eq(j.output, "~/runs");
 }

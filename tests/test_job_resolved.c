@@ -273,9 +273,9 @@ static bool other_value(const schema_row *row, const job *j, char *set, size_t s
 /* How many keys of a job that do not apply to `others` were tried. */
 static size_t try_changes(const char *text, int others)
 {
-    static const char *const may[] = {"output",       "steps",       "parallel.", "recompute",
-                                      "eval.",        "checkpoint.", "guard.",    "log.",
-                                      "sensitivity.", "early_stop."};
+    static const char *const may[] = {"name",      "output",       "steps",       "parallel.",
+                                      "recompute", "eval.",        "checkpoint.", "guard.",
+                                      "log.",      "sensitivity.", "early_stop."};
     job before = read_with(text, NULL, 0);
     size_t tried = 0;
     for (size_t i = 0; i < schema_count; i++) {

@@ -197,11 +197,13 @@ static status run_steps(training *g)
     return result;
 }
 
-/* A process that was killed after its last checkpoint has not said that the run finished. */
+/* Rank 0, of a run with nothing to do. A process that was killed after its last checkpoint has not
+ * said that the run finished. */
 static status note_finished(training *g)
 {
     bool broken;
-    status result = history_broken(&broken, g->path);
+    status result = g->job_lost ? run_write_job(g->run, g->job) : STATUS_OK;
+    if (!result) result = history_broken(&broken, g->path);
     if (!result && broken) train_note_step(g, "finished", g->facts.steps);
     return result;
 }

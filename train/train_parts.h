@@ -28,6 +28,7 @@ typedef struct {
     uint64_t logged_rows;  /**< tokens or examples at the last row */
     uint64_t saved;        /**< steps of the newest checkpoint, UINT64_MAX for none */
     double total_sent[BYTES_KINDS];
+    bool job_lost; /**< job.yaml has to be written anew */
     bool warned_bias, warned_rescue;
     bool warned_rows, warned_events; /**< of a file that cannot be written, until it can be */
 } training;

@@ -1,4 +1,5 @@
 /* Checkpoints of a run: where it goes on from, and what it leaves. */
+#include "io/job_of_run.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 #include "train/train_parts.h"
@@ -7,13 +8,29 @@
 #include <stdio.h>
 #include <string.h>
 
-static status check_resume(const training *g)
+static void say_renamed(training *g, const char *before)
 {
-    char path[sizeof g->path + 16];
-    snprintf(path, sizeof path, "%s/job.yaml", g->path);
+    char details[2 * JOB_TEXT + 40];
+    snprintf(details, sizeof details, "\"from\": \"%s\", \"to\": \"%s\"", before, g->job->name);
+    train_note(g, "renamed", details);
+    progress_say(&g->progress, "%s: its name was %s, and it goes on as %s", g->path, before,
+                 g->job->name);
+}
+
+static status check_resume(training *g)
+{
+    char said[STATUS_MESSAGE_SIZE], line[STATUS_MESSAGE_SIZE];
     job before;
-    status result = job_read(&before, path, NULL, 0);
-    return result ? result : job_resume_check(&before, g->job, g->path);
+    status result = job_of_run(&before, g->path, said);
+    if (!result) result = job_resume_check(&before, g->job, g->path);
+    if (result) return result;
+    g->job_lost = *said;
+    if (*said) {
+        snprintf(line, sizeof line, "%.990s, and job.yaml is written anew", said);
+        train_warn(g, line);
+    }
+    if (strcmp(before.name, g->job->name) != 0) say_renamed(g, before.name);
+    return STATUS_OK;
 }
 
 status train_restore(training *g)

@@ -245,6 +245,22 @@ status checkpoint_state_read(const char *directory, checkpoint_facts *facts, con
     return result;
 }
 
+status checkpoint_job_text(char **text, const char *directory)
+{
+    json_t *root;
+    *text = NULL;
+    status result = read_root(&root, directory);
+    if (result) return result;
+    const char *found = json_string_value(json_object_get(root, "job"));
+    if (found) *text = strdup(found);
+    if (!found)
+        result = fail(STATUS_INPUT, "%s/state.json: a job expected, none found", directory);
+    else if (!*text)
+        result = fail(STATUS_NOMEM, "memory for the job of %s", directory);
+    json_decref(root);
+    return result;
+}
+
 static status prior_open(checkpoint_prior *prior, const parameters *p)
 {
     *prior = (checkpoint_prior){.delta = calloc(p->tensor_count, sizeof(double))};

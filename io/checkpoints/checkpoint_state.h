@@ -32,4 +32,10 @@ status checkpoint_state_write(const char *directory, const job *j, const checkpo
 status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,
                              const saved_array *arrays, size_t array_count, uint64_t *sums);
 
+/** The job that a checkpoint was written with, as directory/state.json, which is verified, has it:
+ * a job file's text.
+ * @param text  out: the caller frees it; NULL on failure
+ * @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT naming the file */
+status checkpoint_job_text(char **text, const char *directory);
+
 #endif

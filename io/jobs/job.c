@@ -130,26 +130,43 @@ static status resolve(const job_source *s, job *j)
     return result ? result : job_check(s, j);
 }
 
-static status read_entries(job *j, const char *path, bool is_file, const char *const *overrides,
-                           size_t count)
+static status finish_source(job_source *s, job *j, status result, const char *const *overrides,
+                            size_t count)
 {
-    job_source s = {path, calloc(1, sizeof(job_entries))};
-    if (!s.entries) return fail(STATUS_NOMEM, "memory to read %.500s", path);
-    status result = is_file ? job_yaml_read(s.entries, path) : STATUS_OK;
-    if (!result) result = source_override(&s, overrides, count);
-    if (!result) result = resolve(&s, j);
-    free(s.entries);
+    if (!result) result = source_override(s, overrides, count);
+    if (!result) result = resolve(s, j);
+    free(s->entries);
     return result;
+}
+
+static status begin_source(job_source *s, const char *path)
+{
+    *s = (job_source){.path = path, .entries = calloc(1, sizeof(job_entries))};
+    return s->entries ? STATUS_OK : fail(STATUS_NOMEM, "memory to read %.500s", path);
 }
 
 status job_read(job *j, const char *path, const char *const *overrides, size_t count)
 {
-    return read_entries(j, path, true, overrides, count);
+    job_source s;
+    status result = begin_source(&s, path);
+    if (!result) result = job_yaml_read(s.entries, path);
+    return finish_source(&s, j, result, overrides, count);
+}
+
+status job_parse(job *j, const char *path, const char *text, size_t size)
+{
+    job_source s;
+    status result = begin_source(&s, path);
+    s.kept = true;
+    if (!result) result = job_yaml_parse(s.entries, path, text, size);
+    return finish_source(&s, j, result, NULL, 0);
 }
 
 status job_make(job *j, const char *path, const char *const *settings, size_t count)
 {
-    return read_entries(j, path, false, settings, count);
+    job_source s;
+    status result = begin_source(&s, path);
+    return finish_source(&s, j, result, settings, count);
 }
 
 status job_resume_check(const job *before, const job *now, const char *run)

@@ -132,6 +132,10 @@ void job_become_ivon(job *j, double ess, double weight_decay, double hessian_ini
  */
 status job_read(job *j, const char *path, const char *const *overrides, size_t count);
 
+/** The job that a run keeps, as job_read of its text; paths stay what they were when it began.
+ * @param path  stands for the file in messages */
+status job_parse(job *j, const char *path, const char *text, size_t size);
+
 /** A job without a file: as job_read, of settings alone.
  * @param path  stands for the file in messages */
 status job_make(job *j, const char *path, const char *const *settings, size_t count);

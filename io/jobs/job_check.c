@@ -1,4 +1,5 @@
 /* What must hold between keys. A message stands at the place of a key that was given. */
+#include "io/files/file.h"
 #include "io/jobs/job_schema.h"
 #include "io/jobs/job_source.h"
 
@@ -161,6 +162,21 @@ static status check_name(const job_source *s, const job *j)
                          source_show(j->name, shown));
 }
 
+/* One rule for every path, of jobs and of arguments (cli/options.c). */
+static status check_paths(const job_source *s, const job *j)
+{
+    char shown[104];
+    for (size_t i = 0; i < schema_count; i++) {
+        const schema_row *row = &schema_rows[i];
+        const char *path = (const char *)j + row->offset;
+        if (row->type != KEY_TEXT || strcmp(row->key, "name") == 0 || !file_wants_shell(path))
+            continue;
+        return source_refuse(s, source_find(s, row->key), "'%s': '%s' found, " FILE_WANTED,
+                             row->key, source_show(path, shown));
+    }
+    return STATUS_OK;
+}
+
 static status check_gpt2(const job_source *s, const job *j)
 {
     const gpt2_config *c = &j->model.gpt2;
@@ -244,6 +260,7 @@ status job_check(const job_source *s, const job *j)
     status result = check_owners(s, j);
     if (!result) result = check_required(s, j);
     if (!result) result = check_name(s, j);
+    if (!result && !s->kept) result = check_paths(s, j);
     if (!result) result = check_sizes(s, j);
     if (!result) result = check_optimizer(s, j);
     if (!result) result = check_schedule(s, j);

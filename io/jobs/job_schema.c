@@ -16,7 +16,7 @@ _Static_assert((int)JOB_COUNTS == (int)SCHEDULE_MILESTONES && (int)JOB_COUNTS ==
 /* clang-format off */
 const schema_row schema_rows[] = {
     {.key = "name", .type = KEY_TEXT, .offset = AT(name),
-     .help = "the run directory is output/name"},
+     .may_change = true, .help = "the run directory is output/name"},
     {.key = "seed", .type = KEY_COUNT, .offset = AT(seed), .standard = "1337", .most = MOST_64,
      .help = "key of all noise: initial weights, samples, dropout, order of the data"},
     {.key = "output", .type = KEY_TEXT, .offset = AT(output), .standard = "runs",

@@ -13,9 +13,15 @@ const job_entry *source_find(const job_source *s, const char *key)
 const char *source_show(const char *text, char out[104])
 {
     size_t n = 0;
-    for (; n < 100 && text[n]; n++)
-        out[n] = (unsigned char)text[n] < ' ' || text[n] == 0x7f ? '?' : text[n];
-    snprintf(out + n, 4, "%s", text[n] ? "..." : "");
+    for (; n < 100 && *text; text++) {
+        bool tab = *text == '\t' && n <= 95;
+        if (tab)
+            memcpy(out + n, "<tab>", 5);
+        else
+            out[n] = (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text;
+        n += tab ? 5 : 1;
+    }
+    snprintf(out + n, 4, "%s", *text ? "..." : "");
     return out;
 }
 

@@ -7,6 +7,7 @@
 typedef struct {
     const char *path;
     job_entries *entries; /**< the file's, then the overrides; the last of a key counts */
+    bool kept;            /**< of a run that has begun: its paths stand */
 } job_source;
 
 /** Add "key=value" overrides. @return STATUS_OK or STATUS_INPUT */
@@ -20,7 +21,7 @@ const job_entry *source_find(const job_source *s, const char *key);
 status source_refuse(const job_source *s, const job_entry *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** A text for a message: cut after 100 bytes, control characters shown as '?'. */
+/** A text for a message: cut after 100 bytes, control characters shown as '?', a tab as <tab>. */
 const char *source_show(const char *text, char out[104]);
 
 /** Refuse what keys hold together: contradictions, products out of range. */

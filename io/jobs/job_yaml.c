@@ -15,6 +15,7 @@ typedef struct {
     yaml_event_t event;
     bool held; /* event must be deleted */
     const char *path;
+    FILE *file;
     job_entries *out;
 } reader;
 
@@ -24,13 +25,26 @@ static status refuse(const reader *r, yaml_mark_t mark, const char *sentence)
                 sentence);
 }
 
+/* Whether a tab stands there; in front of it in its line may be blanks and tabs. */
+static bool is_tab(const reader *r, yaml_mark_t mark)
+{
+    int c = 0;
+    if (fseek(r->file, 0, SEEK_SET) != 0) return false; /* a pipe */
+    for (size_t line = 0; line < mark.line && c != EOF;) line += (c = getc(r->file)) == '\n';
+    for (size_t column = 0; column <= mark.column && c != EOF; column++) c = getc(r->file);
+    return c == '\t';
+}
+
 static status refuse_syntax(const reader *r)
 {
     char text[300];
     const yaml_parser_t *p = &r->parser;
-    snprintf(text, sizeof text, "%s found, YAML expected", p->problem ? p->problem : "no text");
     /* Bytes that are no text have no problem_mark. */
-    return refuse(r, p->error == YAML_READER_ERROR ? p->mark : p->problem_mark, text);
+    yaml_mark_t mark = p->error == YAML_READER_ERROR ? p->mark : p->problem_mark;
+    if (p->error == YAML_SCANNER_ERROR && is_tab(r, mark))
+        return refuse(r, mark, "a tab found, blanks expected: YAML is indented with blanks");
+    snprintf(text, sizeof text, "%s found, YAML expected", p->problem ? p->problem : "no text");
+    return refuse(r, mark, text);
 }
 
 /* What would make a value depend on another place, or a type on more than the schema. */
@@ -179,14 +193,11 @@ static FILE *open_file(const char *path)
     return NULL;
 }
 
-status job_yaml_read(job_entries *out, const char *path)
+/* Closes the file. */
+static status read_stream(job_entries *out, const char *path, FILE *file)
 {
     out->count = 0;
-    FILE *file = open_file(path);
-    if (!file)
-        return fail(STATUS_INPUT, "%.500s: %s, a readable job file of at most %d bytes expected",
-                    path, strerror(errno), FILE_MOST);
-    reader r = {.path = path, .out = out};
+    reader r = {.path = path, .file = file, .out = out};
     if (!yaml_parser_initialize(&r.parser)) {
         fclose(file);
         return fail(STATUS_NOMEM, "memory to read %.500s", path);
@@ -197,4 +208,18 @@ status job_yaml_read(job_entries *out, const char *path)
     yaml_parser_delete(&r.parser);
     fclose(file);
     return result;
+}
+
+status job_yaml_read(job_entries *out, const char *path)
+{
+    FILE *file = open_file(path);
+    if (file) return read_stream(out, path, file);
+    return fail(STATUS_INPUT, "%.500s: %s, a readable job file of at most %d bytes expected", path,
+                strerror(errno), FILE_MOST);
+}
+
+status job_yaml_parse(job_entries *out, const char *path, const char *text, size_t size)
+{
+    FILE *file = fmemopen((void *)text, size, "rb");
+    return file ? read_stream(out, path, file) : fail(STATUS_NOMEM, "memory to read %.500s", path);
 }

@@ -35,4 +35,7 @@ typedef struct {
  */
 status job_yaml_read(job_entries *out, const char *path);
 
+/** The same of a text. @param path  stands for the file in messages */
+status job_yaml_parse(job_entries *out, const char *path, const char *text, size_t size);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "io/files/file.h"
 #include "io/files/lock.h"
+#include "io/job_of_run.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -127,10 +128,9 @@ static status read_all(history *h)
     char path[PATH_SIZE], lock[PATH_SIZE];
     snprintf(lock, sizeof lock, "%s/.lock", h->path);
     bool locked = lock_is_held(lock);
-    snprintf(path, sizeof path, "%s/job.yaml", h->path);
-    if (access(path, F_OK) != 0)
+    if (!job_run_exists(h->path))
         return fail(STATUS_INPUT, "%s: a run directory expected, no job.yaml found in it", h->path);
-    status result = job_read(&h->job, path, NULL, 0);
+    status result = job_of_run(&h->job, h->path, h->said);
     snprintf(path, sizeof path, "%s/metrics.csv", h->path);
     if (!result && access(path, F_OK) == 0) result = metrics_read(&h->metrics, path);
     if (!result) result = history_read_lines(&h->events, &h->damaged, h->path, "events.jsonl");

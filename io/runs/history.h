@@ -19,13 +19,14 @@ typedef enum {
 typedef struct {
     char path[2 * JOB_TEXT];
     job job;
-    metrics_table metrics; /**< empty where there is no file */
-    json_t *events;        /**< array of objects */
-    size_t damaged;        /**< lines of events.jsonl that are no objects */
+    char said[STATUS_MESSAGE_SIZE]; /**< of a job that is not of job.yaml; "": it is */
+    metrics_table metrics;          /**< empty where there is no file */
+    json_t *events;                 /**< array of objects */
+    size_t damaged;                 /**< lines of events.jsonl that are no objects */
     history_state state;
 } history;
 
-/** Read job.yaml, metrics.csv and events.jsonl of a run directory.
+/** Read the job (io/job_of_run.h), metrics.csv and events.jsonl of a run directory.
  * @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT (no run, a damaged file); h is empty on failure
  */
 status history_read(history *h, const char *path);

@@ -4,8 +4,12 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const verb verbs[] = {
     {"train", train_main, "train a job file, or go on with its run"},
@@ -45,7 +49,31 @@ static status refuse_verb(session *s, void *word, const char **rest)
     return fail(STATUS_INPUT, "verb '%s' found, one of %s expected", (char *)word, names);
 }
 
-int main(int argc, char **argv)
+/* Where one of the three is closed, the next file that is opened would get its number, and what is
+ * printed would go into that file. */
+static void hold_standard_files(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
+
+/* A result that could not be printed is no success. Who no longer reads a pipe wants none. */
+static int print_out(int code)
+{
+    struct pollfd reader = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    bool gone = poll(&reader, 1, 0) == 1 && reader.revents & POLLERR;
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    bool whole = fclose(stdout) == 0 && !failed;
+    if (code != 0 || whole || gone) return code;
+    fail(STATUS_IO, "standard output: what was printed could not be written whole%s%s",
+         errno ? ": " : "", errno ? strerror(errno) : "");
+    return options_exit(STATUS_IO, true);
+}
+
+static int run_verb(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < VERBS; i++)
@@ -62,4 +90,10 @@ int main(int argc, char **argv)
     }
     const option_table table = {.verb = word};
     return session_main(&table, 1, argv, refuse_verb, (void *)word);
+}
+
+int main(int argc, char **argv)
+{
+    hold_standard_files();
+    return print_out(run_verb(argc, argv));
 }

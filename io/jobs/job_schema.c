@@ -208,7 +208,7 @@ const schema_row schema_rows[] = {
      .most = MOST_32, .may_change = true, .help = "newest checkpoints that stay; 0: all"},
     {.key = "checkpoint.on_error", .type = KEY_CHOICE, .offset = AT(checkpoint.on_error),
      .standard = "stop", .choices = "stop|continue", .may_change = true,
-     .help = "what to do when a checkpoint cannot be written"},
+     .help = "what to do when a checkpoint or a row of metrics.csv cannot be written"},
     {.key = "checkpoint.initial", .type = KEY_BOOL, .offset = AT(checkpoint.initial),
      .standard = "false", .may_change = true, .help = "write the initial weights, step-00000000"},
     {.key = "checkpoint.margin_seconds", .type = KEY_NUMBER,

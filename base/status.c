@@ -2,6 +2,8 @@
  * top. */
 #include "base/status.h"
 
+#include "base/terminal.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -9,11 +11,13 @@ static _Thread_local char message[STATUS_MESSAGE_SIZE];
 
 status fail(status code, const char *format, ...)
 {
+    char sentence[STATUS_MESSAGE_SIZE];
     if (message[0]) return code;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
+    terminal_sentence(message, sizeof message, sentence);
     return code;
 }
 
@@ -31,12 +35,13 @@ static status_listener *listener = print_warning;
 
 void status_warn(const char *format, ...)
 {
-    char sentence[STATUS_MESSAGE_SIZE];
+    char sentence[STATUS_MESSAGE_SIZE], shown[STATUS_MESSAGE_SIZE];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
-    listener(sentence);
+    terminal_sentence(shown, sizeof shown, sentence);
+    listener(shown);
 }
 
 void status_listen(status_listener *heard)

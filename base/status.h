@@ -17,7 +17,8 @@ enum { STATUS_MESSAGE_SIZE = 1024 };
 /** Record a failure of this thread; not collective.
  *
  * The first failure wins: while a message is pending, later ones are dropped, so the
- * message is the cause and not a consequence.
+ * message is the cause and not a consequence. Control characters and what is no text become
+ * \xNN (base/terminal.h): names come from files of others.
  *
  * @param code    not STATUS_OK
  * @param format  printf format of one sentence that names the place, what was found and

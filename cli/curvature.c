@@ -1,8 +1,10 @@
 /* vario curvature: a posterior for a model that was trained without one. */
 #include "analysis/curvature.h"
 
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "io/files/json_text.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>
@@ -65,12 +67,13 @@ static status read_job(session *s, job *j, const char *path, bool *is_file)
 static void print_result(const arguments *a, const job *j, const curvature_report *r)
 {
     if (a->json) {
-        printf("{\"run\": \"%s\", %s}\n", j->name, r->details);
+        json_text_print_run(stdout, j->name, r->details);
         return;
     }
-    printf("%s/%s: h of %zu parameters from the squared gradients of %" PRIu64
-           " batches, %.3g in the mean\n",
-           j->output, j->name, r->parameters, r->batches, r->hessian_mean);
+    terminal_print(stdout,
+                   "%s/%s: h of %zu parameters from the squared gradients of %" PRIu64
+                   " batches, %.3g in the mean\n",
+                   j->output, j->name, r->parameters, r->batches, r->hessian_mean);
     printf("  loss %.4f, lambda %g, delta %g; %" PRIu64 " elements raised to h + delta = %g; the "
            "mean gradient makes %.2g%% of h\n",
            r->loss, r->lambda, r->delta, r->raised, r->floor, 100.0 * r->share);

@@ -1,5 +1,6 @@
 /* vario export: a run's model in files that transformers loads. */
 #include "analysis/exporting.h"
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "runtime/agree.h"
@@ -27,8 +28,9 @@ static status run(session *s, void *context, const char **rest)
     result = exporting_run(&j, &s->c, &options, &report);
     if (!result && s->c.rank == 0 && a->json) printf("{%s}\n", report.details);
     if (!result && s->c.rank == 0 && !a->json && !a->quiet)
-        printf("%s: a model of %zu parameters exported, %s the deviations of a posterior\n", a->out,
-               report.parameters, report.posterior ? "with" : "without");
+        terminal_print(stdout,
+                       "%s: a model of %zu parameters exported, %s the deviations of a posterior\n",
+                       a->out, report.parameters, report.posterior ? "with" : "without");
     free(report.details);
     return result;
 }

@@ -1,4 +1,5 @@
 /* vario generate: text that follows a prompt, from the mean or from posterior samples. */
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/checkpoints/checkpoint.h"
@@ -120,13 +121,13 @@ static void take_prompt(text *t)
            t->length * sizeof *prompt->values);
 }
 
-static void print_token(const language *l, size_t token, FILE *kept)
+static void print_token(const language *l, size_t token, terminal_stream *out, FILE *kept)
 {
     size_t size = 1;
     const char byte = (char)token;
     const void *bytes =
         l->tokenizer ? tokenizer_bytes(l->tokenizer, (uint16_t)token, &size) : &byte;
-    fwrite(bytes, 1, size, stdout);
+    terminal_write(out, bytes, size);
     fflush(stdout);
     if (kept) fwrite(bytes, 1, size, kept);
 }
@@ -157,17 +158,20 @@ static status keep_text(const arguments *a, const char *run, uint64_t step, cons
 static status write_text(trainer *r, const arguments *a, const language *l, FILE *kept)
 {
     text t;
+    terminal_stream out;
     status result = open_text(&t, r, a, l);
     bool speaks = r->rounds.c->rank == 0;
     if (!result) take_prompt(&t);
-    if (!result && speaks) fputs(a->prompt, stdout);
+    terminal_open(&out, stdout);
+    if (!result && speaks) terminal_write(&out, a->prompt, strlen(a->prompt));
     for (uint64_t drawn = 0; !result && drawn < a->count; drawn++) {
         next_logits(&t, drawn);
         size_t token = sample_token(t.logits, l->vocabulary, a->temperature, a->top_k, a->top_p,
                                     uniform(a->seed, drawn));
-        if (speaks) print_token(l, token, kept);
+        if (speaks) print_token(l, token, &out, kept);
         append(&t, (uint16_t)token);
     }
+    terminal_close(&out);
     if (!result && speaks) putchar('\n');
     close_text(&t);
     return result;

@@ -1,7 +1,9 @@
 /* vario import: a run that begins with weights from elsewhere. */
 #include "analysis/importing.h"
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "io/files/json_text.h"
 #include "io/weights/pretrained.h"
 #include "runtime/agree.h"
 
@@ -66,11 +68,11 @@ static status run(session *s, void *context, const char **rest)
     MPI_Bcast(&j, (int)sizeof j, MPI_BYTE, 0, s->c.world);
     session_compute(s, 0, a->quiet);
     result = importing_run(&j, &s->c, a->force, &report);
-    if (!result && s->c.rank == 0 && a->json)
-        printf("{\"run\": \"%s\", %s}\n", j.name, report.details);
+    if (!result && s->c.rank == 0 && a->json) json_text_print_run(stdout, j.name, report.details);
     if (!result && s->c.rank == 0 && !a->json && !a->quiet)
-        printf("%s/%s: a model of %zu parameters imported from %s (checksum %016" PRIx64 ")\n",
-               j.output, j.name, report.parameters, rest[0], report.checksum);
+        terminal_print(
+            stdout, "%s/%s: a model of %zu parameters imported from %s (checksum %016" PRIx64 ")\n",
+            j.output, j.name, report.parameters, rest[0], report.checksum);
     free(report.details);
     return result;
 }

@@ -1,7 +1,9 @@
 /* vario merge: several runs made into one, which trains on. */
 #include "analysis/merging.h"
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "io/files/json_text.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>
@@ -100,11 +102,12 @@ static void print_result(const arguments *a, const job *j, const merging_options
                          const merging_report *report)
 {
     if (a->json) {
-        printf("{\"run\": \"%s\", %s}\n", j->name, report->details);
+        json_text_print_run(stdout, j->name, report->details);
         return;
     }
-    printf("%s/%s: %zu models of %zu parameters merged (%s), %s a posterior\n", j->output, j->name,
-           o->run_count, report->parameters, a->method, report->posterior ? "with" : "without");
+    terminal_print(stdout, "%s/%s: %zu models of %zu parameters merged (%s), %s a posterior\n",
+                   j->output, j->name, o->run_count, report->parameters, a->method,
+                   report->posterior ? "with" : "without");
     if (report->negative > 0)
         printf("  %" PRIu64 " values of h below 0 counted as 0\n", report->negative);
 }

@@ -1,6 +1,7 @@
 /* vario prepare: text files to token files. */
 #include "io/tokens/prepare.h"
 
+#include "base/terminal.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "io/files/json_text.h"
@@ -18,7 +19,7 @@ static status print_json(const char *out)
     if (code) return code;
     if (json_object_set_new(result, "out", json_string(out)) != 0)
         code = fail(STATUS_INPUT, "%s: not UTF-8, cannot be printed as JSON", out);
-    else if (json_dumpf(result, stdout, JSON_SORT_KEYS) != 0 || putchar('\n') == EOF)
+    else if (!json_text_dump(stdout, result, JSON_SORT_KEYS) || putchar('\n') == EOF)
         code = fail(STATUS_IO, "the result cannot be printed");
     json_decref(result);
     return code;
@@ -26,7 +27,7 @@ static status print_json(const char *out)
 
 static void say(const char *sentence)
 {
-    fprintf(stderr, "vario: notice: prepare: %s\n", sentence);
+    terminal_print(stderr, "vario: notice: prepare: %s\n", sentence);
 }
 
 static status check(const prepare_options *o, uint64_t threads)
@@ -89,6 +90,6 @@ int prepare_main(int argc, char **argv)
     if (!result && json)
         result = print_json(o.directory);
     else if (!result && !quiet)
-        printf("%s: token files of %zu texts written\n", o.directory, o.count);
+        terminal_print(stdout, "%s: token files of %zu texts written\n", o.directory, o.count);
     return options_exit(result, true);
 }

@@ -1,6 +1,7 @@
 /* vario report: a page of what runs have written down. */
 #include "report/report.h"
 
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/checkpoints/checkpoint_list.h"
@@ -136,7 +137,7 @@ static status make_report(const arguments *a, const char **rest)
         choose_path(path, sizeof path, &r, a);
         result = write_page(&r, path);
     }
-    if (!result && !a->quiet) printf("%s\n", path);
+    if (!result && !a->quiet) terminal_print(stdout, "%s\n", path);
     for (size_t i = 0; i < r.count; i++) close_run(&r.runs[i]);
     free(r.runs);
     return result;

@@ -39,6 +39,11 @@ status session_name_run(job *j, const char *verb, const char *out)
                     "vario %s: --out: '%s' found, a name of letters, digits and ._+=- that does "
                     "not begin with '.' expected",
                     verb, name);
+    if (!job_output_fits(parent))
+        return fail(STATUS_INPUT,
+                    "vario %s: --out: '%s' found, a path without control characters and ' \" ` \\ "
+                    "$ ; & | < > that does not begin with '-' expected",
+                    verb, text);
     snprintf(j->name, sizeof j->name, "%s", name);
     snprintf(j->output, sizeof j->output, "%s", parent);
     return STATUS_OK;

@@ -2,6 +2,7 @@
  * says whether a process still has it. */
 #include "report/top.h"
 
+#include "base/terminal.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "io/files/lock.h"
@@ -117,8 +118,12 @@ static void show_rows(following *f, const history *h)
 
 static void say_waiting(following *f, const char *why)
 {
-    if (f->terminal) printf("\033[H%s: %s; ctrl-c ends\033[K\n\033[J", f->path, why);
-    if (!f->terminal && !f->waited) printf("%s: %s\n", f->path, why);
+    if (f->terminal) fputs("\033[H", stdout);
+    if (f->terminal || !f->waited) terminal_print(stdout, "%s: %s", f->path, why);
+    if (f->terminal)
+        fputs("; ctrl-c ends\033[K\n\033[J", stdout);
+    else if (!f->waited)
+        fputc('\n', stdout);
     f->waited = true;
     fflush(stdout);
 }
@@ -152,7 +157,9 @@ static status end_of(const history *h)
     case HISTORY_UNTRAINED:
         return fail(STATUS_INPUT, "%s: a run that trains expected, this one was never begun",
                     h->path);
-    default: printf("%s: finished at step %" PRIu64 "\n", h->path, step); return STATUS_OK;
+    default:
+        terminal_print(stdout, "%s: finished at step %" PRIu64 "\n", h->path, step);
+        return STATUS_OK;
     }
 }
 
@@ -176,7 +183,8 @@ static status look(following *f, bool *again)
     if (!result && !*again) {
         leave_screen(f);
         if ((f->terminal || f->once) && h.metrics.count > 0) result = show_screen(f, &h, true);
-        if (f->once && h.metrics.count == 0) printf("%s: no step is logged yet\n", h.path);
+        if (f->once && h.metrics.count == 0)
+            terminal_print(stdout, "%s: no step is logged yet\n", h.path);
         if (!result && !f->once) result = end_of(&h);
     }
     history_close(&h);

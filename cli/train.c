@@ -2,6 +2,7 @@
 #include "train/train.h"
 
 #include "analysis/sensitivity.h"
+#include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/files/file.h"
@@ -74,9 +75,9 @@ static status dry_run(const session *s, const job *j, dtype precision, const cha
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t count = job_warnings(j, dataset_rows(data), lines, 8);
     if (count || *s->placement.warning || *room) printf("\n");
-    if (*room) printf("warning: %s\n", room);
-    if (*s->placement.warning) printf("warning: %s\n", s->placement.warning);
-    for (size_t i = 0; i < count; i++) printf("warning: %s\n", lines[i]);
+    if (*room) terminal_print(stdout, "warning: %s\n", room);
+    if (*s->placement.warning) terminal_print(stdout, "warning: %s\n", s->placement.warning);
+    for (size_t i = 0; i < count; i++) terminal_print(stdout, "warning: %s\n", lines[i]);
     dataset_close(&data);
     return result;
 }

@@ -1,6 +1,6 @@
 #include "io/foreign.h"
 
-#include "io/tokens/utf8.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <fcntl.h>

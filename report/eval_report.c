@@ -1,6 +1,7 @@
 /* JSON keys are the names that docs/posterior.md defines; _averaged is the average over members. */
 #include "report/eval_report.h"
 
+#include "base/terminal.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "io/job_of_run.h"
@@ -214,7 +215,8 @@ void evaluation_print(const evaluation *v)
 {
     char words[128];
     const ensemble *e = v->e;
-    printf("%s, step %" PRIu64 "\n  at the mean", e->jobs[0].name, e->facts[0].steps);
+    terminal_print(stdout, "%s, step %" PRIu64 "\n  at the mean", e->jobs[0].name,
+                   e->facts[0].steps);
     print_scores(v, &v->at_mean,
                  job_reads_tokens(&e->jobs[0]) ? " nats a token" : " nats an example");
     if (!v->averaged.points) return;

@@ -1,4 +1,5 @@
 /* The dense answer as text, JSON and CSV. */
+#include "base/terminal.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "report/exact.h"
@@ -15,7 +16,7 @@ static void print_problem(const exact_report *r)
     const oracle *o = r->o;
     int grid[2];
     exact_grid_shape(o->grid, grid);
-    printf("%s", r->name);
+    terminal_print(stdout, "%s", r->name);
     if (r->is_run) printf(", step %" PRIu64, r->step);
     printf(": %zu unknowns, %" PRIu64 " training %s, on a grid of %d x %d ranks\n", o->unknowns,
            o->count, o->fixed ? "tokens" : "examples", grid[0], grid[1]);
@@ -150,7 +151,7 @@ static json_t *report_json(const exact_report *r)
 status exact_print_json(const exact_report *r)
 {
     json_t *o = report_json(r);
-    bool printed = o && json_dumpf(o, stdout, JSON_REAL_PRECISION(17)) == 0;
+    bool printed = o && json_text_dump(stdout, o, JSON_REAL_PRECISION(17));
     json_decref(o);
     putchar('\n');
     return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");

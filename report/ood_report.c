@@ -1,6 +1,9 @@
 /* Scores are named and defined in docs/posterior.md. */
 #include "report/ood_report.h"
 
+#include "base/terminal.h"
+#include "io/files/json_text.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -46,9 +49,9 @@ void ood_print(const ood_report *r)
 {
     char words[128], title[160];
     const ensemble *e = r->e;
-    printf("%s, step %" PRIu64 ": %zu of %s in, %zu of %s out of distribution\n", e->jobs[0].name,
-           e->facts[0].steps, r->mean.histogram.in_count, r->in_text, r->mean.histogram.out_count,
-           r->out_text);
+    terminal_print(stdout, "%s, step %" PRIu64 ": %zu of %s in, %zu of %s out of distribution\n",
+                   e->jobs[0].name, e->facts[0].steps, r->mean.histogram.in_count, r->in_text,
+                   r->mean.histogram.out_count, r->out_text);
     printf("%-26s %8s %8s %8s %8s %8s\n", "", "AUROC", "AUPR out", "AUPR in", "FPR 95%", "error");
     print_detection(&r->mean, "at the mean");
     if (!r->has_average) return;
@@ -115,7 +118,7 @@ status ood_print_json(const ood_report *r)
         json_object_set_new(o, "members", json_integer((json_int_t)e->member_count));
         json_object_set_new(o, "averaged", detection_json(&r->averaged));
     }
-    bool printed = o && json_dumpf(o, stdout, JSON_REAL_PRECISION(17)) == 0;
+    bool printed = o && json_text_dump(stdout, o, JSON_REAL_PRECISION(17));
     json_decref(o);
     putchar('\n');
     return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");

@@ -1,5 +1,7 @@
 /* The lists, as text, JSON and CSV. */
+#include "base/terminal.h"
 #include "io/files/file.h"
+#include "io/files/json_text.h"
 #include "report/sensitivity.h"
 
 #include <ctype.h>
@@ -88,8 +90,8 @@ static void print_groups(const sensitivity_report *r)
            "added alone", "together");
     for (size_t i = 0; i < r->group_count; i++) {
         const sensitivity_group *g = &r->groups[i];
-        printf("%-20s %9" PRIu64 " %12.5g %9.4f %12.5g %12.5g\n", g->name, g->count, g->sensitivity,
-               g->loss / (double)g->count, g->alone, g->together);
+        terminal_print(stdout, "%-20s %9" PRIu64 " %12.5g %9.4f %12.5g %12.5g\n", g->name, g->count,
+                       g->sensitivity, g->loss / (double)g->count, g->alone, g->together);
     }
 }
 
@@ -97,8 +99,8 @@ void sensitivity_print(const sensitivity_report *r)
 {
     dataset_batch b;
     uint64_t planted, found;
-    printf("%s, step %" PRIu64 ": %" PRIu64 " %ss\n", r->run, r->step, r->table.count,
-           nouns[r->per]);
+    terminal_print(stdout, "%s, step %" PRIu64 ": %" PRIu64 " %ss\n", r->run, r->step,
+                   r->table.count, nouns[r->per]);
     printf("  loss %.4f nats %s, left out (estimated) %.4f\n", r->table.loss,
            r->per == PER_EXAMPLE ? "an example" : "a token", r->table.loo_loss);
     sensitivity_count_mistakes(r, &planted, &found);
@@ -145,10 +147,9 @@ static void print_json_groups(const sensitivity_report *r)
     printf(", \"groups\": [");
     for (size_t i = 0; i < r->group_count; i++) {
         const sensitivity_group *g = &r->groups[i];
-        printf("%s{\"name\": \"", i ? ", " : "");
-        for (const char *c = g->name; *c; c++)
-            putchar(*c == '"' || *c == '\\' || iscntrl((unsigned char)*c) ? '_' : *c);
-        printf("\", \"rows\": %" PRIu64, g->count);
+        printf("%s{\"name\": ", i ? ", " : "");
+        json_text_print(stdout, g->name);
+        printf(", \"rows\": %" PRIu64, g->count);
         member("sensitivity", g->sensitivity);
         member("loss", g->loss / (double)g->count);
         member("added_alone", g->alone);
@@ -162,8 +163,10 @@ void sensitivity_print_json(const sensitivity_report *r)
 {
     uint64_t planted, found, last = r->table.count - 1;
     sensitivity_count_mistakes(r, &planted, &found);
-    printf("{\"run\": \"%s\", \"step\": %" PRIu64 ", \"per\": \"%s\", \"rows\": %" PRIu64, r->run,
-           r->step, nouns[r->per], r->table.count);
+    printf("{\"run\": ");
+    json_text_print(stdout, r->run);
+    printf(", \"step\": %" PRIu64 ", \"per\": \"%s\", \"rows\": %" PRIu64, r->step, nouns[r->per],
+           r->table.count);
     member("loss", r->table.loss);
     member("loo_loss", r->table.loo_loss);
     member("ess_over_training_rows", r->weight);

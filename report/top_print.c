@@ -1,4 +1,5 @@
 /* A row's numbers in words, as a block for a screen and as a line for a log. */
+#include "base/terminal.h"
 #include "report/top.h"
 #include "train/progress.h"
 
@@ -83,7 +84,7 @@ static void print_head(FILE *out, const history *h, const metrics *now, int colu
     const json_t *leg = history_leg(h);
     int width = columns - 8 < BAR ? columns - 8 : BAR;
     double share = h->job.steps ? (double)now->step / (double)h->job.steps : 0.0;
-    fprintf(out, "%s: %s", h->path, history_words(h->state));
+    terminal_print(out, "%s: %s", h->path, history_words(h->state));
     if (leg)
         fprintf(out, ", %.0f ranks x %.0f threads", history_number(leg, "ranks", NAN),
                 history_number(leg, "threads", NAN));

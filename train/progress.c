@@ -1,6 +1,7 @@
 /* The bar redraws its line with a carriage return; a log gets a line every ten seconds at most. */
 #include "train/progress.h"
 
+#include "base/terminal.h"
 #include "runtime/timing.h"
 
 #include <math.h>
@@ -77,11 +78,12 @@ void progress_say(progress *p, const char *format, ...)
 {
     if (!p->shown) return;
     if (p->terminal) printf("\r\033[K");
+    char line[TERMINAL_LINE];
     va_list arguments;
     va_start(arguments, format);
-    vprintf(format, arguments);
+    vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    putchar('\n');
+    terminal_print(stdout, "%s\n", line);
     fflush(stdout);
 }
 

@@ -1,4 +1,5 @@
 /* The life of a run: open or resume, then step, log, evaluate and save until the end or a stop. */
+#include "io/files/json_text.h"
 #include "io/runs/ceilings.h"
 #include "io/runs/history.h"
 #include "io/tokens/tokenizer.h"
@@ -39,19 +40,27 @@ static status open_run(training *g, bool *resume)
     return STATUS_OK;
 }
 
-/* Where a leg begins and what computes it; processors' names have no quotes. */
+/* Where a leg begins and what computes it. */
 static void note_leg(training *g)
 {
-    char details[400], processor[100];
+    char processor[100], *details = NULL;
+    size_t size = 0;
     const placement *p = g->options->placement;
     ceilings_processor(processor, sizeof processor);
-    snprintf(details, sizeof details,
-             "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"nodes\": %d, "
-             "\"processor\": \"%s\", \"instructions\": \"%s\", \"precision\": \"%s\", "
-             "\"version\": \"%s\", \"product_gflops\": %.6g",
-             g->facts.steps, g->c->size, p->threads, p->nodes, processor, kernels_instruction_set(),
-             g->options->precision == DTYPE_BF16 ? "bf16" : "fp32", VARIO_VERSION, g->ceiling);
-    train_note(g, g->facts.steps ? "resumed" : "started", details);
+    FILE *out = open_memstream(&details, &size);
+    if (!out) return;
+    fprintf(out,
+            "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"nodes\": %d, "
+            "\"processor\": ",
+            g->facts.steps, g->c->size, p->threads, p->nodes);
+    json_text_print(out, processor);
+    fprintf(out,
+            ", \"instructions\": \"%s\", \"precision\": \"%s\", \"version\": \"%s\", "
+            "\"product_gflops\": %.6g",
+            kernels_instruction_set(), g->options->precision == DTYPE_BF16 ? "bf16" : "fp32",
+            VARIO_VERSION, g->ceiling);
+    if (fclose(out) == 0) train_note(g, g->facts.steps ? "resumed" : "started", details);
+    free(details);
 }
 
 /* What the first step begins with, where it is not initial weights of the run's own. */

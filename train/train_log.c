@@ -1,4 +1,5 @@
 /* What a run tells: rows, events, warnings, progress. */
+#include "io/files/json_text.h"
 #include "io/runs/ceilings.h"
 #include "runtime/agree.h"
 #include "train/train_parts.h"
@@ -8,6 +9,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void train_note(training *g, const char *event, const char *details)
 {
@@ -30,14 +32,14 @@ void train_warn(training *g, const char *sentence)
 {
     if (!train_first_rank(g)) return;
     progress_say(&g->progress, "warning: %s", sentence);
-    char details[STATUS_MESSAGE_SIZE + 32];
-    size_t n = (size_t)snprintf(details, sizeof details, "\"message\": \"");
-    for (const char *s = sentence; *s && n + 4 < sizeof details; s++) {
-        if (*s == '"' || *s == '\\') details[n++] = '\\';
-        details[n++] = (unsigned char)*s < ' ' ? ' ' : *s;
-    }
-    snprintf(details + n, sizeof details - n, "\"");
-    train_note(g, "warning", details);
+    char *details = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&details, &size);
+    if (!out) return;
+    fputs("\"message\": ", out);
+    json_text_print(out, sentence);
+    if (fclose(out) == 0) train_note(g, "warning", details);
+    free(details);
 }
 
 static uint64_t rows_a_step(const job *j)
@@ -255,5 +257,5 @@ void train_log_end(training *g)
                               bytes_names[k], g->total_sent[k]);
     snprintf(details + n, sizeof details - n, "}");
     train_note(g, "finished", details);
-    if (g->options->json) printf("{\"run\": \"%s\", %s}\n", g->path, details);
+    if (g->options->json) json_text_print_run(stdout, g->path, details);
 }

@@ -1,13 +1,12 @@
 /* Jansson knows what to escape. */
 #include "io/files/json_text.h"
 
+#include "base/utf8.h"
 #include "io/files/file.h"
-#include "io/tokens/utf8.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,13 +83,28 @@ void json_text_put(struct json_t *o, const char *key, double value)
     if (!isnan(value)) json_object_set_new(o, key, isinf(value) ? json_null() : json_real(value));
 }
 
+bool json_text_dump(FILE *out, const json_t *value, size_t flags)
+{
+    char *text = value ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
+    for (const unsigned char *c = (const unsigned char *)text; c && *c; c++) {
+        bool second = c[0] == 0xc2 && c[1] < 0xa0; /* U+0080 to U+009F */
+        if (second) c++;
+        second || *c == 0x7f ? fprintf(out, "\\u%04x", *c) : fputc(*c, out);
+    }
+    free(text);
+    return text && !ferror(out);
+}
+
+void json_text_print_run(FILE *out, const char *run, const char *members)
+{
+    fputs("{\"run\": ", out);
+    json_text_print(out, run);
+    fprintf(out, ", %s}\n", members);
+}
+
 void json_text_print(FILE *out, const char *text)
 {
-    json_t *value = json_string(text);
-    char *quoted = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-    fputs(quoted ? quoted : "\"\"", out);
-    free(quoted);
-    json_decref(value);
+    json_text_print_bytes(out, text, strlen(text));
 }
 
 void json_text_print_bytes(FILE *out, const char *bytes, size_t size)
@@ -109,6 +123,8 @@ void json_text_print_bytes(FILE *out, const char *bytes, size_t size)
         fputs("\xef\xbf\xbd", clean);
     }
     bool made = clean && fclose(clean) == 0;
-    json_text_print(out, made ? text : "");
+    json_t *value = json_string(made ? text : "");
+    if (!json_text_dump(out, value, 0)) fputs("\"\"", out);
+    json_decref(value);
     free(text);
 }

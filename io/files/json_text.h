@@ -4,6 +4,8 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 
 struct json_t;
@@ -26,10 +28,19 @@ status json_text_read(struct json_t **root, const char *path);
 /** Set a member of an object: NaN is no number and left out, infinity is null. */
 void json_text_put(struct json_t *o, const char *key, double value);
 
-/** Print a text in quotes, escaped; "" when it is not UTF-8. */
+/** Print a value as json_dumps has it. What a terminal would obey, DEL and the controls of C1, is
+ * escaped too (below U+0020 JSON does so itself).
+ * @return false for want of memory, or where the stream failed */
+bool json_text_dump(FILE *out, const struct json_t *value, size_t flags);
+
+/** Print a line of a verb's result: an object of a run's name or path, and members that are JSON.
+ */
+void json_text_print_run(FILE *out, const char *run, const char *members);
+
+/** Print a text in quotes, escaped; what is no UTF-8 as U+FFFD. */
 void json_text_print(FILE *out, const char *text);
 
-/** Print any bytes in quotes: what is no UTF-8, and a NUL, as U+FFFD. */
+/** Print any bytes so, a NUL as U+FFFD, too. */
 void json_text_print_bytes(FILE *out, const char *bytes, size_t size);
 
 #endif

@@ -161,6 +161,10 @@ status job_model_check(const job *j, const char *run, const job *expected,
 /** Whether a text is a run's name: letters, digits and ._+=-, not beginning with '.'. */
 bool job_name_fits(const char *name);
 
+/** Whether a text is the directory of runs: a path that shells and plots take for nothing else,
+ * even where someone forgot to quote it; blanks are allowed. */
+bool job_output_fits(const char *output);
+
 /** A job's warnings about optimizer settings (docs/numerics.md): steps (1 - beta2) << 1, an ess far
  * from the number of training tokens or windows, or of examples, ...
  * @param rows  tokens or examples in the training data; 0 when unknown

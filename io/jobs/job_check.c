@@ -177,6 +177,21 @@ static status check_paths(const job_source *s, const job *j)
     return STATUS_OK;
 }
 
+bool job_output_fits(const char *output)
+{
+    return schema_text_fits(output) && output[0] != '-' && !strpbrk(output, "'\"`\\$;&|<>");
+}
+
+static status check_output(const job_source *s, const job *j)
+{
+    char shown[104];
+    if (job_output_fits(j->output)) return STATUS_OK;
+    return source_refuse(s, source_find(s, "output"),
+                         "'output': '%s' found, a path without ' \" ` \\ $ ; & | < > that does not "
+                         "begin with '-' expected",
+                         source_show(j->output, shown));
+}
+
 static status check_gpt2(const job_source *s, const job *j)
 {
     const gpt2_config *c = &j->model.gpt2;
@@ -261,6 +276,7 @@ status job_check(const job_source *s, const job *j)
     if (!result) result = check_required(s, j);
     if (!result) result = check_name(s, j);
     if (!result && !s->kept) result = check_paths(s, j);
+    if (!result && !s->kept) result = check_output(s, j);
     if (!result) result = check_sizes(s, j);
     if (!result) result = check_optimizer(s, j);
     if (!result) result = check_schedule(s, j);

@@ -20,7 +20,7 @@ const schema_row schema_rows[] = {
     {.key = "seed", .type = KEY_COUNT, .offset = AT(seed), .standard = "1337", .most = MOST_64,
      .help = "key of all noise: initial weights, samples, dropout, order of the data"},
     {.key = "output", .type = KEY_TEXT, .offset = AT(output), .standard = "runs",
-     .may_change = true, .help = "directory of run directories"},
+     .may_change = true, .help = "directory of run directories, without quotes, backslashes and $;&|<>"},
     {.key = "model.kind", .type = KEY_CHOICE, .offset = AT(model.kind), .standard = "gpt2",
      .choices = MODEL_NAMES, .help = "family of the model"},
     {.key = "model.preset", .type = KEY_CHOICE, .offset = AT(model.preset), .standard = "none",

@@ -85,6 +85,9 @@ void schema_choices(const schema_row *row, int set, char *text, size_t size);
 /** A row's range as documentation writes it: "[0, 1)", "" when there is none. */
 void schema_range(const schema_row *row, char *text, size_t size);
 
+/** Whether a text fits a key: its length, and that YAML would give it back as it is. */
+bool schema_text_fits(const char *text);
+
 /** What a key takes, to follow "expected". */
 void schema_describe(const schema_row *row, char *text, size_t size);
 

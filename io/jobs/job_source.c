@@ -18,9 +18,11 @@ const char *source_show(const char *text, char out[104])
         if (tab)
             memcpy(out + n, "<tab>", 5);
         else
-            out[n] = (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text;
+            out[n] = *text;
         n += tab ? 5 : 1;
     }
+    if (*text) /* not inside a character of UTF-8 */
+        for (; n > 0 && ((unsigned char)*text & 0xc0) == 0x80; text--) n--;
     snprintf(out + n, 4, "%s", *text ? "..." : "");
     return out;
 }

@@ -21,7 +21,7 @@ const job_entry *source_find(const job_source *s, const char *key);
 status source_refuse(const job_source *s, const job_entry *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** A text for a message: cut after 100 bytes, control characters shown as '?', a tab as <tab>. */
+/** A text for a message: cut after 100 bytes at most, between characters; a tab is <tab>. */
 const char *source_show(const char *text, char out[104]);
 
 /** Refuse what keys hold together: contradictions, products out of range. */

@@ -106,12 +106,19 @@ static bool is_plain_point(uint32_t c)
            c != 0xfffe && c != 0xffff;
 }
 
-static bool parse_text(const char *text, char *field)
+bool schema_text_fits(const char *text)
 {
     size_t n = strlen(text);
     if (n == 0 || n >= JOB_TEXT) return false;
     for (const char *at = text; *at;)
         if (!is_plain_point(next_point(&at))) return false;
+    return true;
+}
+
+static bool parse_text(const char *text, char *field)
+{
+    size_t n = strlen(text);
+    if (!schema_text_fits(text)) return false;
     memset(field, 0, JOB_TEXT); /* equal jobs are equal bytes */
     memcpy(field, text, n);
     return true;

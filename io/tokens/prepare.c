@@ -2,8 +2,8 @@
  * make is taken in the order of the texts: the bytes do not depend on how many they are. */
 #include "io/tokens/prepare.h"
 
+#include "base/utf8.h"
 #include "io/tokens/prepare_store.h"
-#include "io/tokens/utf8.h"
 
 #include <endian.h>
 #include <inttypes.h>

@@ -2,9 +2,9 @@
  * the next one. */
 #include "io/tokens/text_source.h"
 
+#include "base/utf8.h"
 #include "io/files/json_text.h"
 #include "io/tokens/tokenizer.h"
-#include "io/tokens/utf8.h"
 
 #include <archive.h>
 #include <errno.h>

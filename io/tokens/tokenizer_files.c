@@ -1,10 +1,10 @@
 /* Reading the files that a tokenizer comes in. Tokens are written in characters that stand for
  * bytes. */
+#include "base/utf8.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "io/foreign.h"
 #include "io/tokens/tokenizer_parts.h"
-#include "io/tokens/utf8.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* GPT-2's pieces. PCRE2's \s is not Unicode's White_Space (it has U+180E), so that is spelled out;
  * bytes that are not UTF-8 never reach the pattern: each run of them is a piece. */
+#include "base/utf8.h"
 #include "io/tokens/tokenizer_parts.h"
-#include "io/tokens/utf8.h"
 
 #define SPACE                                                                                      \
     "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"        \

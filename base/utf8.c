@@ -1,6 +1,5 @@
-#include "io/tokens/utf8.h"
+#include "base/utf8.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -9,8 +8,8 @@ static bool continues(unsigned char byte)
     return (byte & 0xc0) == 0x80;
 }
 
-/* Bytes of the character that begins here, 0 when none does: Unicode's table 3-7. */
-static size_t character_size(const unsigned char *p, size_t left)
+/* Unicode's table 3-7. */
+size_t utf8_character(const unsigned char *p, size_t left)
 {
     unsigned char a = p[0];
     if (a < 0x80) return 1;
@@ -24,6 +23,18 @@ static size_t character_size(const unsigned char *p, size_t left)
     if (p[1] < low || p[1] > high || left < 3 || !continues(p[2])) return 0;
     if (a < 0xf0) return 3;
     return left >= 4 && continues(p[3]) ? 4 : 0;
+}
+
+/* The least and the greatest bytes that go on make a character of every beginning that has one. */
+bool utf8_begins(const unsigned char *text, size_t size)
+{
+    unsigned char least[4], most[4];
+    if (size >= 4 || utf8_character(text, size) > 0) return false;
+    memset(least, 0x80, sizeof least);
+    memset(most, 0xbf, sizeof most);
+    memcpy(least, text, size);
+    memcpy(most, text, size);
+    return utf8_character(least, 4) > size || utf8_character(most, 4) > size;
 }
 
 static bool eight_ascii(const unsigned char *p)
@@ -40,7 +51,7 @@ size_t utf8_valid(const unsigned char *text, size_t size)
             i += 8;
             continue;
         }
-        size_t n = character_size(text + i, size - i);
+        size_t n = utf8_character(text + i, size - i);
         if (n == 0) return i;
         i += n;
     }
@@ -50,7 +61,7 @@ size_t utf8_valid(const unsigned char *text, size_t size)
 size_t utf8_invalid(const unsigned char *text, size_t size)
 {
     size_t i = 0;
-    while (i < size && character_size(text + i, size - i) == 0) i++;
+    while (i < size && utf8_character(text + i, size - i) == 0) i++;
     return i;
 }
 

@@ -44,9 +44,22 @@ void plot_quote(FILE *commands, const char *text)
     fputc('\'', commands);
     for (const char *c = text; *c; c++) {
         if (*c == '\'') fputc('\'', commands);
-        fputc(*c == '\n' ? ' ' : *c, commands);
+        fputc((unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c, commands);
     }
     fputc('\'', commands);
+}
+
+void plot_quote_file(FILE *commands, const char *path)
+{
+    char name[PLOT_PATH + 2];
+    snprintf(name, sizeof name, "%s%s", *path == '/' ? "" : "./", path);
+    plot_quote(commands, name);
+}
+
+static bool has_controls(const char *path)
+{
+    while (*path && (unsigned char)*path >= ' ' && *path != 0x7f) path++;
+    return *path;
 }
 
 /* What gnuplot says goes to the user. SIGPIPE would end us where it stops early. */
@@ -58,7 +71,7 @@ static int run_gnuplot(const plot *p, const char *temporary)
     int code = -1;
     if (pipe) {
         fputs("set output ", pipe);
-        plot_quote(pipe, temporary);
+        plot_quote_file(pipe, temporary);
         fputc('\n', pipe);
         fwrite(p->text, 1, p->size, pipe);
         fprintf(pipe, "\nset output\n");
@@ -78,8 +91,9 @@ static status gnuplot_failed(const char *what, int code)
 static status draw(const plot *p)
 {
     char temporary[PLOT_PATH];
-    if (strchr(p->path, '\'') || strlen(p->path) + 8 > sizeof temporary)
-        return fail(STATUS_INPUT, "%s: a shorter path without quotes expected for a picture",
+    if (has_controls(p->path) || strlen(p->path) + 8 > sizeof temporary)
+        return fail(STATUS_INPUT,
+                    "%s: a shorter path without control characters expected for a picture",
                     p->path);
     snprintf(temporary, sizeof temporary, "%s.tmp", p->path);
     int code = run_gnuplot(p, temporary);

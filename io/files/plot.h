@@ -24,8 +24,12 @@ typedef struct {
  */
 status plot_open(plot *p, const char *path, int width, int height);
 
-/** Print a text in gnuplot's quotes. */
+/** Print a text in gnuplot's single quotes, inside which it runs no command and knows no macro; a
+ * control character becomes a blank. All texts that are not the program's own go through here. */
 void plot_quote(FILE *commands, const char *text);
+
+/** Print a file's name in them, so that a name like "|command" is a file's, too. */
+void plot_quote_file(FILE *commands, const char *path);
 
 /** Draw it: the file appears under its name when it is whole. Takes a plot that was not opened.
  * @param wanted  false throws it away, as after a failure

@@ -5,13 +5,15 @@
 #   VARIO_MAX_REQUEUES  requeues in a row without a new step after which a job ends (3)
 # shellcheck shell=bash
 slurm=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-shell_options=$(set +o)
+shell_options=$-
 set +eu # modules' own functions are not written for them
 # shellcheck disable=SC1091
 [ ! -r "$slurm/env.sh" ] || . "$slurm/env.sh"
-eval "$shell_options"
+[[ $shell_options != *e* ]] || set -e
+[[ $shell_options != *u* ]] || set -u
 max_requeues=${VARIO_MAX_REQUEUES:-3}
-read -r -a vario <<<"${VARIO:-${slurm%/*}/build/release/vario}"
+vario=("${VARIO:-${slurm%/*}/build/release/vario}")
+[ -f "${vario[0]}" ] || read -r -a vario <<<"${vario[0]}" # several words
 
 # srun does not know --cpus-per-task of sbatch. mpirun gets SIGTERM from scancel, and kills its ranks so
 # many seconds later.
@@ -72,6 +74,16 @@ resolved()
 # value_of KEY: what a resolved job on standard input says.
 value_of() { sed -n "s/^ *$1: \"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" | head -n 1; }
 
+# directory_of: the run that a resolved job on standard input has, as no program takes for an option.
+directory_of()
+{
+    local job output
+    job=$(cat)
+    output=$(value_of output <<<"$job")
+    [ "${output#/}" != "$output" ] || output=./$output
+    echo "$output/$(value_of name <<<"$job")"
+}
+
 # stalled: whether the run's last stops, one more than it may be requeued, were all at one step.
 stalled()
 {
@@ -82,7 +94,7 @@ stalled()
 # finished: whether the run says that it came to its end; srun may end with 0 when it lost a node.
 finished()
 {
-    [ "$directory" != / ] || return 0 # nobody knows
+    [ "$directory" != .// ] || return 0 # nobody knows
     grep -oE '"event": "(started|resumed|stopped|finished)"' "$directory/events.jsonl" 2>/dev/null |
         tail -n 1 | grep -q finished
 }
@@ -140,14 +152,13 @@ lost()
 # Ends the script with vario's exit code, or 1 where ranks were lost and the code was 0.
 train()
 {
-    local job code=0 began
+    local code=0 began
     began=$(date +%s)
     run train "$@" || code=$?
     # USR1 ends a process that has just been started.
     [ "$code" -ne 138 ] || [ "$signal" != USR1 ] || code=75
     case $code in 2 | 3) exit "$code" ;; esac
-    job=$(resolved "$@" 2>/dev/null)
-    directory=$(value_of output <<<"$job")/$(value_of name <<<"$job")
+    directory=$(resolved "$@" 2>/dev/null | directory_of)
     [ "$code" -ne 0 ] || finished || code=1
     case $code in
         0) ;;

@@ -12,6 +12,12 @@ submits=true
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 job=$1
 read -r -a nodes <<<"$2"
+for n in "${nodes[@]}" "${nodes[0]:-}"; do
+    [[ $n =~ ^[1-9][0-9]{0,6}$ ]] || {
+        echo "scaling.sh: '$2' found, numbers of nodes expected, as in \"1 2 4\"" >&2
+        exit 2
+    }
+done
 shift 2
 options=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
@@ -25,13 +31,13 @@ sets=(--set steps=30 --set log.every=10 --set schedule.warmup=0 --set eval.every
 resolved=$(resolved "$job" "${sets[@]}")
 name=$(value_of name <<<"$resolved")
 microbatches=$(value_of microbatches <<<"$resolved")
-out=$(value_of output <<<"$resolved")/$name-scaling
+out=$(directory_of <<<"$resolved")-scaling
 
 # submit STUDY NODES MICROBATCHES: prints the job's number.
 submit()
 {
     rm -rf "${out:?}/$1-$2"
-    sbatch --parsable --job-name="$1-$2" --output="$out/%x.log" --nodes="$2" "${options[@]}" \
+    sbatch --parsable --job-name="$1-$2" --output="${out//%/%%}/%x.log" --nodes="$2" "${options[@]}" \
         "$slurm/train.sbatch" "$job" "${sets[@]}" --set "output=$out" --set "name=$1-$2" \
         --set "batch.microbatches=$3" | cut -d ';' -f 1
 }
@@ -70,7 +76,7 @@ measure()
             seconds = end[at["seconds"]] - seconds
             printf "%s,%d,%d,%d,%.6g,%.6g,%.3f,%.6g\n", study, nodes, ranks, tokens / steps,
                    seconds / steps, tokens / seconds, wait / n, bytes / n / 1e6
-        }' "$run/metrics.csv"
+        }' <"$run/metrics.csv"
 }
 
 gather()
@@ -87,17 +93,16 @@ gather()
 
 draw()
 {
-    local ticks
+    local ticks ideal # tokens/s of a node in the weak study's first row
     ticks=$(IFS=,; echo "${nodes[*]}")
-    "${slurm%/*}/scripts/plot" "$out/scaling.png" 1000 420 <<G
+    ideal=$(awk -F, '$1 == "weak" { print $6 / $2; exit }' <"$out/scaling.csv")
+    "${slurm%/*}/scripts/plot" "$out/scaling.png" 1000 420 "table=$out/scaling.csv" "name=$name" <<G
 set datafile separator ','
-table = '$out/scaling.csv'
 of(study, n) = strcol(1) eq study ? column(n) : NaN
-first(study) = real(system("awk -F, '\$1 == \"".study."\" { print \$6 / \$2; exit }' ".table))
-set multiplot layout 1,2 title 'Scaling of $name'
+set multiplot layout 1,2 title 'Scaling of '.name noenhanced
 set logscale x 2; set xtics ($ticks); set xrange [${nodes[0]} * 0.85:${nodes[-1]} * 1.18]; set xlabel 'nodes'
 set key bottom right; set logscale y 2; set format y '%.0s%c'; set ylabel 'tokens/s'
-plot first('weak') * x with lines dashtype 2 lc rgb grey title 'ideal', \\
+plot ${ideal:-NaN} * x with lines dashtype 2 lc rgb grey title 'ideal', \\
      table using (of('weak', 2)):6 with linespoints ls 2 title 'weak: a step that grows', \\
      table using (of('strong', 2)):6 with linespoints ls 1 title 'strong: the same step'
 set key bottom left; unset logscale y; set format y '%g%%'; set yrange [0:110]; set ylabel 'efficiency'
@@ -109,5 +114,5 @@ G
 
 if $submits; then submit_all; fi
 gather >"$out/scaling.csv"
-awk -F, '{ printf "%-7s %5s %6s %14s %15s %18s %14s %15s %11s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }' "$out/scaling.csv"
+awk -F, '{ printf "%-7s %5s %6s %14s %15s %18s %14s %15s %11s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }' <"$out/scaling.csv"
 draw

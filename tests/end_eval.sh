@@ -48,17 +48,23 @@ text=$(cat last.out)
 check "text begins with the prompt" test "${text#The sea}" != "$text"
 launch 2 generate runs/run --prompt "The sea" --tokens 60 --seed 3
 check "the same seed, the same text" same "$(cat last.out)" "$text"
-launch 1 generate runs/run --prompt "The sea" --tokens 60 --seed 4
+one generate runs/run --prompt "The sea" --tokens 60 --seed 4
 check "another seed, another text" test "$(cat last.out)" != "$text"
-launch 1 generate runs/run --prompt "The sea" --tokens 60 --temperature 0 --seed 3
+one generate runs/run --prompt "The sea" --tokens 60 --temperature 0 --seed 3
 check "temperature 0" exits 0
 greedy=$(cat last.out)
-launch 1 generate runs/run --prompt "The sea" --tokens 60 --temperature 0 --seed 4
+one generate runs/run --prompt "The sea" --tokens 60 --temperature 0 --seed 4
 check "temperature 0 asks no seed" same "$(cat last.out)" "$greedy"
-launch 1 generate runs/run --prompt "The sea" --tokens 60 --top-k 1 --seed 5
+one generate runs/run --prompt "The sea" --tokens 60 --top-k 1 --seed 5
 check "top-k 1 is temperature 0" same "$(cat last.out)" "$greedy"
-launch 1 generate runs/run --prompt "The sea" --tokens 60 --top-p 0.000001 --seed 5
+one generate runs/run --prompt "The sea" --tokens 60 --top-p 0.000001 --seed 5
 check "a tiny top-p is temperature 0" same "$(cat last.out)" "$greedy"
+
+# A terminal, which mpirun gives every rank, obeys nothing that is written; a file gets the bytes.
+launch 1 generate runs/run --prompt $'The \e[2Jsea\t\n' --tokens 0
+check "a text on a terminal" same "$(cat last.out)" $'The \\x1b[2Jsea\t'
+one generate runs/run --prompt $'The \e[2Jsea' --tokens 0
+check "a text in a file" same "$(cat last.out)" $'The \e[2Jsea'
 
 # A text is the same whether its tokens were computed one by one or at once, as a prompt. A posterior
 # this wide gives every sample other words. Token 26 is the last that sees the whole window of 32;

@@ -51,10 +51,7 @@ int plan_main(int argc, char **argv)
     if (!result && (ranks == 0 || ranks > 1000000))
         result =
             fail(STATUS_INPUT, "vario plan: --ranks %" PRIu64 ": 1 to 1000000 expected", ranks);
-    if (!result && ranks > job_settings(&j).items)
-        fprintf(stderr,
-                "note: a step has %" PRIu64 " work items: vario train takes no more ranks\n",
-                job_settings(&j).items);
+    if (!result) result = trainer_check_ranks(&j, "vario plan: --ranks", ranks);
     if (!result)
         result = plan_print(stdout, &j, (size_t)ranks, j.precision, json, &sensitivity_estimator);
     if (!result) result = warn_of_room(&j, (size_t)ranks);

@@ -23,17 +23,6 @@ typedef struct {
     train_options train;
 } arguments;
 
-static status check_work(const session *s, const job *j)
-{
-    uint64_t items = job_settings(j).items;
-    if ((uint64_t)s->c.size <= items) return STATUS_OK;
-    return fail(STATUS_INPUT,
-                "launch: %d ranks found, at most %" PRIu64 " expected: a step has %" PRIu64
-                " work items (batch.microbatches x "
-                "optimizer.mc_samples)",
-                s->c.size, items, items);
-}
-
 /* The weights that the first step would begin with. */
 static status check_init(const job *j)
 {
@@ -120,7 +109,7 @@ static status run(session *s, void *context, const char **rest)
     status result = job_read_shared(&s->c, &j, rest[0], a->overrides.values, a->overrides.count);
     if (!result)
         result = agree(s->c.world, s->c.rank == 0 ? check_moved(a, &j, rest[0]) : STATUS_OK);
-    if (!result) result = agree(s->c.world, check_work(s, &j));
+    if (!result) result = agree(s->c.world, trainer_check_ranks(&j, "launch", (uint64_t)s->c.size));
     if (result) return result;
     session_compute(s, j.parallel.threads, true); /* the run warns, in its events too */
     a->train.precision = precision_here(&j, s->bf16);

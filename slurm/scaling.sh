@@ -5,7 +5,7 @@
 # train.sbatch for each, waits for them, prints a table and draws it: scaling.csv and scaling.png in
 # runs/NAME-scaling. With --gather it submits nothing and takes the runs that are there.
 #
-#   slurm/scaling.sh jobs/gpt2-124m-ivon.yaml "1 2 4 8" --ntasks-per-node=4 --cpus-per-task=16 --time=30
+#   slurm/scaling.sh jobs/gpt2-124m-ivon.yaml "1 2 3 6" --ntasks-per-node=4 --cpus-per-task=16 --time=30
 set -euo pipefail
 submits=true
 [ "${1:-}" != --gather ] || { submits=false; shift; }

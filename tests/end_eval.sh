@@ -119,7 +119,7 @@ for ranks in 1 3; do
 done
 
 # The plan, for launches that are not there.
-one plan job.yaml --ranks 64
+one plan job.yaml --ranks 5
 check "plan" exits 0
 one plan job.yaml --ranks 4 --json
 check "plan --json" exits 0

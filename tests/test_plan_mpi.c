@@ -196,6 +196,19 @@ MPI_TEST(two_samples_an_item)
     check_stages(j);
 }
 
+/* No rank may be without work in every round. */
+MPI_TEST(ranks_without_work)
+{
+    job j = small_job();
+    j.batch.microbatches = 12;
+    j.optimizer.mc_samples = 2;
+    cr_expect_eq(trainer_check_ranks(&j, "launch", 24), STATUS_OK);
+    cr_expect_eq(trainer_check_ranks(&j, "launch", 25), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "launch: 25 ranks found, at most 24 expected"), "%s",
+              status_message());
+    status_clear();
+}
+
 /* IVON's gradient bytes are AdamW's where pieces travel every round, and all bytes are with
  * sharded parameters. */
 MPI_TEST(ivon_sends_what_adamw_sends)

@@ -37,6 +37,16 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, bool t
     return result;
 }
 
+status trainer_check_ranks(const job *j, const char *launch, uint64_t ranks)
+{
+    uint64_t items = job_settings(j).items;
+    if (ranks <= items) return STATUS_OK;
+    return fail(STATUS_INPUT,
+                "%s: %" PRIu64 " ranks found, at most %" PRIu64 " expected: a step has %" PRIu64
+                " work items (batch.microbatches x optimizer.mc_samples)",
+                launch, ranks, items, items);
+}
+
 size_t trainer_memory_sum(const trainer_memory *m)
 {
     return m->state + m->weights + m->gradients + m->pieces + m->activations + m->staging +

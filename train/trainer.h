@@ -76,4 +76,9 @@ typedef struct {
 status trainer_evaluate(trainer *r, const dataset *data, uint64_t batches, uint64_t samples,
                         validation *out);
 
+/** Whether a step has work for so many ranks; not collective.
+ * @param launch  where the number comes from, which the message begins with
+ * @return STATUS_OK or STATUS_INPUT */
+status trainer_check_ranks(const job *j, const char *launch, uint64_t ranks);
+
 #endif

@@ -21,7 +21,7 @@ passed=0
 failed=0
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/vario-end.XXXXXX")
-clean_up() { rm -rf "$work"; }
+clean_up() { end_servers; rm -rf "$work"; }
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 cd "$work" || exit 1
@@ -46,14 +46,91 @@ check()
 # The script's last command.
 finish()
 {
+    end_servers
     echo "$passed passed, $failed failed"
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# Where a script says served=true, `launch` and `one` ask a server (tests/served.c) that runs the program
+# without starting it anew. `started` always starts it; so does what sets environment or limits.
+served=false
+server=$(dirname "$program")/tests/served
+declare -A server_pid=() server_in=() server_out=()
+
+# begin_server RANKS: 1 is one process without mpirun, as `one` has it.
+begin_server()
+{
+    local ranks=$1 rank to directory=$work/served-$1
+    rm -rf "$directory" && mkdir "$directory" && mkfifo "$directory/from"
+    server_in[$ranks]=""
+    for ((rank = 0; rank < ranks; rank++)); do
+        mkfifo "$directory/to.$rank"
+        exec {to}<>"$directory/to.$rank"
+        server_in[$ranks]+="$to "
+    done
+    exec {to}<>"$directory/from"
+    server_out[$ranks]=$to
+    local command=("$server" "$directory")
+    [ "$ranks" -eq 1 ] || command=(mpirun -n "$ranks" "${command[@]}")
+    "${command[@]}" >"$directory/out" 2>"$directory/err" </dev/null &
+    server_pid[$ranks]=$!
+}
+
+# end_server RANKS [SIGNAL]
+end_server()
+{
+    local to
+    for to in ${server_in[$1]} ${server_out[$1]}; do
+        [ -n "${2:-}" ] || printf '\4\0' >&"$to"
+        exec {to}>&-
+    done
+    if [ -n "${2:-}" ]; then
+        for to in "$work/served-$1"/pid.*; do kill -"$2" "$(cat "$to")" 2>/dev/null || true; done
+        kill -"$2" "${server_pid[$1]}" 2>/dev/null || true
+    fi
+    wait "${server_pid[$1]}" 2>/dev/null || true
+    unset "server_pid[$1]"
+}
+
+end_servers()
+{
+    local ranks
+    for ranks in "${!server_pid[@]}"; do end_server "$ranks"; done
+}
+
+# ask RANKS ARGUMENT...: as launch does
+ask()
+{
+    local ranks=$1 to end=$((SECONDS + patience))
+    shift
+    [ -n "${server_pid[$ranks]:-}" ] || begin_server "$ranks"
+    : >"$work/last.out" && : >"$work/last.err"
+    for to in ${server_in[$ranks]}; do
+        printf '%s\0' "$PWD" "$work/last.out" "$work/last.err" "$@" $'\4' >&"$to"
+    done
+    until read -r -t 1 -u "${server_out[$ranks]}" code; do
+        if ! running "${server_pid[$ranks]}"; then
+            code=1 && wait "${server_pid[$ranks]}" || code=$?
+            cat "$work/served-$ranks/err" >>"$work/last.err"
+            end_server "$ranks" KILL
+            return
+        elif [ $SECONDS -ge $end ]; then
+            code=124
+            end_server "$ranks" KILL
+            return
+        fi
+    done
 }
 
 # launch RANKS ARGUMENT...: run the program, output in last.out and last.err, exit code in $code.
 # The program is never waited for longer than $patience: 124 then.
 code=0
 launch()
+{
+    if $served; then ask "$@"; else started "$@"; fi
+}
+
+started()
 {
     local ranks=$1
     shift
@@ -65,6 +142,10 @@ launch()
 # one ARGUMENT...: the same without mpirun.
 one()
 {
+    if $served; then
+        ask 1 "$@"
+        return
+    fi
     code=0
     timeout --kill-after=10 "$patience" "$program" "$@" \
         >"$work/last.out" 2>"$work/last.err" </dev/null || code=$?

@@ -337,8 +337,8 @@ static status run(session *s, void *context, const char **names)
     size_t count = 0;
     while (names[count]) count++;
     status result = agree(s->c.world, check_arguments(a, names, count));
+    if (!result) result = session_compute(s, 0, false);
     if (result) return result;
-    session_compute(s, 0, false);
     if (!s->bf16) a->fp32 = true;
     report r = {.speaks = s->c.rank == 0, .json = a->json, .path = a->rows};
     if (a->reference) result = agree(s->c.world, report_reference(&r, a->reference));

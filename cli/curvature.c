@@ -90,8 +90,8 @@ static status run(session *s, void *context, const char **rest)
     if (!result) result = check_sequences(a, &j);
     if (!result) result = session_name_run(&j, "curvature", a->out);
     result = agree(s->c.world, result);
+    if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
     if (result) return result;
-    session_compute(s, j.parallel.threads, a->quiet);
     const curvature_options options = {.run = is_file ? NULL : rest[0],
                                        .sequences = a->sequences,
                                        .batches = a->batches,

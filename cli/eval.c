@@ -102,8 +102,9 @@ static status evaluate(session *s, const arguments *a, ensemble *e, plot *pictur
 {
     evaluation v = {.e = e, .bin_count = (size_t)a->bins};
     dataset *data = NULL;
-    session_compute(s, e->jobs[0].parallel.threads, a->request.quiet);
-    status result = agree(s->c.world, dataset_open(&data, &e->jobs[0], DATASET_VALID, a->data));
+    status result = session_compute(s, e->jobs[0].parallel.threads, a->request.quiet);
+    if (result) return result;
+    result = agree(s->c.world, dataset_open(&data, &e->jobs[0], DATASET_VALID, a->data));
     if (!result) result = ensemble_open(e, &s->c, s->bf16);
     if (!result) result = predict_all(&v, e, data, a);
     if (!result)

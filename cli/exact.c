@@ -252,8 +252,8 @@ static status run(session *s, void *context, const char **rest)
     job j;
     status result = agree(s->c.world, check_arguments(a, &leave));
     if (!result) result = read_job(s, a, &j, rest[0], &r.is_run);
+    if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
     if (result) return result;
-    session_compute(s, j.parallel.threads, a->quiet);
     result = agree(s->c.world, dataset_open(&data, &j, DATASET_TRAIN, NULL));
     if (!result) result = trainer_open(&t, &j, &s->c, DTYPE_F32, false);
     if (!result && r.is_run) result = trainer_read(&t, rest[0], &facts);

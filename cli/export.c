@@ -23,7 +23,8 @@ static status run(session *s, void *context, const char **rest)
     result = agree(s->c.world, result);
     if (!result) result = job_read_of_run(&s->c, &j, rest[0]);
     if (result) return result;
-    session_compute(s, 0, a->quiet);
+    result = session_compute(s, 0, a->quiet);
+    if (result) return result;
     const exporting_options options = {.run = rest[0], .out = a->out, .force = a->force};
     result = exporting_run(&j, &s->c, &options, &report);
     if (!result && s->c.rank == 0 && a->json) printf("{%s}\n", report.details);

@@ -305,7 +305,7 @@ static status run(session *s, void *context, const char **rest)
     result = open_language(&l, s, a, &j, path);
     j.batch.sequences = 1;
     j.batch.length = j.model.gpt2.block_size;
-    session_compute(s, j.parallel.threads, a->quiet);
+    if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
     trainer r = {0};
     checkpoint_facts facts;
     dtype precision = precision_here(&j, s->bf16);

@@ -66,8 +66,8 @@ static status run(session *s, void *context, const char **rest)
     status result = agree(s->c.world, s->c.rank == 0 ? read_job(&j, a, rest[0]) : STATUS_OK);
     if (result) return result;
     MPI_Bcast(&j, (int)sizeof j, MPI_BYTE, 0, s->c.world);
-    session_compute(s, 0, a->quiet);
-    result = importing_run(&j, &s->c, a->force, &report);
+    result = session_compute(s, 0, a->quiet);
+    if (!result) result = importing_run(&j, &s->c, a->force, &report);
     if (!result && s->c.rank == 0 && a->json) json_text_print_run(stdout, j.name, report.details);
     if (!result && s->c.rank == 0 && !a->json && !a->quiet)
         terminal_print(

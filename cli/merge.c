@@ -122,8 +122,8 @@ static status run(session *s, void *context, const char **rest)
     status result = agree(s->c.world, read_options(a, &o, scales, rest));
     if (!result) result = read_jobs(s, &o, &j);
     if (!result) result = agree(s->c.world, session_name_run(&j, "merge", a->out));
+    if (!result) result = session_compute(s, 0, a->quiet);
     if (result) return result;
-    session_compute(s, 0, a->quiet);
     result = merging_run(&j, &s->c, &o, &report);
     if (!result && s->c.rank == 0) print_result(a, &j, &o, &report);
     free(report.details);

@@ -71,8 +71,9 @@ static status detect(session *s, const arguments *a, ensemble *e, plot *picture)
                     .out_text = a->out,
                     .has_average = ensemble_has_average(e)};
     dataset *in = NULL, *out = NULL;
-    session_compute(s, j->parallel.threads, a->request.quiet);
-    status result = dataset_open(&in, j, DATASET_VALID, a->in);
+    status result = session_compute(s, j->parallel.threads, a->request.quiet);
+    if (result) return result;
+    result = dataset_open(&in, j, DATASET_VALID, a->in);
     if (!result) result = dataset_open(&out, j, DATASET_UNLABELLED, a->out);
     if (!result) result = open_picture(picture, s, a, e);
     result = agree(s->c.world, result);

@@ -173,9 +173,8 @@ static status run(session *s, void *context, const char **rest)
     job j;
     status result = job_read_of_run(&s->c, &j, path);
     if (!result) result = check_arguments(a, &j, path);
-    if (result) return result;
-    session_compute(s, j.parallel.threads, a->quiet);
-    return report_run(s, a, &j, path);
+    if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
+    return result ? result : report_run(s, a, &j, path);
 }
 
 int sensitivity_main(int argc, char **argv)

@@ -1,24 +1,45 @@
 /* MPI is started before arguments are looked at, so that one rank alone speaks of them. */
 #include "cli/session.h"
 
+#include "base/threads.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 #include "runtime/guard.h"
+#include "runtime/watch.h"
 
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-void session_compute(session *s, uint64_t threads, bool quiet)
+/* Threads of MPI and of the watchdog, and what a singleton starts. */
+enum { THREADS_LAUNCHED = 4, THREADS_ALONE = 7 };
+
+/* Of OpenMP. All ranks of a node hold theirs at once. */
+static status try_threads(const session *s)
+{
+    thread_trial trial;
+    status result = thread_trial_open(&trial, s->threads - 1);
+    result = agree(s->c.world, result);
+    thread_trial_close(&trial);
+    return result;
+}
+
+status session_compute(session *s, uint64_t threads, bool quiet)
 {
     s->placement = placement_choose(&s->c, threads);
     s->threads = s->placement.threads;
     if (s->placement.crowded && !quiet && s->c.rank == 0) status_warn("%s", s->placement.warning);
+    status result = try_threads(s);
+    if (result) return result;
     omp_set_dynamic(0);
     omp_set_num_threads(s->threads);
     int native = kernels_open();
     MPI_Allreduce(MPI_IN_PLACE, &native, 1, MPI_INT, MPI_MIN, s->c.world);
     s->bf16 = native;
+    return STATUS_OK;
 }
 
 status session_name_run(job *j, const char *verb, const char *out)
@@ -55,6 +76,8 @@ static status open_session(session *s, const option_table *table, int argc, char
     size_t count;
     *s = (session){.threads = 1};
     status result = comm_open(&s->c);
+    if (!result) result = watch_open(&s->c);
+    guard_started();
     if (!result) result = options_parse(table, argc, argv, rest, &count, helped);
     if (!result && !*helped) result = guard_launch(s->c.size);
     return agree(s->c.world, result);
@@ -70,10 +93,18 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
     for (size_t i = 0; i <= table->most; i++) rest[i] = NULL;
     status result = guard_launch(0);
     if (result) return options_exit(result, guard_speaks(0));
+    bool launched = getenv("OMPI_COMM_WORLD_RANK") || getenv("PMIX_RANK");
+    result = thread_trial_run(launched ? THREADS_LAUNCHED : THREADS_ALONE);
+    if (result) {
+        /* mpirun ends the others once one has failed: the first should have spoken by then. */
+        if (!options_speaks()) sleep(1);
+        return options_exit(result, true);
+    }
     result = open_session(&s, table, argc, argv, rest, &helped);
     if (!result && !helped) result = run(&s, arguments, rest);
     int code = options_exit(result, guard_speaks(s.c.rank));
     kernels_close();
+    watch_close();
     comm_close(&s.c);
     return code;
 }

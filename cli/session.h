@@ -26,8 +26,9 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
                  void *arguments);
 
 /** Choose threads (0: automatic) and instructions; collective.
- * @param quiet  do not warn of threads that share a processor within a rank */
-void session_compute(session *s, uint64_t threads, bool quiet);
+ * @param quiet  do not warn of threads that share a processor within a rank
+ * @return STATUS_OK, or STATUS_NOMEM: a rank cannot start that many */
+status session_compute(session *s, uint64_t threads, bool quiet);
 
 /** Give a job the name and output that --out DIRECTORY means; not collective.
  * @return STATUS_OK or STATUS_INPUT: too long, or no name of a run */

@@ -110,8 +110,9 @@ static status run(session *s, void *context, const char **rest)
     if (!result)
         result = agree(s->c.world, s->c.rank == 0 ? check_moved(a, &j, rest[0]) : STATUS_OK);
     if (!result) result = agree(s->c.world, trainer_check_ranks(&j, "launch", (uint64_t)s->c.size));
+    /* Quiet: the run warns, in its events too. */
+    if (!result) result = session_compute(s, j.parallel.threads, true);
     if (result) return result;
-    session_compute(s, j.parallel.threads, true); /* the run warns, in its events too */
     a->train.precision = precision_here(&j, s->bf16);
     a->train.placement = &s->placement;
     a->train.estimator = &sensitivity_estimator;

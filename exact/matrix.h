@@ -12,8 +12,8 @@
 #define VARIO_EXACT_MATRIX_H
 
 #include "base/status.h"
+#include "io/mpi_calls.h"
 
-#include <mpi.h>
 #include <stddef.h>
 
 /** All ranks of a communicator. */

@@ -4,8 +4,8 @@
 #define VARIO_EXACT_SCALAPACK_H
 
 #include "base/status.h"
+#include "io/mpi_calls.h"
 
-#include <mpi.h>
 #include <stddef.h>
 
 enum { DESCRIPTOR = 9 };

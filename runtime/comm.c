@@ -101,11 +101,13 @@ void comm_meet(comm *c)
 {
     MPI_Request request;
     int done = 0;
+    activity_wait("all ranks to meet", -1);
     MPI_Ibarrier(c->world, &request);
     while (!done) {
         MPI_Test(&request, &done, MPI_STATUS_IGNORE);
         if (!done) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }
+    activity_done(0);
 }
 
 /* Values of all ranks that are on the stack at once. */
@@ -156,6 +158,41 @@ static void bytes_end(MPI_Datatype *type)
     if (*type != MPI_BYTE) MPI_Type_free(type);
 }
 
+/* Whose message a request is, for the watchdog alone: where two requests meet in a place, nobody
+ * knows of one. */
+enum { NOTES = 1024 };
+static struct {
+    const MPI_Request *request;
+    int peer, tag;
+    bool sends;
+} notes[NOTES];
+
+static size_t note_at(const MPI_Request *request)
+{
+    return (uintptr_t)request / sizeof *request % NOTES;
+}
+
+static void note_request(const MPI_Request *request, int peer, int tag, bool sends)
+{
+    size_t at = note_at(request);
+    notes[at].request = request;
+    notes[at].peer = peer;
+    notes[at].tag = tag;
+    notes[at].sends = sends;
+}
+
+static void note_wait(const MPI_Request *request)
+{
+    size_t at = note_at(request);
+    bool known = notes[at].request == request;
+    const char *what = "messages";
+    if (known && notes[at].tag == TAG_WEIGHTS)
+        what = notes[at].sends ? "weights to be taken by rank" : "weights of rank";
+    if (known && notes[at].tag == TAG_GRADIENTS)
+        what = notes[at].sends ? "gradients to be taken by rank" : "gradients of rank";
+    activity_wait(what, known ? notes[at].peer : -1);
+}
+
 void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_kind kind,
                MPI_Request *request)
 {
@@ -164,6 +201,7 @@ void comm_send(comm *c, const void *data, size_t bytes, int to, int tag, bytes_k
     MPI_Isend(data, count, type, to, tag, c->world, request);
     bytes_end(&type);
     c->sent[kind] += bytes;
+    note_request(request, to, tag, true);
 }
 
 void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Request *request)
@@ -172,13 +210,19 @@ void comm_receive(comm *c, void *data, size_t bytes, int from, int tag, MPI_Requ
     MPI_Datatype type = bytes_begin(c, bytes, &count);
     MPI_Irecv(data, count, type, from, tag, c->world, request);
     bytes_end(&type);
+    note_request(request, from, tag, false);
 }
 
 void comm_wait(comm *c, MPI_Request *requests, size_t count)
 {
     if (count == 0) return;
     time_kind before = timing_switch(&c->timing, TIME_WAIT);
-    MPI_Waitall((int)count, requests, MPI_STATUSES_IGNORE);
+    for (size_t i = 0; i < count; i++) {
+        if (requests[i] == MPI_REQUEST_NULL) continue;
+        note_wait(&requests[i]);
+        MPI_Wait(&requests[i], MPI_STATUS_IGNORE);
+    }
+    activity_done(0);
     timing_switch(&c->timing, before);
 }
 

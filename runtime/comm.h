@@ -3,9 +3,9 @@
 #define VARIO_RUNTIME_COMM_H
 
 #include "base/status.h"
+#include "io/mpi_calls.h"
 #include "runtime/timing.h"
 
-#include <mpi.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -2,27 +2,66 @@
 #include "runtime/guard.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-static volatile sig_atomic_t caught;
+static volatile sig_atomic_t caught, started;
+static atomic_bool saving;
 static bool scattered;  /* this process is one of N worlds of one rank */
 static double deadline; /* seconds since 1970, 0 for none */
 
+static const struct {
+    int number;
+    const char *name;
+} signals[] = {{SIGTERM, "SIGTERM"},
+               {SIGUSR1, "SIGUSR1"},
+               {SIGUSR2, "SIGUSR2"},
+               {SIGINT, "SIGINT"},
+               {SIGHUP, "SIGHUP"}};
+
+enum { SIGNALS = sizeof signals / sizeof signals[0] };
+
 static void on_signal(int number)
 {
+    if (!started)
+        _exit(status_exit_code(STATUS_STOPPED)); /* MPI starts: nothing is there to save */
     caught = number;
 }
 
+/* Calls on files go on after a signal, but for a second SIGINT. Who told a process to ignore
+ * SIGHUP (nohup) or SIGINT (a shell, of what it starts in the background) is obeyed. */
 void guard_catch(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
-    sigaction(SIGUSR2, &action, NULL);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        int number = signals[i].number;
+        struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+        if (number == SIGINT) action.sa_flags |= (int)SA_RESETHAND;
+        bool may_ignore = number == SIGINT || number == SIGHUP;
+        if (may_ignore && sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+            continue;
+        sigaction(number, &action, NULL);
+    }
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not an end */
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void guard_started(void)
+{
+    started = 1;
+}
+
+void guard_save(bool saves)
+{
+    atomic_store(&saving, saves);
+}
+
+bool guard_saving(void)
+{
+    return atomic_load(&saving);
 }
 
 status guard_open(double margin_seconds)
@@ -50,12 +89,9 @@ bool guard_stop(void)
 
 const char *guard_reason(void)
 {
-    switch (caught) {
-    case SIGTERM: return "SIGTERM";
-    case SIGUSR1: return "SIGUSR1";
-    case SIGUSR2: return "SIGUSR2";
-    default: return past_deadline() ? "the allocation's end" : "another rank";
-    }
+    for (size_t i = 0; i < SIGNALS; i++)
+        if (caught == signals[i].number) return signals[i].name;
+    return past_deadline() ? "the allocation's end" : "another rank";
 }
 
 /* mpirun starts a daemon a node as srun's tasks: its ranks have their number from it. */

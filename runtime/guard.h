@@ -6,9 +6,19 @@
 
 #include <stdbool.h>
 
-/** Catch SIGTERM, SIGUSR1 and SIGUSR2. Called first of all: a signal that comes while MPI starts or
- * a model is read counts too. */
+/** Catch SIGTERM, SIGUSR1, SIGUSR2, and SIGINT and SIGHUP unless they are ignored; ignore SIGPIPE:
+ * lost output is no reason to lose a run. A second SIGINT ends the process. Called first of all: a
+ * signal that comes while a model is read counts too. Before guard_started the process ends at
+ * once, with code 75. */
 void guard_catch(void);
+
+/** MPI runs and the watchdog looks on: from now on signals are flags, for the training loop, or for
+ * the watchdog where nothing gets on. */
+void guard_started(void);
+
+/** Whether a stop has something to save: the run trains. */
+void guard_save(bool saves);
+bool guard_saving(void);
 
 /** Read SLURM_JOB_END_TIME (seconds since 1970).
  * @param margin_seconds  stop this long before the allocation ends

@@ -62,18 +62,30 @@ if ! $is_short; then
     ends_like_straight usr2-on-4 1
 fi
 
-# Without mpirun in between, SIGTERM does the same.
-timeout --kill-after=10 "$patience" "$program" train job.yaml "${sets[@]}" --set name=term \
-    >last.out 2>last.err </dev/null &
-process=$!
-until [ "$(logged term)" -ge 3 ] || ! running $process; do
-    sleep 0.02
+# Without mpirun in between, SIGTERM and SIGINT do the same. A shell lets what it starts in the
+# background ignore SIGINT; env gives it back.
+for signal in TERM INT; do
+    timeout --kill-after=10 "$patience" env --default-signal=INT "$program" train job.yaml \
+        "${sets[@]}" --set name=$signal >last.out 2>last.err </dev/null &
+    process=$!
+    until [ "$(logged $signal)" -ge 3 ] || ! running $process; do
+        sleep 0.02
+    done
+    kill -$signal "$(pgrep -P $process | head -n 1)"
+    code=0
+    wait $process || code=$?
+    check "SIG$signal stops a run" stopped $signal
+    check "the stop by SIG$signal is said" grep -q "stopped by SIG$signal" last.err
 done
-kill -TERM "$(pgrep -P $process | head -n 1)"
+ends_like_straight TERM 3
+
+# Who reads the output may go: the run goes on to its end.
 code=0
-wait $process || code=$?
-check "SIGTERM stops a run" stopped term
-ends_like_straight term 3
+timeout --kill-after=10 "$patience" "$program" train job.yaml "${sets[@]}" --set name=pipe \
+    --set steps=20 --set log.every=1 2>last.err </dev/null | head -n 1 >last.out
+check "a closed pipe is no end" same "${PIPESTATUS[0]}" 0
+check "a closed pipe is told of" grep -q "standard output: .*goes on without it" last.err
+check "a closed pipe leaves the run whole" same "$(basename "$(last_checkpoint pipe)")" step-00000020
 
 # The allocation ends within the margin: stop at once. A margin that is far away changes nothing.
 export SLURM_JOB_END_TIME=$(($(date +%s) + 90))

@@ -42,6 +42,8 @@ Test(job_resolved, defaults)
     cr_expect_eq(j.checkpoint.margin_seconds, 60.0);
     cr_expect_eq(j.checkpoint.keep, 3);
     cr_expect_eq(j.guard.max_skipped, 10);
+    cr_expect_eq(j.guard.stall_seconds, 60.0);
+    cr_expect_eq(j.guard.on_stall, ON_STALL_WARN);
     cr_expect_eq(j.log.every, 10);
 }
 

@@ -1,9 +1,12 @@
 /* The bar redraws its line with a carriage return; a log gets a line every ten seconds at most. */
 #include "train/progress.h"
 
+#include "base/activity.h"
+#include "base/status.h"
 #include "base/terminal.h"
 #include "runtime/timing.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,6 +43,17 @@ void progress_duration(char *text, size_t size, double seconds)
         snprintf(text, size, "%ldm%02lds", s / 60, s % 60);
 }
 
+/* A pipe whose reader has gone (`| head -1`), a full disk: no reason to end a run. */
+static void flush(progress *p)
+{
+    activity_file(ACTIVITY_WRITES, "writes", "standard output");
+    bool written = activity_done(fflush(stdout)) == 0 && !ferror(stdout);
+    if (written) return;
+    status_warn("standard output: %s; the run goes on without it", strerror(errno));
+    clearerr(stdout);
+    p->shown = false;
+}
+
 static void print_bar(const progress *p, uint64_t step)
 {
     enum { WIDTH = 20 };
@@ -71,7 +85,7 @@ void progress_step(progress *p, uint64_t step, double loss, double rows_per_seco
                       (now - p->started) / (double)(step - p->first) * (double)(p->steps - step));
     printf("%s left", left);
     if (!p->terminal) putchar('\n');
-    fflush(stdout);
+    flush(p);
 }
 
 void progress_say(progress *p, const char *format, ...)
@@ -84,11 +98,11 @@ void progress_say(progress *p, const char *format, ...)
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     terminal_print(stdout, "%s\n", line);
-    fflush(stdout);
+    flush(p);
 }
 
 void progress_close(progress *p)
 {
     if (p->shown && p->terminal && p->last > 0.0) putchar('\n');
-    fflush(stdout);
+    if (p->shown) flush(p);
 }

@@ -3,6 +3,7 @@
 
 #include "io/job_of_run.h"
 #include "runtime/agree.h"
+#include "runtime/watch.h"
 
 #include <string.h>
 
@@ -12,8 +13,10 @@ status job_read_shared(comm *c, job *j, const char *path, const char *const *ove
     memset(j, 0, sizeof *j);
     status result = c->rank == 0 ? job_read(j, path, overrides, count) : STATUS_OK;
     result = agree(c->world, result);
-    if (!result) MPI_Bcast(j, (int)sizeof *j, MPI_BYTE, 0, c->world);
-    return result;
+    if (result) return result;
+    MPI_Bcast(j, (int)sizeof *j, MPI_BYTE, 0, c->world);
+    watch_set(j->guard.stall_seconds, j->guard.on_stall == ON_STALL_STOP);
+    return STATUS_OK;
 }
 
 status job_read_of_run(comm *c, job *j, const char *path)
@@ -24,6 +27,7 @@ status job_read_of_run(comm *c, job *j, const char *path)
     if (result) return result;
     if (*said) status_warn("%s", said);
     MPI_Bcast(j, (int)sizeof *j, MPI_BYTE, 0, c->world);
+    watch_set(j->guard.stall_seconds, j->guard.on_stall == ON_STALL_STOP);
     return STATUS_OK;
 }
 

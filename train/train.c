@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 #include "runtime/guard.h"
+#include "runtime/watch.h"
 #include "train/train_parts.h"
 #include "train/utilization.h"
 
@@ -217,6 +218,11 @@ static status note_finished(training *g)
     return result;
 }
 
+static void note_stall(void *context, const char *event, const char *details)
+{
+    train_note(context, event, details);
+}
+
 static status run_open_run(training *g)
 {
     bool resume = false;
@@ -235,6 +241,8 @@ static status run_open_run(training *g)
     }
     g->ceiling = utilization_ceiling(g->c, g->options->precision, g->options->placement);
     result = agree(g->c->world, train_first_rank(g) ? prepare_run(g, resume) : STATUS_OK);
+    if (train_first_rank(g)) watch_listen(note_stall, g);
+    guard_save(true);
     if (!result && g->facts.steps == 0 && g->job->checkpoint.initial) result = train_save_now(g);
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);
     train_log_begin(g);
@@ -269,6 +277,8 @@ status train_run(const job *j, comm *c, const train_options *options)
         status_clear();
         fail(result, "%s", message);
     }
+    guard_save(false);
+    watch_listen(NULL, NULL);
     pretrained_close(&g->init);
     if (g->estimator) options->estimator->close(&g->estimator);
     trainer_close(&g->trainer);

@@ -132,6 +132,7 @@ static status run_step(trainer *r, const dataset *data, uint64_t t, bool written
 status trainer_step(trainer *r, const dataset *data, uint64_t t, bool written, step_result *result,
                     state_statistics *statistics)
 {
+    activity_step(t + 1);
     timing_start(&r->rounds.c->timing, TIME_UPDATE);
     status code = run_step(r, data, t, written, result, statistics);
     timing_stop(&r->rounds.c->timing);

@@ -6,9 +6,9 @@
 #include "base/parameters.h"
 #include "base/status.h"
 #include "io/jobs/job.h"
+#include "io/mpi_calls.h"
 #include "runtime/state_arrays.h"
 
-#include <mpi.h>
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -1,5 +1,6 @@
 /* A thread writes copies of the values while training goes on. It never calls fail(): the pending
  * message belongs to the main thread. */
+#include "base/activity.h"
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_sink.h"
 #include "io/files/file.h"
@@ -28,15 +29,22 @@ struct checkpoint_writer {
     atomic_bool done;
 };
 
-static void *write_all(void *context)
+static void write_all(checkpoint_writer *w)
 {
-    checkpoint_writer *w = context;
     bool good = true;
     for (size_t a = 0; good && a < w->array_count; a++)
         good = checkpoint_sink_write(w->sink, a, w->slices, w->slice_count,
                                      w->staging + a * w->elements);
     checkpoint_sink_sync(w->sink);
     atomic_store(&w->done, true);
+}
+
+static void *write_in_background(void *context)
+{
+    activity_enter(ACTIVITY_WRITER);
+    activity_phase("checkpoint in the background");
+    write_all(context);
+    activity_leave();
     return NULL;
 }
 
@@ -100,7 +108,7 @@ status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run,
     result = agree(comm, result);
     if (!result) result = open_sink(w, run, j, facts, p, arrays);
     if (!result) {
-        w->running = pthread_create(&w->thread, NULL, write_all, w) == 0;
+        w->running = pthread_create(&w->thread, NULL, write_in_background, w) == 0;
         if (!w->running) write_all(w);
     } else {
         writer_free(&w);
@@ -117,7 +125,10 @@ bool checkpoint_written(const checkpoint_writer *w)
 status checkpoint_finish(checkpoint_writer **out, uint64_t keep)
 {
     checkpoint_writer *w = *out;
-    if (w->running) pthread_join(w->thread, NULL);
+    if (w->running) {
+        activity_wait("the checkpoint to be written", -1);
+        activity_done(pthread_join(w->thread, NULL));
+    }
     status result = checkpoint_sink_finish(&w->sink, keep);
     writer_free(out);
     return result;

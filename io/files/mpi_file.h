@@ -3,8 +3,8 @@
 #define VARIO_IO_FILES_MPI_FILE_H
 
 #include "base/status.h"
+#include "io/mpi_calls.h"
 
-#include <mpi.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -19,6 +19,7 @@ enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
 
 typedef enum { EARLY_STOP_NONE, EARLY_STOP_LOO } early_stop_kind;
 typedef enum { ON_ERROR_STOP, ON_ERROR_CONTINUE } on_error;
+typedef enum { ON_STALL_WARN, ON_STALL_STOP } on_stall;
 
 typedef struct {
     char name[JOB_TEXT];
@@ -74,6 +75,8 @@ typedef struct {
     } checkpoint;
     struct {
         uint64_t max_skipped;
+        double stall_seconds; /**< 0: nobody watches */
+        on_stall on_stall;
     } guard;
     struct {
         uint64_t every;

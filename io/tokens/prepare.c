@@ -2,6 +2,7 @@
  * make is taken in the order of the texts: the bytes do not depend on how many they are. */
 #include "io/tokens/prepare.h"
 
+#include "base/threads.h"
 #include "base/utf8.h"
 #include "io/tokens/prepare_store.h"
 
@@ -303,7 +304,9 @@ static status open_preparation(preparation *p)
     const prepare_options *o = p->o;
     p->threads = o->threads > 0 ? o->threads : omp_get_max_threads();
     p->capacity = (size_t)p->threads * PARTS_A_THREAD;
-    status result = text_source_open(&p->source, o->texts, o->count, o->tokenizer || o->learn > 0);
+    status result = thread_trial_run(p->threads - 1);
+    if (result) return result;
+    result = text_source_open(&p->source, o->texts, o->count, o->tokenizer || o->learn > 0);
     if (!result && text_source_bytes(p->source) < FEWEST_BYTES)
         result = fail(STATUS_INPUT, "%s: %" PRIu64 " bytes of text found, at least %d expected",
                       o->texts[0], text_source_bytes(p->source), FEWEST_BYTES);

@@ -4,9 +4,9 @@
 #define VARIO_IO_WEIGHTS_EXPORT_H
 
 #include "base/parameters.h"
+#include "io/mpi_calls.h"
 #include "model/gpt2.h"
 
-#include <mpi.h>
 #include <stdbool.h>
 
 /** model.safetensors, and the standard deviations of its weights in posterior.safetensors. */

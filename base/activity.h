@@ -40,8 +40,12 @@ void activity_wait(const char *what, int rank);
  * @param what  static: "reads", "opens"; @param path  copied */
 void activity_file(activity_kind kind, const char *what, const char *path);
 
+/** The same of an open file, whose path is only looked for when somebody asks. */
+void activity_descriptor(activity_kind kind, const char *what, int fd);
+
 /** What it waited for has come. @return code, so that a call may be wrapped */
 int activity_done(int code);
+long activity_done_long(long code);
 
 /** What a thread is at.
  * @param count  out: another one than before where the thread got on

@@ -1,6 +1,7 @@
 /* Preloaded (LD_PRELOAD): the n-th call that changes files below a directory fails.
  *
  *   FAULTS_UNDER=DIR    calls on files elsewhere are neither counted nor touched
+ *   FAULTS_CALL=NAME    only calls of this name count ("rename")
  *   FAULTS_AT=N         the first call that fails, counted from 1 in every process; 0: none, count
  *   FAULTS_COUNT=N      how many calls fail in a row (1)
  *   FAULTS_KIND=KIND    eio, enospc, short (half is written and said so; calls that write nothing
@@ -55,6 +56,8 @@ static fate decide(const char *call, const char *path, bool writes)
 {
     const char *under = getenv("FAULTS_UNDER"), *kind = getenv("FAULTS_KIND");
     if (!under || !kind || strncmp(path, under, strlen(under)) != 0) return FINE;
+    const char *only = getenv("FAULTS_CALL");
+    if (only && strcmp(only, call) != 0) return FINE;
     bool is_short = strcmp(kind, "short") == 0;
     if (is_short && !writes) return FINE;
     pthread_mutex_lock(&lock);

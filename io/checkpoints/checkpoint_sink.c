@@ -4,6 +4,7 @@
 #include "io/checkpoints/checkpoint_sink.h"
 
 #include "io/checkpoints/checkpoint_list.h"
+#include "io/file_calls.h"
 #include "io/files/file.h"
 #include "io/files/mpi_file.h"
 #include "io/weights/safetensors.h"

@@ -1,6 +1,8 @@
 /* POSIX files. */
 #include "io/files/file.h"
 
+#include "io/file_calls.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>

@@ -3,6 +3,7 @@
 #include "io/runs/run.h"
 
 #include "io/checkpoints/checkpoint_list.h"
+#include "io/file_calls.h"
 #include "io/files/file.h"
 #include "io/files/lock.h"
 

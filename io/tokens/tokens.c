@@ -1,6 +1,7 @@
 /* Token shards are mapped, not read; which window comes when is a function of (seed, q). */
 #include "io/tokens/tokens.h"
 
+#include "base/activity.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "io/foreign.h"
@@ -218,6 +219,7 @@ static status copy_window(const tokens *t, uint64_t window, uint64_t offset, uin
 {
     const shard *s = shard_of(t, window);
     uint64_t start = offset + (window - s->first_window) * t->length;
+    activity_file(ACTIVITY_READS, "reads", s->path);
     for (size_t i = 0; i <= t->length; i++) {
         uint64_t at = (start + i) % s->count;
         uint16_t value = le16toh(s->values[at]);
@@ -227,6 +229,7 @@ static status copy_window(const tokens *t, uint64_t window, uint64_t offset, uin
         if (i < t->length) inputs[i] = value;
         if (i > 0) targets[i - 1] = value;
     }
+    activity_done(0);
     return STATUS_OK;
 }
 

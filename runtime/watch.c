@@ -21,7 +21,7 @@ enum { WATCHERS = 2 };
 #define SECONDS_STANDARD                                                                           \
     60.0 /* guard.stall_seconds of io/jobs/job_schema.c: before a job is read */
 #define TICK_LEAST 0.05
-#define TICK_MOST 5.0
+#define TICK_MOST 2.0
 #define TICK_ASKED 0.5
 #define BUSY 0.05 /* share of a processor that counts as computing */
 

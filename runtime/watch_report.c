@@ -10,7 +10,7 @@
 #define PATIENCE 0.75
 
 /* After a signal there is less of it; what is written may be the checkpoint that was asked for. */
-enum { SECONDS_ASKED = 10, SECONDS_UNSAVED = 2, NAMED = 4, GROUPS = 3 };
+enum { SECONDS_ASKED = 10, SECONDS_UNSAVED = 3, NAMED = 4, GROUPS = 3 };
 
 bool watch_asked(const watch_peer *peers, int size, bool *saves)
 {
@@ -62,7 +62,8 @@ void watch_judge(watch_peer *peers, int size, double seconds, double clock)
         peers[r].stall = stall_of(&peers[r], limit, limit_asked, clock);
         any = any || peers[r].stall;
     }
-    if (any || !all_wait(peers, size, fmin(limit, limit_asked))) return;
+    /* Beats are of different moments: all have to overlap. */
+    if (any || !all_wait(peers, size, fmin(limit, fmax(limit_asked, SECONDS_ASKED)))) return;
     for (int r = 0; r < size; r++) {
         peers[r].stall = STALL_LOCKED;
         peers[r].since = clock - peers[r].beat.still[ACTIVITY_MAIN];

@@ -10,8 +10,9 @@ faults=${VARIO_FAULTS_LIBRARY:-$(dirname "$program")/tests/faults.so}
 [ -r "$faults" ] || { echo "$faults: the library of faults expected, none found"; exit 1; }
 
 stride=${VARIO_FAULTS:-37}
-RANDOM=${VARIO_SEED:-$(($(date +%s) % 32768))}
-echo "VARIO_SEED=$RANDOM"
+seed=${VARIO_SEED:-$(($(date +%s) % 32768))}
+RANDOM=$seed
+echo "VARIO_SEED=$seed"
 export FAULTS_UNDER=$work/runs/ FAULTS_LOG=$work/faults.log
 
 make_data

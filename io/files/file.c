@@ -211,6 +211,12 @@ status file_read_text(char **text, size_t *size, const char *path, size_t limit)
     return result;
 }
 
+status file_blame(int error)
+{
+    bool resource = error == ENOSPC || error == EDQUOT || error == EIO;
+    return resource ? STATUS_IO : STATUS_INPUT;
+}
+
 static status remove_entries(const char *path, DIR *directory)
 {
     status result = STATUS_OK;
@@ -244,7 +250,7 @@ status file_make_directories(const char *path)
         if (path[i] != '/' && path[i] != '\0') continue;
         snprintf(part, sizeof part, "%.*s", (int)i, path);
         if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return fail(STATUS_INPUT, "%s: cannot make the directory %s: %s", path, part,
+            return fail(file_blame(errno), "%s: cannot make the directory %s: %s", path, part,
                         strerror(errno));
     }
     struct stat info;

@@ -61,6 +61,11 @@ bool file_wants_shell(const char *path);
     "a path without ~ and $NAME expected: only a shell expands them (./ before it takes it as it " \
     "is)"
 
+/** What a failure to open or make means: a full or broken disk is no wrong input.
+ * @param error  errno
+ * @return STATUS_IO or STATUS_INPUT */
+status file_blame(int error);
+
 /** fsync a directory. */
 status file_sync_directory(const char *path);
 

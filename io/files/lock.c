@@ -3,6 +3,8 @@
  * moved the file that all saw, and the others put back what they took. */
 #include "io/files/lock.h"
 
+#include "io/files/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -230,7 +232,8 @@ static status take_held(folder_lock *l, const char *who)
         if (errno != EEXIST) return io_failed("create", held);
         int error = read_held(&h, held);
         if (error == ENOENT) continue;
-        if (error) return fail(STATUS_INPUT, "%s: cannot be opened: %s", held, strerror(error));
+        if (error)
+            return fail(file_blame(error), "%s: cannot be opened: %s", held, strerror(error));
         time_t now = time_there(l);
         if (!is_free(&h, now)) return in_use(l, who, &h, now);
         move_away(held, &h.info);
@@ -258,7 +261,8 @@ static status open_file(folder_lock *l)
     l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (l->fd < 0 && errno == EISDIR) return refuse_file(l->path, "a directory");
     if (l->fd < 0 && errno == ELOOP) return refuse_file(l->path, "a symbolic link");
-    if (l->fd < 0) return fail(STATUS_INPUT, "%s: cannot be opened: %s", l->path, strerror(errno));
+    if (l->fd < 0)
+        return fail(file_blame(errno), "%s: cannot be opened: %s", l->path, strerror(errno));
     if (fstat(l->fd, &info) != 0) return io_failed("stat", l->path);
     return S_ISREG(info.st_mode) ? STATUS_OK : refuse_file(l->path, "no regular file");
 }

@@ -66,6 +66,16 @@ static const char *words(const curvature *x)
     return job_words(x->of)->items;
 }
 
+/* Squares of the gradients of batches add up where batches are of one size. */
+static void warn_of_rest(const curvature *x, uint64_t there)
+{
+    uint64_t rest = there % x->o->sequences;
+    if (rest == 0 || x->o->batches || x->c->rank != 0) return;
+    status_warn("%s: the last %" PRIu64 " of %" PRIu64 " %s make no whole batch of %" PRIu64
+                " (--sequences) and are left out",
+                x->of->data.train, rest, there, words(x), x->o->sequences);
+}
+
 static status count_batches(curvature *x)
 {
     uint64_t sequences = x->o->sequences, there = dataset_count(x->data) / sequences;
@@ -74,7 +84,10 @@ static status count_batches(curvature *x)
         return fail(STATUS_INPUT,
                     "vario curvature: --sequences: 1 found, at least 2 expected: data.leave_out "
                     "takes one of a batch away");
-    if (there > 0 && x->report->batches <= there) return STATUS_OK;
+    if (there > 0 && x->report->batches <= there) {
+        warn_of_rest(x, dataset_count(x->data));
+        return STATUS_OK;
+    }
     return fail(STATUS_INPUT,
                 "%s: %" PRIu64 " batches of %" PRIu64 " %s found in the training data, at least "
                 "%" PRIu64 " expected",

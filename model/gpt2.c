@@ -262,7 +262,7 @@ static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t at, size_t r
                           const batch *b)
 {
     dtype type = g->shape.precision;
-    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
+    size_t N = b->sequences * b->length, C = g->config.n_embd, V = g->config.vocab_size;
     output(g, at, rows);
     hooks_poll(hooks);
     cross_entropy(g->losses + at, g->d_logits, V, type, g->logits, V, b->targets + at, rows, V,
@@ -278,16 +278,17 @@ static void rows_backward(gpt2 *g, const model_hooks *hooks, size_t at, size_t r
 static void output_backward(gpt2 *g, const model_hooks *hooks, const void *first, float *d_wte,
                             const batch *b)
 {
-    size_t N = gpt2_rows(g), C = g->config.n_embd, V = g->config.vocab_size;
+    size_t N = b->sequences * b->length, C = g->config.n_embd, V = g->config.vocab_size;
     pack_output(g, first);
     gemm_pack(g->wte_final, C, V, gpt2_embeddings(g, first, 0), C, false, g->shape.precision);
     for (size_t at = 0; at < N; at += g->chunk)
         rows_backward(g, hooks, at, N - at < g->chunk ? N - at : g->chunk, d_wte, b);
 }
 
-static void final_backward(gpt2 *g, const model_hooks *hooks, const void *last, float *gradients)
+static void final_backward(gpt2 *g, const model_hooks *hooks, size_t N, const void *last,
+                           float *gradients)
 {
-    size_t N = gpt2_rows(g), C = g->config.n_embd, L = g->config.n_layer;
+    size_t C = g->config.n_embd, L = g->config.n_layer;
     memory_clear(g->d_residual, N * C * sizeof *g->d_residual);
     layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, L + 1, 0),
                        gpt2_bias_grad(g, gradients, L + 1, 0), g->d_norm, DTYPE_F32, g->residual,
@@ -304,7 +305,7 @@ static void blocks_backward(gpt2 *g, const model_hooks *hooks, const forward_pas
         float *gradients = hooks->gradients(hooks->context, 1 + l);
         if (g->shape.recompute == RECOMPUTE_BLOCK && l + 1 < g->config.n_layer)
             gpt2_block_forward(g, hooks, l, weights, NULL, pass);
-        gpt2_block_backward(g, hooks, l, weights, gradients, pass->drop, pass->key);
+        gpt2_block_backward(g, hooks, l, weights, gradients, pass);
         hooks->gradients_done(hooks->context, 1 + l);
     }
 }
@@ -312,14 +313,14 @@ static void blocks_backward(gpt2 *g, const model_hooks *hooks, const forward_pas
 double gpt2_backward(gpt2 *model, const model_hooks *hooks, const batch *b, noise_key key)
 {
     gpt2 *g = model;
-    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
+    size_t B = b->sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
     double drop = g->config.dropout;
     forward_pass pass = {.sequences = B, .length = T, .drop = drop, .key = key};
     end_weights ends = gpt2_forward(g, hooks, b->tokens, &pass);
     float *d_first = hooks->gradients(hooks->context, 0);
     float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
     output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), b);
-    final_backward(g, hooks, ends.last, d_last);
+    final_backward(g, hooks, N, ends.last, d_last);
     blocks_backward(g, hooks, &pass);
     dropout_apply(g->d_residual, N * C, drop, key, 0);
     embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,

@@ -26,7 +26,7 @@ size_t gpt2_activation_bytes(const gpt2_config *config, const model_shape *shape
 status gpt2_open(gpt2 **model, const gpt2_config *config, const model_shape *shape);
 void gpt2_close(gpt2 **model);
 
-/** Forward and backward of one micro-batch, of as many sequences as the shape has.
+/** Forward and backward of one micro-batch, of one sequence to as many as the shape has.
  *
  * @param b    tokens and targets, each below vocab_size
  * @param key  dropout noise: stream STREAM_DROPOUT, sample w, step t; unused without dropout

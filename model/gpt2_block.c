@@ -19,12 +19,11 @@ static void linear(gpt2 *g, const model_hooks *hooks, size_t N, void *out, const
 }
 
 /* d_in(N, I) = d_out(N, O) W^T; dW = in^T d_out; dbias = column sums of d_out. */
-static void linear_backward(gpt2 *g, const model_hooks *hooks, void *d_in, dtype d_in_type,
-                            const void *d_out, const void *in, const void *weights,
+static void linear_backward(gpt2 *g, const model_hooks *hooks, size_t N, void *d_in,
+                            dtype d_in_type, const void *d_out, const void *in, const void *weights,
                             float *gradients, size_t l, size_t which, size_t I, size_t O)
 {
     dtype type = g->shape.precision;
-    size_t N = gpt2_rows(g);
     float *d_bias = gpt2_bias_grad(g, gradients, 1 + l, which);
     hooks_layer(hooks, gpt2_tensor(g, 1 + l, which, false), N, in, d_out);
     weight_gradient(gpt2_weight_grad(g, gradients, 1 + l, which), in, d_out, type, g->work, N, I, O,
@@ -72,36 +71,38 @@ void gpt2_block_forward(gpt2 *g, const model_hooks *hooks, size_t l, const void 
                  gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
 }
 
-static void norm_backward(gpt2 *g, const void *weights, float *gradients, size_t l, size_t which,
-                          const float *in, const float *mean, const float *rstd)
+static void norm_backward(gpt2 *g, size_t N, const void *weights, float *gradients, size_t l,
+                          size_t which, const float *in, const float *mean, const float *rstd)
 {
     layernorm_backward(g->d_residual, gpt2_weight_grad(g, gradients, 1 + l, which),
                        gpt2_bias_grad(g, gradients, 1 + l, which), g->d_norm, DTYPE_F32, in,
-                       gpt2_weight(g, weights, 1 + l, which), mean, rstd, g->work, gpt2_rows(g),
+                       gpt2_weight(g, weights, 1 + l, which), mean, rstd, g->work, N,
                        g->config.n_embd);
 }
 
 void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
-                         float *gradients, double drop, noise_key key)
+                         float *gradients, const forward_pass *pass)
 {
     const block_saved *s = &g->blocks[l];
     dtype type = g->shape.precision;
-    size_t B = g->shape.sequences, T = g->shape.length, C = g->config.n_embd, N = B * T;
-    residual_grad(g->dc, type, g->d_residual, N * C, drop, key,
+    size_t C = g->config.n_embd, N = pass->sequences * pass->length;
+    residual_grad(g->dc, type, g->d_residual, N * C, pass->drop, pass->key,
                   gpt2_dropout_index(g, l, SITE_MLP_PROJECTION));
-    linear_backward(g, hooks, g->d4, type, g->dc, s->gelu, weights, gradients, l, FC_PROJ, 4 * C,
+    linear_backward(g, hooks, N, g->d4, type, g->dc, s->gelu, weights, gradients, l, FC_PROJ, 4 * C,
                     C);
     gelu_backward(g->d4, g->d4, s->fc, type, N * 4 * C);
-    linear_backward(g, hooks, g->d_norm, DTYPE_F32, g->d4, s->ln2, weights, gradients, l, FC, C,
+    linear_backward(g, hooks, N, g->d_norm, DTYPE_F32, g->d4, s->ln2, weights, gradients, l, FC, C,
                     4 * C);
-    norm_backward(g, weights, gradients, l, LN_2, s->mid, s->mean2, s->rstd2);
-    residual_grad(g->dc, type, g->d_residual, N * C, drop, key,
+    norm_backward(g, N, weights, gradients, l, LN_2, s->mid, s->mean2, s->rstd2);
+    residual_grad(g->dc, type, g->d_residual, N * C, pass->drop, pass->key,
                   gpt2_dropout_index(g, l, SITE_ATTENTION_PROJECTION));
-    linear_backward(g, hooks, g->da, type, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C, C);
-    attention_backward(g->d3, g->da, s->qkv, s->att, s->lse, type, B, T, C, g->config.n_head, drop,
-                       key, gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
+    linear_backward(g, hooks, N, g->da, type, g->dc, s->att, weights, gradients, l, ATTN_PROJ, C,
+                    C);
+    attention_backward(g->d3, g->da, s->qkv, s->att, s->lse, type, pass->sequences, pass->length, C,
+                       g->config.n_head, pass->drop, pass->key,
+                       gpt2_dropout_index(g, l, SITE_ATTENTION), g->work);
     hooks_poll(hooks);
-    linear_backward(g, hooks, g->d_norm, DTYPE_F32, g->d3, s->ln1, weights, gradients, l, ATTN, C,
-                    3 * C);
-    norm_backward(g, weights, gradients, l, LN_1, s->in, s->mean1, s->rstd1);
+    linear_backward(g, hooks, N, g->d_norm, DTYPE_F32, g->d3, s->ln1, weights, gradients, l, ATTN,
+                    C, 3 * C);
+    norm_backward(g, N, weights, gradients, l, LN_1, s->in, s->mean1, s->rstd1);
 }

@@ -66,7 +66,7 @@ const void *gpt2_embeddings(const gpt2 *g, const void *buffer, size_t which); /*
 float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 
-size_t gpt2_rows(const gpt2 *g); /**< N */
+size_t gpt2_rows(const gpt2 *g); /**< N, of as many sequences as the shape has */
 
 /** Dropout's elements are numbered site after site: the embeddings, then for each block its
  * attention, its attention's projection, its MLP's projection. */
@@ -94,6 +94,6 @@ void gpt2_cache_attend(gpt2 *g, size_t l, const forward_pass *pass);
 
 /** From d_residual of the block's output to that of its input, and its gradients. */
 void gpt2_block_backward(gpt2 *g, const model_hooks *hooks, size_t l, const void *weights,
-                         float *gradients, double drop, noise_key key);
+                         float *gradients, const forward_pass *pass);
 
 #endif

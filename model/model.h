@@ -27,7 +27,7 @@ void model_close(model **m);
 
 /** Forward and backward of one micro-batch.
  *
- * @param b    of gpt2 as many sequences as the shape has; of examples from one to as many
+ * @param b    from one sequence or example to as many as the shape has
  * @param key  dropout noise: stream STREAM_DROPOUT, sample w, step t; unused without dropout
  * @return the mean loss in nats a row; gradients are those of the mean
  */

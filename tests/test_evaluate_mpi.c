@@ -120,6 +120,25 @@ MPI_TEST(values)
     check(LOSS_GAUSSIAN);
 }
 
+/* Seven windows in batches of one to nine: the same loss, but for rounding. */
+MPI_TEST(windows_whatever_the_batch)
+{
+    double loss = NAN, averaged = NAN;
+    job j = tokens_job(SHARD_PARAMETERS, 8, 50);
+    for (size_t sequences = 1; sequences <= WINDOWS + 2; sequences += 2) {
+        running x;
+        validation found;
+        j.batch.sequences = sequences;
+        running_open(&x, j, j.data.train, false);
+        cr_expect_eq(trainer_evaluate(&x.r, x.data, 0, 2, &found), STATUS_OK);
+        if (sequences == 1) loss = found.loss, averaged = found.averaged;
+        cr_expect_float_eq(found.loss, loss, 1e-6 * loss, "%zu: %.9g, %.9g", sequences, found.loss,
+                           loss);
+        cr_expect_float_eq(found.averaged, averaged, 1e-6 * averaged);
+        running_close(&x);
+    }
+}
+
 /* A prediction that no sample comes near has a density below any double: its logarithm has not. */
 MPI_TEST(far_values_have_finite_losses)
 {

@@ -270,6 +270,27 @@ Test(gpt2_passes, dropout_gradient_is_the_slope)
     close_fixture(&f);
 }
 
+/* A pass over fewer sequences than there is room for is that of a smaller model: the same bits. */
+Test(gpt2_passes, fewer_sequences)
+{
+    fixture large, exact;
+    uint16_t tokens[N], targets[N];
+    batch b = {.sequences = 1, .length = T, .tokens = tokens, .targets = targets};
+    model_shape one = {.sequences = 1, .length = T, .recompute = RECOMPUTE_BLOCK, .training = true};
+    make_tokens(tokens, targets, small.vocab_size);
+    open_fixture(&large, small, DTYPE_F32, RECOMPUTE_BLOCK);
+    open_fixture(&exact, small, DTYPE_F32, RECOMPUTE_BLOCK);
+    gpt2_close(&exact.model);
+    cr_assert_eq(gpt2_open(&exact.model, &small, &one), STATUS_OK);
+    double whole = backward(large.model, &large.w.hooks, tokens, targets, noise);
+    double first = gpt2_backward(large.model, &large.w.hooks, &b, noise);
+    cr_expect_neq(first, whole);
+    cr_expect_eq(first, gpt2_backward(exact.model, &exact.w.hooks, &b, noise));
+    expect_same_gradients(&large, &exact);
+    close_fixture(&large);
+    close_fixture(&exact);
+}
+
 /* Passes that count one row each add up to the pass that counts them all. */
 Test(gpt2, counted_rows_add_up)
 {

@@ -54,15 +54,6 @@ void dataset_batch_close(dataset_batch *b)
     *b = (dataset_batch){0};
 }
 
-static status open_tokens(dataset *d, const job *j, dataset_part part, const char *text)
-{
-    status result = tokens_open(&d->tokens, text, d->length, j->model.gpt2.vocab_size);
-    if (result || part == DATASET_TRAIN || dataset_batches(d) > 0) return result;
-    return fail(STATUS_INPUT,
-                "%s: %" PRIu64 " windows of %zu tokens found, at least one batch of %zu expected",
-                text, dataset_count(d), d->length, d->sequences);
-}
-
 /* The one that is left out must be there, and others too. */
 static status check_left_out(const dataset *d, const char *text)
 {
@@ -120,8 +111,9 @@ status dataset_open(dataset **out, const job *j, dataset_part part, const char *
                    .shift = j->data.shift,
                    .unlabelled = part == DATASET_UNLABELLED};
     if (!text) text = part == DATASET_TRAIN ? j->data.train : j->data.valid;
-    status result =
-        job_reads_tokens(j) ? open_tokens(d, j, part, text) : open_examples(d, j, part, text);
+    status result = job_reads_tokens(j)
+                        ? tokens_open(&d->tokens, text, d->length, j->model.gpt2.vocab_size)
+                        : open_examples(d, j, part, text);
     if (result) dataset_close(&d);
     *out = d;
     return result;
@@ -155,7 +147,7 @@ const char *dataset_tokenizer(const dataset *d)
 uint64_t dataset_batches(const dataset *d)
 {
     uint64_t count = dataset_count(d), whole = count / d->sequences;
-    return d->tokens || count % d->sequences == 0 ? whole : whole + 1;
+    return count % d->sequences == 0 ? whole : whole + 1;
 }
 
 size_t dataset_batch_rows(const dataset *d, uint64_t n)

@@ -29,7 +29,6 @@ typedef struct dataset dataset;
  *
  * Mislabelled examples, and one that is left out, are the training set's only.
  *
- * @param part  all but DATASET_TRAIN must have a batch at least (see dataset_batches)
  * @param text  a glob or a set of examples; NULL: the job's data.train or data.valid
  * @return STATUS_OK, STATUS_INPUT, STATUS_IO or STATUS_NOMEM; on failure *d is NULL
  */
@@ -42,7 +41,7 @@ uint64_t dataset_rows(const dataset *d);  /**< tokens or examples */
 /** tokens_tokenizer's directory; NULL of examples. */
 const char *dataset_tokenizer(const dataset *d);
 
-/** Batches of the job's size: whole ones of windows; of examples the last may be short. */
+/** Batches of the job's size, the last of which may be short: they hold all there is. */
 uint64_t dataset_batches(const dataset *d);
 
 /** Tokens or examples of batch n in the order of the files. */

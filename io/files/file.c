@@ -53,9 +53,22 @@ void file_unmap(file_mapping *m)
     *m = (file_mapping){0};
 }
 
+/* A pattern that names this file alone. */
+static void escape(char *pattern, const char *path)
+{
+    for (; *path; path++) {
+        if (strchr("*?[]\\", *path)) *pattern++ = '\\';
+        *pattern++ = *path;
+    }
+    *pattern = '\0';
+}
+
 status file_find(glob_t *found, const char *pattern, const char *what)
 {
-    switch (glob(pattern, GLOB_ERR, NULL, found)) {
+    char exact[2 * PATH_SIZE];
+    bool is_file = strlen(pattern) < PATH_SIZE && access(pattern, F_OK) == 0;
+    if (is_file) escape(exact, pattern);
+    switch (glob(is_file ? exact : pattern, GLOB_ERR, NULL, found)) {
     case 0: return STATUS_OK;
     case GLOB_NOSPACE: return fail(STATUS_NOMEM, "memory to list %s", pattern);
     case GLOB_ABORTED:

@@ -23,7 +23,8 @@ status file_map(file_mapping *m, const char *path, const char *what);
 /** Takes an empty mapping too. */
 void file_unmap(file_mapping *m);
 
-/** The files that a pattern names, sorted; the caller frees found by globfree.
+/** The files that a pattern names, sorted, or the one file whose very name it is; the caller frees
+ * found by globfree.
  * @param found  in: zeros
  * @param what   as file_map's
  * @return STATUS_OK, STATUS_INPUT (no file, a directory that cannot be read) or STATUS_NOMEM */

@@ -354,8 +354,10 @@ static status write_run(curvature *x, const saved_array *arrays, size_t count)
 static status make_run(curvature *x)
 {
     saved_array arrays[SAVED_ARRAYS];
-    status result = new_run_open(&x->n, &x->made, x->c, x->o->force, &x->o->run, 1);
+    const char *from = x->o->run ? x->o->run : x->of->model.init;
+    status result = new_run_open(&x->n, &x->made, x->c, x->o->force, &from, 1);
     if (!result) result = agree(x->c->world, open_data(x));
+    if (!result && x->c->rank == 0) dataset_warn_tokens(x->data, from);
     runtime_settings with = job_settings(&x->pass);
     with.row = &adds_squares;
     settings_decide(&with);

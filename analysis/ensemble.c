@@ -180,7 +180,29 @@ status ensemble_read(ensemble *e, comm *c, const char **paths, const ensemble_re
     for (size_t i = 0; !result && i < e->count; i++)
         result = job_read_of_run(c, &e->jobs[i], e->paths[i]);
     if (!result) result = check_sequences(e, request);
-    return result ? result : check_runs(e, request);
+    if (!result) result = check_runs(e, request);
+    if (result || !job_reads_tokens(&e->jobs[0])) return result;
+    result = c->rank == 0 ? tokenizer_compare_runs(e->paths, e->count) : STATUS_OK;
+    return agree(c->world, result);
+}
+
+/* They have one tokenizer, as far as they know it. */
+void ensemble_warn_tokens(const ensemble *e, const comm *c, const dataset *data)
+{
+    char directory[2 * JOB_TEXT];
+    size_t i = 0;
+    while (i + 1 < e->count && !tokenizer_of_run(directory, sizeof directory, e->paths[i])) i++;
+    if (c->rank == 0) dataset_warn_tokens(data, e->paths[i]);
+}
+
+/* K-FAC reads a run's training data itself, and says what fails. */
+static void warn_of_training_data(const job *j, const comm *c, const char *path)
+{
+    dataset *data = NULL;
+    if (c->rank == 0 && dataset_open(&data, j, DATASET_TRAIN, NULL) == STATUS_OK)
+        dataset_warn_tokens(data, path);
+    status_clear();
+    dataset_close(&data);
 }
 
 static void set_members(ensemble *e)
@@ -199,6 +221,7 @@ status ensemble_open(ensemble *e, comm *c, bool native)
         job *j = &e->jobs[i];
         result = trainer_open(&e->trainers[i], j, c, precision_here(j, native), false);
         if (!result) result = trainer_read(&e->trainers[i], e->paths[i], &e->facts[i]);
+        if (!result && e->kfac) warn_of_training_data(j, c, e->paths[i]);
         if (!result && e->kfac) result = kfac_draw(&e->kfac[i], &e->trainers[i], &e->kfac_options);
     }
     set_members(e);

@@ -49,6 +49,9 @@ typedef struct {
  * @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM, the same on all ranks */
 status ensemble_read(ensemble *e, comm *c, const char **paths, const ensemble_request *request);
 
+/** Warn, on rank 0, where data have another tokenizer than the runs; not collective. */
+void ensemble_warn_tokens(const ensemble *e, const comm *c, const dataset *data);
+
 /** Read the networks; collective.
  * @param native whether every rank's processor multiplies bf16 */
 status ensemble_open(ensemble *e, comm *c, bool native);

@@ -5,6 +5,7 @@
 #include "analysis/new_run.h"
 #include "io/checkpoints/checkpoint_source.h"
 #include "io/files/json_text.h"
+#include "io/tokens/tokenizer.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 #include "runtime/room.h"
@@ -45,7 +46,10 @@ static status open_new_run(merging *g)
     const char *inputs[runs + 1];
     inputs[0] = g->o->base;
     for (size_t i = 0; i < runs; i++) inputs[i + 1] = g->o->runs[i];
-    return new_run_open(&g->made, g->job, g->c, g->o->force, inputs, runs + 1);
+    status result = new_run_open(&g->made, g->job, g->c, g->o->force, inputs, runs + 1);
+    if (result) return result;
+    result = g->c->rank == 0 ? tokenizer_compare_runs(inputs, runs + 1) : STATUS_OK;
+    return agree(g->c->world, result);
 }
 
 static size_t buffer_count(const merging *g)

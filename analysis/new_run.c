@@ -31,8 +31,11 @@ status new_run_open(new_run *n, const job *j, comm *c, bool force, const char *c
     status result = STATUS_OK;
     *n = (new_run){.job = j, .c = c, .force = force};
     snprintf(n->path, sizeof n->path, "%s/%s", j->output, j->name);
-    for (size_t i = 0; i < count && !n->source; i++) n->source = inputs[i];
     if (c->rank == 0) {
+        char directory[4096];
+        for (size_t i = 0; i < count && !n->source; i++)
+            if (inputs[i] && tokenizer_of_run(directory, sizeof directory, inputs[i]))
+                n->source = inputs[i];
         for (size_t i = 0; !result && i < count; i++)
             if (inputs[i]) result = refuse_input(n, inputs[i]);
         if (!result) result = refuse_existing(n);
@@ -76,7 +79,7 @@ static status keep_tokenizer(const new_run *n)
     char directory[4096];
     return n->source && tokenizer_of_run(directory, sizeof directory, n->source)
                ? tokenizer_copy(directory, n->path)
-               : STATUS_OK;
+               : tokenizer_remove(n->path);
 }
 
 /* Rank 0: the run that the checkpoint belongs to. */

@@ -11,7 +11,7 @@
 typedef struct {
     const job *job; /**< the new run's; its directory is output/name */
     comm *c;
-    const char *source; /**< the first input: the new run's tokenizer is that run's */
+    const char *source; /**< the input whose tokenizer is the new run's; NULL: none has one */
     bool force;         /**< replace the checkpoints that the directory holds */
     char path[2 * JOB_TEXT + 2];
     run *run; /**< rank 0 only */

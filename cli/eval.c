@@ -105,6 +105,7 @@ static status evaluate(session *s, const arguments *a, ensemble *e, plot *pictur
     status result = session_compute(s, e->jobs[0].parallel.threads, a->request.quiet);
     if (result) return result;
     result = agree(s->c.world, dataset_open(&data, &e->jobs[0], DATASET_VALID, a->data));
+    if (!result) ensemble_warn_tokens(e, &s->c, data);
     if (!result) result = ensemble_open(e, &s->c, s->bf16);
     if (!result) result = predict_all(&v, e, data, a);
     if (!result)

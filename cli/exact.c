@@ -255,6 +255,7 @@ static status run(session *s, void *context, const char **rest)
     if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
     if (result) return result;
     result = agree(s->c.world, dataset_open(&data, &j, DATASET_TRAIN, NULL));
+    if (!result && r.is_run && s->c.rank == 0) dataset_warn_tokens(data, rest[0]);
     if (!result) result = trainer_open(&t, &j, &s->c, DTYPE_F32, false);
     if (!result && r.is_run) result = trainer_read(&t, rest[0], &facts);
     r.name = j.name;

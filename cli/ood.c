@@ -77,6 +77,8 @@ static status detect(session *s, const arguments *a, ensemble *e, plot *picture)
     if (!result) result = dataset_open(&out, j, DATASET_UNLABELLED, a->out);
     if (!result) result = open_picture(picture, s, a, e);
     result = agree(s->c.world, result);
+    if (!result) ensemble_warn_tokens(e, &s->c, in);
+    if (!result) ensemble_warn_tokens(e, &s->c, out);
     if (!result) result = ensemble_open(e, &s->c, s->bf16);
     if (!result) result = predict_sets(&r, a, in, out);
     if (!result) result = agree(s->c.world, s->c.rank == 0 ? report(&r, a, picture) : STATUS_OK);

@@ -150,6 +150,7 @@ static status report_run(session *s, const arguments *a, job *j, const char *pat
     if (result) return result;
     result = agree(s->c.world,
                    dataset_open(&report.data, j, a->data ? DATASET_VALID : DATASET_TRAIN, a->data));
+    if (!result && s->c.rank == 0) dataset_warn_tokens(report.data, path);
     if (!result) result = trainer_open(&r, j, &s->c, precision_of(s, a, j), false);
     if (!result) result = trainer_read(&r, path, &facts);
     if (!result) result = compute(&r, a, &report);

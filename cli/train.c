@@ -54,6 +54,7 @@ static status warn_of_room(const session *s, const job *j, dtype precision, char
 static status dry_run(const session *s, const job *j, dtype precision, const char *room)
 {
     dataset *data = NULL;
+    char path[2 * JOB_TEXT + 2];
     status result = check_init(j);
     if (!result) result = dataset_open(&data, j, DATASET_TRAIN, NULL);
     if (result) return result;
@@ -63,7 +64,12 @@ static status dry_run(const session *s, const job *j, dtype precision, const cha
         result = plan_print(stdout, j, (size_t)s->c.size, precision, false, &sensitivity_estimator);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t count = job_warnings(j, dataset_rows(data), lines, 8);
-    if (count || *s->placement.warning || *room) printf("\n");
+    snprintf(path, sizeof path, "%s/%s", j->output, j->name);
+    const char *begun = checkpoint_exists(path) ? path : job_init(j);
+    bool other = dataset_check_tokens(data, "the training data", begun, "the weights");
+    if (count || other || *s->placement.warning || *room) printf("\n");
+    if (other) terminal_print(stdout, "warning: %s\n", status_message());
+    status_clear();
     if (*room) terminal_print(stdout, "warning: %s\n", room);
     if (*s->placement.warning) terminal_print(stdout, "warning: %s\n", s->placement.warning);
     for (size_t i = 0; i < count; i++) terminal_print(stdout, "warning: %s\n", lines[i]);

@@ -77,6 +77,7 @@ launch 2 export runs/plain --out plain
 check "it is exported" exits 0
 check "with biases" grep -q '"h.1.mlp.c_proj.bias"' plain/model.safetensors
 check "with deviations of these too" grep -q '"h.1.mlp.c_proj.bias"' plain/posterior.safetensors
+check "the run keeps the bytes' tokenizer" cmp plain/tokenizer.json runs/plain/tokenizer.json
 check "with a tokenizer of bytes" grep -q '"use_regex": false' plain/tokenizer.json
 if command -v jq >/dev/null; then
     check "whose vocabulary is whole" same "$(jq '.model.vocab | [length, .["A"], .["\u0120"], ([.[]] | add)] | @csv' plain/tokenizer.json)" \

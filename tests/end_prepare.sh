@@ -151,13 +151,34 @@ check "and exports them" same "$(tokenizer_files exported-again)" "$(tokenizer_f
 prepared given-again text.txt bytes.txt --tokenizer runs/tuned
 check "and they give the same tokens" same "$(tokens_of given-again)" "$(tokens_of learned)"
 prepared other text.txt --learn 300
-sed "s|^name: .*|name: other|; s|learned|other|g" tuned.yaml >other.yaml
+sed "s|^name: .*|name: other|; s|learned|other|g; s|init: exported|init: runs/tuned/step-00000010|" \
+    tuned.yaml >other.yaml
 one train other.yaml
 check "data of another tokenizer" exits 0
 check "are warned of" \
     grep -q "^warning: the training data's tokenizer is another than that of the weights" last.out
 check "and the run has theirs" cmp other/vocab.json runs/other/vocab.json
 check "alone" same "$(tokenizer_files runs/other)" "*token* vocab.json merges.txt"
+
+# Tokens of two tokenizers that meet are warned of, and runs of two tokenizers are not made one.
+warned() { exits 0 && grep -q "^\(vario: \)\?warning: $1's tokenizer is another than that of $2" last.err last.out -h; }
+one eval runs/bpe --data other/val.bin
+check "data of another tokenizer in eval" warned other/val.bin runs/bpe
+one eval runs/bpe --data learned/val.bin --json
+check "data of its own are not" test ! -s last.err
+one ood runs/tuned --in learned/val.bin --out plain/val.bin
+check "bytes in ood" warned plain/val.bin runs/tuned
+one sensitivity runs/bpe --data other/val.bin --range 0-0
+check "in sensitivity" warned other/val.bin runs/bpe
+one train tuned.yaml --set data.train=plain/train.bin --dry-run
+check "in --dry-run" warned "the training data" "the weights"
+one eval runs/bpe runs/other --data other/val.bin
+check "runs of two tokenizers do not predict together" exits 2
+check "and are named" grep -q "^vario: runs/other's tokenizer is another than that of runs/bpe (runs/other: 300" last.err
+one merge runs/tuned runs/other --method mean --out runs/mixed
+check "nor merge" exits 2
+check "and are named" grep -q "^vario: runs/other's tokenizer is another than that of runs/tuned" last.err
+check "nothing is left" test ! -e runs/mixed
 one merge runs/bpe --base runs/bpe --out runs/merged
 check "merge" exits 0
 check "a merged run has the tokenizer" cmp learned/merges.txt runs/merged/merges.txt

@@ -294,6 +294,53 @@ Test(tokenizer, of_bytes)
     tokenizer_close(&bytes);
 }
 
+static bool alike(const char *a, const char *b)
+{
+    const tokens_meaning x = {.of = "one", .directory = a}, y = {.of = "other", .directory = b};
+    bool same = tokenizer_compare(&x, &y) == STATUS_OK;
+    status_clear();
+    return same;
+}
+
+static void expect_compared(status code, const tokens_meaning *a, const tokens_meaning *b,
+                            const char *part)
+{
+    cr_expect_eq(tokenizer_compare(a, b), code, "%s", part);
+    cr_expect(strstr(status_message(), part), "%s not in: %s", part, status_message());
+    status_clear();
+}
+
+/* Bytes are a tokenizer, too; of what nobody says anything is taken. */
+Test(tokenizer, tokens_that_meet_are_compared)
+{
+    char own[80], bytes[80], foreign[80];
+    snprintf(own, sizeof own, "%s", path_of("own"));
+    snprintf(bytes, sizeof bytes, "%s", path_of("bytes"));
+    snprintf(foreign, sizeof foreign, "%s", path_of("foreign"));
+    const char *const runs[] = {NULL, folder, own, foreign, bytes};
+    const tokens_meaning data = {.of = "d.bin", .bytes = true}, nobody = {.of = "x"};
+    const tokens_meaning weights = {.of = "runs/a", .directory = own};
+    const tokens_meaning of_bytes = {.of = "runs/b", .directory = bytes};
+    const tokens_meaning unread = {.of = "runs/c", .directory = foreign};
+    for (int i = 2; i < 5; i++) cr_assert_eq(file_make_directories(runs[i]), STATUS_OK);
+    cr_assert_eq(tokenizer_write(t, own), STATUS_OK);
+    cr_assert_eq(tokenizer_write_bytes(bytes), STATUS_OK);
+    write_file("foreign/tokenizer.json", "{\"model\": {\"type\": \"WordPiece\"}}", 32);
+    expect_compared(STATUS_OK, &weights, &weights, "");
+    expect_compared(STATUS_OK, &unread, &unread, "");
+    expect_compared(STATUS_OK, &nobody, &weights, "");
+    expect_compared(STATUS_OK, &data, &nobody, "");
+    expect_compared(STATUS_OK, &data, &of_bytes, "");
+    expect_compared(STATUS_INPUT, &data, &weights,
+                    "d.bin's tokenizer is another than that of runs/a (bytes: 256 tokens");
+    expect_compared(STATUS_INPUT, &of_bytes, &weights, ": 700), the same expected");
+    expect_compared(STATUS_INPUT, &unread, &weights, "cannot be compared with that of runs/a: ");
+    cr_expect_eq(tokenizer_compare_runs(runs, 3), STATUS_OK, "%s", status_message());
+    cr_expect_eq(tokenizer_compare_runs(runs + 4, 1), STATUS_OK);
+    cr_expect_eq(tokenizer_compare_runs((const char *const[]){NULL, own, bytes}, 3), STATUS_INPUT);
+    cr_expect(strstr(status_message(), "/bytes's tokenizer is another"), "%s", status_message());
+}
+
 /* All files of one go, whatever form the other is in. */
 Test(tokenizer, a_copy_takes_the_place_of_another)
 {
@@ -304,16 +351,15 @@ Test(tokenizer, a_copy_takes_the_place_of_another)
     copy_as(TEST_DATA "/tokenizer/merges.txt", "vocab.bpe");
     write_file("added_tokens.json", "{}", 2);
     cr_expect_not(tokenizer_exists(to));
-    cr_expect_not(tokenizer_same(folder, to));
     cr_assert_eq(tokenizer_copy(folder, to), STATUS_OK, "%s", status_message());
     expect_fixture(to);
-    cr_expect(tokenizer_same(folder, to));
+    cr_expect(alike(folder, to));
     cr_assert_eq(tokenizer_remove(folder), STATUS_OK);
     cr_assert_eq(file_remove_tree(path_of("encoder.json")), STATUS_OK);
     cr_assert_eq(tokenizer_write_bytes(folder), STATUS_OK, "%s", status_message());
-    cr_expect_not(tokenizer_same(folder, to));
+    cr_expect_not(alike(folder, to));
     cr_assert_eq(tokenizer_copy(folder, to), STATUS_OK, "%s", status_message());
-    cr_expect(tokenizer_same(folder, to));
+    cr_expect(alike(folder, to));
     cr_expect_neq(access(path_of("to/vocab.json"), F_OK), 0);
     cr_expect_neq(access(path_of("to/added_tokens.json"), F_OK), 0);
     cr_assert_eq(tokenizer_copy(to, to), STATUS_OK);
@@ -396,4 +442,51 @@ Test(tokenizer, bad_files_are_named)
     }
     write_file("tokenizer.json", "{\"model\": {\"type\": \"WordPiece\"}}", 32);
     expect_refused(folder, "model: BPE");
+}
+
+static void expect_count(size_t count)
+{
+    tokenizer *other;
+    cr_assert_eq(tokenizer_open(&other, folder), STATUS_OK, "%s", status_message());
+    cr_expect_eq(tokenizer_count(other), count);
+    tokenizer_close(&other);
+}
+
+static void write_text(const char *name, const char *text)
+{
+    write_file(name, text, strlen(text));
+}
+
+/* transformers takes added tokens out of a text first, whatever file names them; here special ones
+ * stay text, and no others are taken. */
+Test(tokenizer, added_tokens_are_special_or_refused)
+{
+    copy_as(TEST_DATA "/tokenizer/vocab.json", "vocab.json");
+    copy_as(TEST_DATA "/tokenizer/merges.txt", "merges.txt");
+    write_text("added_tokens.json", "{\"<|endoftext|>\": 699}");
+    expect_count(700);
+    write_text("added_tokens.json", "{\"<tag>\": 700, \"<|endoftext|>\": 699}");
+    expect_refused(folder, "added_tokens.json: entry 1: '<tag>' is found in text");
+    expect_refused(path_of("vocab.json"), "'<tag>'");
+    write_text("special_tokens_map.json",
+               "{\"pad_token\": \"x\", \"additional_special_tokens\": [{\"content\": \"<tag>\"}]}");
+    expect_count(701);
+    write_text("special_tokens_map.json", "{}");
+    write_text("tokenizer_config.json", "{\"added_tokens_decoder\": {\"700\": "
+                                        "{\"content\": \"<tag>\", \"special\": true}}}");
+    expect_count(701);
+    cr_assert_eq(file_remove_tree(path_of("added_tokens.json")), STATUS_OK);
+    expect_count(701);
+    write_text("tokenizer_config.json", "{\"added_tokens_decoder\": {\"700\": "
+                                        "{\"content\": \"<tag>\", \"special\": false}}}");
+    expect_refused(folder, "tokenizer_config.json: added_tokens_decoder, entry 1: '<tag>'");
+    write_text("tokenizer_config.json",
+               "{\"added_tokens_decoder\": {\"ten\": {\"content\": \"\"}}}");
+    expect_refused(folder, "token '': a whole id");
+    write_text("tokenizer_config.json", "{\"added_tokens_decoder\": [");
+    expect_refused(folder, "tokenizer_config.json:1:");
+    cr_assert_eq(file_remove_tree(path_of("tokenizer_config.json")), STATUS_OK);
+    write_text("tokenizer.json",
+               "{\"added_tokens\": [{\"id\": 700, \"content\": \"<tag>\", \"special\": false}]}");
+    expect_refused(folder, "tokenizer.json: added_tokens, entry 1: '<tag>'");
 }

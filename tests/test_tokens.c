@@ -124,8 +124,9 @@ static void expect_refused(const char *pattern, size_t T, size_t vocab, const ch
     status result = tokens_open(&t, path_of(pattern), T, vocab);
     cr_expect_eq(result, STATUS_INPUT, "%s accepted", pattern);
     cr_expect_null(t);
-    cr_expect(strstr(status_message(), pattern) && strstr(status_message(), part),
-              "'%s' names neither '%s' nor '%s'", status_message(), pattern, part);
+    bool named = strpbrk(pattern, "?[") || strstr(status_message(), pattern);
+    cr_expect(named && strstr(status_message(), part), "'%s' names neither '%s' nor '%s'",
+              status_message(), pattern, part);
     status_clear();
 }
 
@@ -144,6 +145,8 @@ Test(tokens, bad_files_are_named)
     write_file("one.bin", "a", 1);
     write_file("odd.bin", "abc", 3);
     write_tokens("short.bin", 4, 0);
+    write_tokens("many_1.bin", 20, 0);
+    write_tokens("many_2.bin", 4, 0);
     write_tokens("set_1.bin", 20, 0);
     write_file("set_2.bin", "abc", 3);
     write_llmc("promise.bin", 20240520, 1, 100, 1024);
@@ -167,6 +170,7 @@ Test(tokens, bad_files_are_named)
     expect_refused("one.bin", 4, 100, "1 bytes");
     expect_refused("odd.bin", 4, 100, "3 bytes");
     expect_refused("short.bin", 4, 100, "4 tokens");
+    expect_refused("many_[12].bin", 4, 100, "many_2.bin: 4 tokens found, a window of 4 and one");
     expect_refused("set_2.bin", 4, 100, "3 bytes");
     expect_refused("promise.bin", 4, 100, "100 tokens promised");
     expect_refused("more.bin", 4, 100, "10 tokens promised, 22 bytes");
@@ -182,6 +186,68 @@ Test(tokens, bad_files_are_named)
     expect_refused("folder.bin", 4, 100, "no regular file");
     expect_refused("pipe.bin", 4, 100, "no regular file");
     expect_refused("dangling.bin", 4, 100, "No such file");
+}
+
+/* A name that could be a pattern is that of the file first; a backslash is a character, too. */
+Test(tokens, a_name_comes_before_a_pattern)
+{
+    static const char *const names[] = {"run[ab]/a.bin", "x*.bin", "y\\?.bin"};
+    tokens *t = NULL;
+    uint16_t in[4], out[4];
+    mkdir(path_of("run[ab]"), 0777);
+    mkdir(path_of("runa"), 0777);
+    write_tokens("runa/a.bin", 9, 500);
+    write_tokens("xx.bin", 9, 500);
+    write_tokens("yz.bin", 9, 500);
+    for (size_t i = 0; i < 3; i++) {
+        write_tokens(names[i], 9, 7);
+        cr_assert_eq(tokens_open(&t, path_of(names[i]), 4, 1000), STATUS_OK, "%s",
+                     status_message());
+        cr_expect_eq(tokens_count(t), 9, "%s", names[i]);
+        cr_assert_eq(tokens_window(t, 0, in, out), STATUS_OK);
+        cr_expect_eq(in[0], 7, "%s", names[i]);
+        tokens_close(&t);
+        unlink(path_of(names[i]));
+    }
+    cr_assert_eq(tokens_open(&t, path_of("run[ab]/a.bin"), 4, 1000), STATUS_OK);
+    tokens_close(&t);
+}
+
+static void write_text(const char *name, const char *text)
+{
+    write_file(name, text, strlen(text));
+}
+
+static const char *said_of(const char *pattern)
+{
+    tokens *t = NULL;
+    cr_assert_eq(tokens_open(&t, path_of(pattern), 4, 1000), STATUS_OK, "%s", status_message());
+    tokens_meaning found = tokens_means(t, "x");
+    tokens_close(&t);
+    return found.bytes ? "bytes" : found.directory ? "a tokenizer" : "nothing";
+}
+
+/* Shards of two tokenizers are no data set. */
+Test(tokens, what_meta_says_of_tokens)
+{
+    static const char *const folders[] = {"a", "b", "c"};
+    for (size_t i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%s/t.bin", folders[i]);
+        mkdir(path_of(folders[i]), 0777);
+        write_tokens(name, 9, 0);
+    }
+    write_text("b/meta.json", "{\"vocab_size\": 256, \"tokenizer\": \"bytes\"}");
+    write_text("c/meta.json", "{\"vocab_size\": 256, \"tokenizer\": \"bytes\"}");
+    cr_expect_str_eq(said_of("a/t.bin"), "nothing");
+    cr_expect_str_eq(said_of("b/t.bin"), "bytes");
+    cr_expect_str_eq(said_of("?/t.bin"), "bytes", "all that say something say the same");
+    write_text("c/meta.json", "{\"vocab_size\": 700, \"tokenizer\": \"bpe\"}");
+    write_text("c/vocab.json", "{");
+    write_text("c/merges.txt", "");
+    expect_refused("?/t.bin", 4, 1000, "c/meta.json's tokenizer cannot be compared");
+    cr_assert_eq(file_remove_tree(path_of("b/meta.json")), STATUS_OK);
+    cr_expect_str_eq(said_of("?/t.bin"), "a tokenizer");
 }
 
 Test(tokens, meta_is_checked)

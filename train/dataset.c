@@ -12,6 +12,7 @@
 enum { KEPT_BYTES = 256 << 20 /* of inputs, at most */ };
 
 struct dataset {
+    const char *text;
     tokens *tokens; /* one of them */
     examples *examples;
     arena memory;
@@ -111,6 +112,7 @@ status dataset_open(dataset **out, const job *j, dataset_part part, const char *
                    .shift = j->data.shift,
                    .unlabelled = part == DATASET_UNLABELLED};
     if (!text) text = part == DATASET_TRAIN ? j->data.train : j->data.valid;
+    d->text = text;
     status result = job_reads_tokens(j)
                         ? tokens_open(&d->tokens, text, d->length, j->model.gpt2.vocab_size)
                         : open_examples(d, j, part, text);
@@ -139,9 +141,26 @@ uint64_t dataset_rows(const dataset *d)
     return d->tokens ? tokens_count(d->tokens) : examples_count(d->examples);
 }
 
-const char *dataset_tokenizer(const dataset *d)
+tokens_meaning dataset_means(const dataset *d, const char *of)
 {
-    return d->tokens ? tokens_tokenizer(d->tokens) : NULL;
+    if (!of) of = d->text;
+    return d->tokens ? tokens_means(d->tokens, of) : (tokens_meaning){.of = of};
+}
+
+status dataset_check_tokens(const dataset *d, const char *of, const char *run, const char *whose)
+{
+    char directory[4096];
+    if (!run || !tokenizer_of_run(directory, sizeof directory, run)) return STATUS_OK;
+    const tokens_meaning data = dataset_means(d, of);
+    return tokenizer_compare(&data,
+                             &(tokens_meaning){.of = whose ? whose : run, .directory = directory});
+}
+
+void dataset_warn_tokens(const dataset *d, const char *run)
+{
+    if (dataset_check_tokens(d, NULL, run, NULL) == STATUS_OK) return;
+    status_warn("%s", status_message());
+    status_clear();
 }
 
 uint64_t dataset_batches(const dataset *d)

@@ -4,6 +4,7 @@
 #define VARIO_TRAIN_DATASET_H
 
 #include "io/jobs/job.h"
+#include "io/tokens/tokenizer.h"
 
 /** A micro-batch's buffers, and what the model sees of them. */
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct dataset dataset;
  *
  * Mislabelled examples, and one that is left out, are the training set's only.
  *
- * @param text  a glob or a set of examples; NULL: the job's data.train or data.valid
+ * @param text  a file, a glob or a set of examples, kept; NULL: the job's data.train or data.valid
  * @return STATUS_OK, STATUS_INPUT, STATUS_IO or STATUS_NOMEM; on failure *d is NULL
  */
 status dataset_open(dataset **d, const job *j, dataset_part part, const char *text);
@@ -38,8 +39,20 @@ void dataset_close(dataset **d);
 uint64_t dataset_count(const dataset *d); /**< W: windows or examples */
 uint64_t dataset_rows(const dataset *d);  /**< tokens or examples */
 
-/** tokens_tokenizer's directory; NULL of examples. */
-const char *dataset_tokenizer(const dataset *d);
+/** What is known of its tokens, of examples nothing.
+ * @param of  kept: names them in messages; NULL: the text that it was opened with */
+tokens_meaning dataset_means(const dataset *d, const char *of);
+
+/** Whether its tokens mean what those of a run do, or of a checkpoint or weights from elsewhere;
+ * reads files, on one rank.
+ * @param of     as above
+ * @param run    NULL: nobody's
+ * @param whose  names the run in messages; NULL: its path
+ * @return as tokenizer_compare */
+status dataset_check_tokens(const dataset *d, const char *of, const char *run, const char *whose);
+
+/** The same as a warning; for rank 0. */
+void dataset_warn_tokens(const dataset *d, const char *run);
 
 /** Batches of the job's size, the last of which may be short: they hold all there is. */
 uint64_t dataset_batches(const dataset *d);

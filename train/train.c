@@ -75,21 +75,41 @@ static void note_init(training *g)
                  g->job->model.init, g->facts.init);
 }
 
+/* Say what a comparison found. @return whether tokens mean the same */
+static bool warn_of_tokens(training *g, status found)
+{
+    if (!found) return true;
+    char sentence[STATUS_MESSAGE_SIZE];
+    snprintf(sentence, sizeof sentence, "%s", status_message());
+    status_clear();
+    train_warn(g, sentence);
+    return false;
+}
+
+static status write_tokenizer(const char *path, const tokens_meaning *data)
+{
+    if (data->directory) return tokenizer_copy(data->directory, path);
+    status result = tokenizer_remove(path);
+    return result || !data->bytes ? result : tokenizer_write_bytes(path);
+}
+
 /* The run keeps the tokenizer that it began with: text is written with it. It is the data's; files
  * that came with the weights are preferred where they say the same, as there may be more of them,
  * and are all there is to know where the data do not say. */
 static status keep_tokenizer(training *g, bool resume)
 {
-    const char *of_data = dataset_tokenizer(g->train);
-    const char *of_weights = resume ? g->path : job_init(g->job);
-    if (g->facts.steps > 0 && tokenizer_exists(g->path)) return STATUS_OK;
-    if (of_weights && tokenizer_exists(of_weights)) {
-        if (!of_data || tokenizer_same(of_weights, of_data))
-            return tokenizer_copy(of_weights, g->path);
-        train_warn(g, "the training data's tokenizer is another than that of the weights");
-    }
-    if (of_data) return tokenizer_copy(of_data, g->path);
-    return resume ? STATUS_OK : tokenizer_remove(g->path);
+    char directory[sizeof g->path];
+    const tokens_meaning data = dataset_means(g->train, "the training data");
+    const tokens_meaning valid = dataset_means(g->valid, "the validation data");
+    const char *begun = resume ? g->path : job_init(g->job);
+    bool is_data = data.directory || data.bytes;
+    bool there = begun && tokenizer_of_run(directory, sizeof directory, begun);
+    warn_of_tokens(g, tokenizer_compare(&valid, &data));
+    bool same = warn_of_tokens(
+        g, dataset_check_tokens(g->train, "the training data", begun, "the weights"));
+    if (there && g->facts.steps > 0) return STATUS_OK;
+    if (there && (same || !is_data)) return tokenizer_copy(directory, g->path);
+    return is_data || !resume ? write_tokenizer(g->path, &data) : STATUS_OK;
 }
 
 /* After the trainer is open: what rank 0 writes before the first step. */

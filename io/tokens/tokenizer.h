@@ -40,9 +40,22 @@ status tokenizer_write(const tokenizer *t, const char *directory);
  * in them is not looked at. */
 bool tokenizer_exists(const char *directory);
 
-/** Whether two directories have the same tokenizer; false, without a message, when one cannot be
- * read. */
-bool tokenizer_same(const char *a, const char *b);
+/** What is known of tokens: those of weights, of a run or of data. */
+typedef struct {
+    const char *of;        /**< whose they are, in messages */
+    const char *directory; /**< of their tokenizer's files; NULL: bytes, or nobody says */
+    bool bytes;
+} tokens_meaning;
+
+/** Whether tokens of two mean the same; of what nobody says anything is taken. Reads the files of
+ * both where these are not the same, byte for byte.
+ * @return STATUS_OK, or STATUS_INPUT and a sentence that names both: another tokenizer, or one that
+ *         cannot be read; STATUS_NOMEM */
+status tokenizer_compare(const tokens_meaning *a, const tokens_meaning *b);
+
+/** The same of runs, or checkpoints of them, that are to be used together: each against the first
+ * of which anything is known; NULL entries are passed over. */
+status tokenizer_compare_runs(const char *const *runs, size_t count);
 
 /** Copy the files of a tokenizer, and those that transformers has beside them, in place of the ones
  * there; encoder.json and vocab.bpe become vocab.json and merges.txt.

@@ -87,25 +87,36 @@ static status place_vocabulary(reading *r, written_token *by_id, size_t *count)
     return STATUS_OK;
 }
 
-/* Tokens of tokenizer.json that stand beside the vocabulary, or in it again. */
-static status place_added(reading *r, const json_t *added, written_token *by_id, size_t *count)
+/* Whether a token stands there already: in the vocabulary, or by another file's word. */
+static bool is_placed(const reading *r, const written_token *by_id, const char *text,
+                      const json_t *id)
+{
+    const json_t *there = json_object_get(r->ids, text);
+    json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+    if (there && json_equal((json_t *)id, (json_t *)there)) return true;
+    return value >= 0 && value < TOKENS_MOST && by_id[value].plain &&
+           strcmp(by_id[value].text, text) == 0;
+}
+
+/* Tokens that stand beside the vocabulary, or in it again. */
+static status place_added(reading *r, const added_tokens *added, written_token *by_id,
+                          size_t *count)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(added, i, one)
+    json_array_foreach(added->tokens, i, one)
     {
         const char *text = json_string_value(json_object_get(one, "content"));
-        const json_t *id = json_object_get(one, "id"), *there;
+        const json_t *id = json_object_get(one, "id");
         if (!text)
-            return fail(STATUS_INPUT, "%s: added_tokens, entry %zu: content expected, none found",
-                        r->path, i + 1);
-        if (json_is_false(json_object_get(one, "special")))
+            return fail(STATUS_INPUT, "%s: %sentry %zu: content expected, none found", added->path,
+                        added->key, i + 1);
+        if (!json_is_true(json_object_get(one, "special")))
             return fail(STATUS_INPUT,
-                        "%s: added_tokens, entry %zu: '%.*s' is found in text before GPT-2's "
-                        "pattern, special tokens alone expected",
-                        r->path, i + 1, SHOWN, text);
-        there = json_object_get(r->ids, text);
-        if (there && json_equal((json_t *)id, (json_t *)there)) continue;
+                        "%s: %sentry %zu: '%.*s' is found in text before GPT-2's pattern, special "
+                        "tokens alone expected",
+                        added->path, added->key, i + 1, SHOWN, text);
+        if (is_placed(r, by_id, text, id)) continue;
         status result = place_token(r, by_id, count, text, strlen(text), id, true);
         if (result) return result;
     }
@@ -139,15 +150,19 @@ static status add_tokens(reading *r, const written_token *by_id, size_t count)
     return STATUS_OK;
 }
 
-static status read_vocabulary(reading *r, const json_t *added, size_t merges)
+static status read_vocabulary(reading *r, const char *directory, size_t merges)
 {
     size_t count = 0;
+    added_tokens added[ADDED_FILES];
     written_token *by_id = calloc(TOKENS_MOST, sizeof *by_id);
     if (!by_id) return fail(STATUS_NOMEM, "memory to read %s", r->path);
-    status result = place_vocabulary(r, by_id, &count);
-    if (!result) result = place_added(r, added, by_id, &count);
+    status result = added_tokens_read(added, directory);
+    if (!result) result = place_vocabulary(r, by_id, &count);
+    for (int f = 0; !result && f < ADDED_FILES; f++)
+        result = place_added(r, &added[f], by_id, &count);
     if (!result) result = tokenizer_new(&r->t, count, merges);
     if (!result) result = add_tokens(r, by_id, count);
+    added_tokens_close(added);
     free(by_id);
     return result;
 }
@@ -232,7 +247,7 @@ static status read_merge_array(reading *r, const json_t *merges)
 
 /* ---- files ---- */
 
-static status load_json(json_t **root, const char *path)
+status tokenizer_load_json(json_t **root, const char *path)
 {
     char *text;
     size_t size;
@@ -256,18 +271,19 @@ static size_t count_lines(const char *text, size_t size)
     return lines;
 }
 
-static status read_pair(reading *r, const char *vocabulary, const char *merges)
+static status read_pair(reading *r, const char *directory, const char *vocabulary,
+                        const char *merges)
 {
     char *text = NULL;
     size_t size = 0;
     r->path = vocabulary;
-    status result = load_json(&r->ids, vocabulary);
+    status result = tokenizer_load_json(&r->ids, vocabulary);
     if (!result) result = file_read_text(&text, &size, merges, TOKENIZER_FILE);
     if (!result) result = foreign_refuse(merges);
     if (!result && utf8_valid((unsigned char *)text, size) < size)
         result = fail(STATUS_INPUT, "%s: byte %zu: UTF-8 expected", merges,
                       utf8_valid((unsigned char *)text, size));
-    if (!result) result = read_vocabulary(r, NULL, count_lines(text, size));
+    if (!result) result = read_vocabulary(r, directory, count_lines(text, size));
     r->path = merges;
     r->unit = "line";
     if (!result) result = read_merge_lines(r, text, size);
@@ -312,18 +328,18 @@ static status check_kind(const reading *r, const json_t *root)
     return result;
 }
 
-static status read_whole(reading *r, const char *path)
+static status read_whole(reading *r, const char *directory, const char *path)
 {
     json_t *root = NULL;
     r->path = path;
     r->unit = "merge";
-    status result = load_json(&root, path);
+    status result = tokenizer_load_json(&root, path);
     if (!result) result = check_kind(r, root);
     if (!result) {
         const json_t *model = json_object_get(root, "model");
         const json_t *merges = json_object_get(model, "merges");
         r->ids = json_incref(json_object_get(model, "vocab"));
-        result = read_vocabulary(r, json_object_get(root, "added_tokens"), json_array_size(merges));
+        result = read_vocabulary(r, directory, json_array_size(merges));
         if (!result) result = read_merge_array(r, merges);
     }
     json_decref(root);
@@ -334,9 +350,9 @@ static status read_form(reading *r, const char *directory, const tokenizer_form 
 {
     char first[PATH_SIZE], second[PATH_SIZE];
     snprintf(first, sizeof first, "%s/%s", directory, form->first);
-    if (!form->second) return read_whole(r, first);
+    if (!form->second) return read_whole(r, directory, first);
     snprintf(second, sizeof second, "%s/%s", directory, form->second);
-    return read_pair(r, first, second);
+    return read_pair(r, directory, first, second);
 }
 
 /* The form that a file is the first of, in the directory that it is in. */

@@ -3,7 +3,6 @@
 #include "io/files/file.h"
 #include "io/tokens/tokenizer_parts.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +13,8 @@ enum { PATH_SIZE = 4096 };
 const tokenizer_form tokenizer_forms[TOKENIZER_FORMS] = {
     {"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}, {"tokenizer.json", NULL}};
 
-/* Whole, or with settings that go with a pair. */
-static const char *const others[] = {"tokenizer.json", "tokenizer_config.json",
-                                     "special_tokens_map.json", "added_tokens.json"};
-enum { OTHERS = sizeof others / sizeof others[0] };
+const char *const tokenizer_others[TOKENIZER_OTHERS] = {
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
 
 static void join(char path[PATH_SIZE], const char *directory, const char *name)
 {
@@ -45,17 +42,6 @@ const tokenizer_form *tokenizer_find(const char *directory)
 bool tokenizer_exists(const char *directory)
 {
     return tokenizer_find(directory) != NULL;
-}
-
-bool tokenizer_same(const char *a, const char *b)
-{
-    tokenizer *x = NULL, *y = NULL;
-    bool same = tokenizer_open(&x, a) == STATUS_OK && tokenizer_open(&y, b) == STATUS_OK &&
-                tokenizer_digest(x) == tokenizer_digest(y);
-    tokenizer_close(&x);
-    tokenizer_close(&y);
-    status_clear();
-    return same;
 }
 
 bool tokenizer_of_run(char *directory, size_t size, const char *run)
@@ -99,12 +85,13 @@ status tokenizer_copy(const char *from, const char *to)
         result = copy(from, form->first, to, pair->first);
         if (!result) result = copy(from, form->second, to, pair->second);
     }
-    for (size_t i = 0; !result && i < OTHERS; i++)
-        if (is_there(from, others[i])) result = copy(from, others[i], to, others[i]);
+    for (size_t i = 0; !result && i < TOKENIZER_OTHERS; i++)
+        if (is_there(from, tokenizer_others[i]))
+            result = copy(from, tokenizer_others[i], to, tokenizer_others[i]);
     if (!result && !has_pair) result = remove_one(to, pair->first);
     if (!result && !has_pair) result = remove_one(to, pair->second);
-    for (size_t i = 0; !result && i < OTHERS; i++)
-        if (!is_there(from, others[i])) result = remove_one(to, others[i]);
+    for (size_t i = 0; !result && i < TOKENIZER_OTHERS; i++)
+        if (!is_there(from, tokenizer_others[i])) result = remove_one(to, tokenizer_others[i]);
     return result;
 }
 
@@ -112,7 +99,8 @@ status tokenizer_remove(const char *directory)
 {
     status result = remove_one(directory, tokenizer_forms[0].first);
     if (!result) result = remove_one(directory, tokenizer_forms[0].second);
-    for (size_t i = 0; !result && i < OTHERS; i++) result = remove_one(directory, others[i]);
+    for (size_t i = 0; !result && i < TOKENIZER_OTHERS; i++)
+        result = remove_one(directory, tokenizer_others[i]);
     return result;
 }
 

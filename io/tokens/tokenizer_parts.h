@@ -5,6 +5,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "io/tokens/tokenizer.h"
 
+#include <jansson.h>
 #include <pcre2.h>
 
 enum { TOKENS_MOST = 65536, BYTES = 256 };
@@ -47,6 +48,36 @@ extern const tokenizer_form tokenizer_forms[TOKENIZER_FORMS];
 
 /** The first form whose files a directory has; NULL when there is none. */
 const tokenizer_form *tokenizer_find(const char *directory);
+
+/** Files that are a tokenizer's too: whole, or with settings that go with a pair. */
+enum { TOKENIZER_OTHERS = 4 };
+extern const char *const tokenizer_others[TOKENIZER_OTHERS];
+
+/** Read an object of JSON; the caller releases it. @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM
+ */
+status tokenizer_load_json(json_t **root, const char *path);
+
+/** Tokens that a file names beside the vocabulary. */
+enum { ADDED_FILES = 3, ADDED_PATH = 4096 };
+typedef struct {
+    char path[ADDED_PATH];
+    const char *key; /**< where in the file, in messages */
+    json_t *tokens;  /**< array of objects: content, id, special; NULL: none */
+} added_tokens;
+
+/** Read the added tokens of a directory's tokenizer.json, tokenizer_config.json and
+ * added_tokens.json, as far as they are there. added_tokens_close takes them, after a failure too.
+ */
+status added_tokens_read(added_tokens all[ADDED_FILES], const char *directory);
+void added_tokens_close(added_tokens all[ADDED_FILES]);
+
+/** Whether tokens are bytes, by their values. */
+static inline bool tokenizer_is_bytes(const tokenizer *t)
+{
+    bool same = t->tokens.count == BYTES;
+    for (size_t byte = 0; same && byte < BYTES; byte++) same = t->of_byte[byte] == byte;
+    return same;
+}
 
 /** An empty tokenizer for so many merges. @return STATUS_OK or STATUS_NOMEM */
 status tokenizer_new(tokenizer **t, size_t tokens, size_t merges);

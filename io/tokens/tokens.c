@@ -33,7 +33,8 @@ struct tokens {
     size_t shard_count;
     size_t length, vocab_size;
     uint64_t count, windows;
-    char *tokenizer; /* directory, NULL: none named */
+    char *said_by; /* directory whose meta.json says what tokens are, NULL: none does */
+    bool bytes;    /* it says: bytes; else the tokenizer beside it */
 };
 
 static int32_t header_word(const shard *s, size_t index)
@@ -79,10 +80,33 @@ static status open_shard(shard *s)
     return STATUS_OK;
 }
 
+tokens_meaning tokens_means(const tokens *t, const char *of)
+{
+    return (tokens_meaning){.of = of, .directory = t->bytes ? NULL : t->said_by, .bytes = t->bytes};
+}
+
+/* What a meta.json says of the tokens beside it: it has to be what others say. */
+static status note_meaning(tokens *t, const char *meta, const char *kind)
+{
+    char directory[4096];
+    size_t length = strlen(meta) - strlen("meta.json");
+    snprintf(directory, sizeof directory, "%.*s", length ? (int)length : 1, length ? meta : ".");
+    tokens_meaning found = {.of = meta, .bytes = kind && strcmp(kind, "bytes") == 0};
+    if (kind && strcmp(kind, "bpe") == 0) found.directory = directory;
+    if (!found.bytes && !found.directory) return STATUS_OK;
+    if (t->said_by) {
+        const tokens_meaning first = tokens_means(t, t->said_by);
+        return strcmp(t->said_by, directory) == 0 ? STATUS_OK : tokenizer_compare(&found, &first);
+    }
+    t->bytes = found.bytes;
+    t->said_by = strdup(directory);
+    return t->said_by ? STATUS_OK : fail(STATUS_NOMEM, "memory for a path");
+}
+
 /* meta.json beside the shards, where there is one. */
 static status check_meta(tokens *t, const char *shard_path)
 {
-    char path[4096], directory[4096];
+    char path[4096];
     snprintf(path, sizeof path - 16, "%s", shard_path);
     char *slash = strrchr(path, '/');
     strcpy(slash ? slash + 1 : path, "meta.json");
@@ -93,11 +117,9 @@ static status check_meta(tokens *t, const char *shard_path)
     json_t *size = json_object_get(meta, "vocab_size");
     const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
     json_int_t found = json_is_integer(size) ? json_integer_value(size) : -1;
-    snprintf(directory, sizeof directory, "%.*s", (int)(strlen(path) - strlen("meta.json")), path);
-    bool names = kind && strcmp(kind, "bpe") == 0 && !t->tokenizer;
+    result = note_meaning(t, path, kind);
     json_decref(meta);
-    if (names && !(t->tokenizer = strdup(*directory ? directory : ".")))
-        return fail(STATUS_NOMEM, "memory for a path");
+    if (result) return result;
     if (found < 1)
         return fail(STATUS_INPUT, "%s: vocab_size: a whole number from 1 expected", path);
     if ((size_t)found > t->vocab_size)
@@ -116,9 +138,14 @@ static status open_shards(tokens *t, const glob_t *found)
         status result = s->path ? open_shard(s) : fail(STATUS_NOMEM, "memory for a path");
         if (!result) result = check_meta(t, s->path);
         if (result) return result;
+        if (s->count <= t->length)
+            return fail(STATUS_INPUT,
+                        "%s: %llu tokens found, a window of %zu and one more expected in every "
+                        "shard",
+                        s->path, (unsigned long long)s->count, t->length);
         s->first_window = t->windows;
         t->count += s->count;
-        t->windows += s->count > 0 ? (s->count - 1) / t->length : 0;
+        t->windows += (s->count - 1) / t->length;
     }
     return STATUS_OK;
 }
@@ -134,9 +161,6 @@ status tokens_open(tokens **out, const char *pattern, size_t length, size_t voca
     status result = file_find(&found, pattern, "a token file");
     if (!result) result = open_shards(t, &found);
     globfree(&found);
-    if (!result && t->windows == 0)
-        result = fail(STATUS_INPUT, "%s: %llu tokens found, a window of %zu and one more expected",
-                      pattern, (unsigned long long)t->count, length);
     if (result) tokens_close(&t);
     *out = t;
     return result;
@@ -151,7 +175,7 @@ void tokens_close(tokens **out)
         free(t->shards[i].path);
     }
     free(t->shards);
-    free(t->tokenizer);
+    free(t->said_by);
     free(t);
     *out = NULL;
 }
@@ -164,11 +188,6 @@ uint64_t tokens_count(const tokens *t)
 uint64_t tokens_windows(const tokens *t)
 {
     return t->windows;
-}
-
-const char *tokens_tokenizer(const tokens *t)
-{
-    return t->tokenizer;
 }
 
 static uint32_t data_word(uint64_t seed, uint32_t c0, uint32_t round, uint64_t epoch)

@@ -2,7 +2,7 @@
 #ifndef VARIO_IO_TOKENS_TOKENS_H
 #define VARIO_IO_TOKENS_TOKENS_H
 
-#include "base/status.h"
+#include "io/tokens/tokenizer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,15 +10,16 @@
 
 typedef struct tokens tokens;
 
-/** Open every shard that a glob pattern names, in sorted order; not collective.
+/** Open every shard that a pattern names, in sorted order; not collective.
  *
  * Formats: raw little-endian uint16 (nanoGPT) and llm.c's (1024-byte header of int32: magic
  * 20240520, version 1, number of tokens; then uint16).
  *
- * @param pattern     glob; no match is STATUS_INPUT
- * @param length      T: tokens of a window; a shard of n tokens holds (n - 1) / T windows; no
- *                    window at all is STATUS_INPUT
- * @param vocab_size  a meta.json beside the shards with a larger vocab_size is STATUS_INPUT
+ * @param pattern     the name of a file that is there, else a glob; no match is STATUS_INPUT
+ * @param length      T: tokens of a window; a shard of n tokens holds (n - 1) / T windows; a shard
+ *                    without any is STATUS_INPUT
+ * @param vocab_size  a meta.json beside the shards with a larger vocab_size is STATUS_INPUT, and so
+ *                    are shards of two tokenizers
  */
 status tokens_open(tokens **t, const char *pattern, size_t length, size_t vocab_size);
 void tokens_close(tokens **t);
@@ -26,9 +27,10 @@ void tokens_close(tokens **t);
 uint64_t tokens_count(const tokens *t);   /**< of all shards */
 uint64_t tokens_windows(const tokens *t); /**< W of all shards */
 
-/** The directory whose meta.json says that vocab.json and merges.txt beside it made the tokens;
- * NULL when none does. */
-const char *tokens_tokenizer(const tokens *t);
+/** What the meta.json beside the shards says of the tokens: that they are bytes, or that vocab.json
+ * and merges.txt in its directory made them.
+ * @param of  kept: names them in messages */
+tokens_meaning tokens_means(const tokens *t, const char *of);
 
 /** The window that position p of epoch e holds: the keyed Feistel permutation of 0..W-1. */
 uint64_t tokens_permute(uint64_t seed, uint64_t epoch, uint64_t position, uint64_t windows);

@@ -60,12 +60,19 @@ typedef struct {
     size_t more_bytes; /* of its data */
 } plan;
 
+/* An output layer behind the others, with wte's values. */
+typedef struct {
+    stored as;
+    size_t columns;
+    float added; /* to its last value */
+} output_layer;
+
 static inline bool is_in(const plan *b, const parameters *p, size_t i)
 {
     return i % b->of == b->part && !(b->no_biases && is_bias(&p->tensors[i]));
 }
 
-static inline content build(const parameters *p, plan b)
+static inline content build_with(const parameters *p, plan b, const output_layer *head)
 {
     static const char *const names[] = {"F32", "F16", "BF16"};
     content c = {0};
@@ -82,6 +89,13 @@ static inline content build(const parameters *p, plan b)
         begin += width * x->count;
     }
     if (b.more) fprintf(out, b.more, begin, begin + b.more_bytes);
+    const tensor *wte = &p->tensors[0];
+    if (head)
+        fprintf(out,
+                ",\"%slm_head.weight\":{\"dtype\":\"%s\",\"shape\":[%zu,%zu],\"data_offsets\":"
+                "[%zu,%zu]}",
+                b.prefix ? b.prefix : "", names[head->as], wte->shape[0], head->columns, begin,
+                begin + (head->as == AS_F32 ? 4 : 2) * wte->count);
     fprintf(out, "}");
     fflush(out);
     uint64_t length = c.size - 8;
@@ -92,9 +106,21 @@ static inline content build(const parameters *p, plan b)
         fflush(out);
         fputc(c.bytes[8 + length + i], out);
     }
+    for (size_t e = 0; head && e < wte->count; e++) {
+        float value = stored_value(b.as, e) + (e + 1 == wte->count ? head->added : 0.0F);
+        if (head->as == AS_F32)
+            fwrite(&value, sizeof value, 1, out);
+        else
+            put_value(out, head->as, e, false);
+    }
     fclose(out);
     for (int i = 0; i < 8; i++) c.bytes[i] = (char)(length >> 8 * i & 0xff);
     return c;
+}
+
+static inline content build(const parameters *p, plan b)
+{
+    return build_with(p, b, NULL);
 }
 
 /* Rank 0 writes a file of the folder; the others wait. */
@@ -105,11 +131,17 @@ static inline void put(const setup *t, const char *name, const char *bytes, size
     cr_assert(everywhere(stored_it));
 }
 
-static inline void put_built(const setup *t, const parameters *p, const char *name, plan b)
+static inline void put_built_with(const setup *t, const parameters *p, const char *name, plan b,
+                                  const output_layer *head)
 {
-    content c = build(p, b);
+    content c = build_with(p, b, head);
     put(t, name, c.bytes, c.size);
     free(c.bytes);
+}
+
+static inline void put_built(const setup *t, const parameters *p, const char *name, plan b)
+{
+    put_built_with(t, p, name, b, NULL);
 }
 
 static inline void put_text(const setup *t, const char *name, const char *text)

@@ -26,7 +26,8 @@ struct pretrained {
     parameters p;         /* of the model */
     parameters all;       /* with the biases that the weights may have */
     size_t *in_all;       /* [p.tensor_count] each tensor's number in `all` */
-    stored_tensor *found; /* [all.tensor_count] */
+    stored_tensor *found; /* [all.tensor_count + 1], the last of the output layer */
+    size_t wte;           /* its number in `all` */
     stored_files files;
     MPI_File *handles; /* [files.count] */
     size_t opened;
@@ -60,7 +61,7 @@ static status look_for_biases(gpt2_config *c, const char *path)
     stored_files files = {0};
     status result = gpt2_parameters(&p, &biased);
     if (result) return result;
-    stored_tensor *found = calloc(p.tensor_count, sizeof *found);
+    stored_tensor *found = calloc(p.tensor_count + 1, sizeof *found);
     result = found ? stored_find_safetensors(found, &files, path, &p, true)
                    : fail(STATUS_NOMEM, "memory for the places of %zu tensors", p.tensor_count);
     size_t first = parameters_find(&p, "h.0.ln_1.bias");
@@ -114,7 +115,8 @@ static status open_tables(pretrained *w, const model_config *config)
     if (result) return result;
     w->in_all = calloc(w->p.tensor_count, sizeof *w->in_all);
     w->sums = calloc(w->p.tensor_count, sizeof *w->sums);
-    w->found = calloc(w->all.tensor_count, sizeof *w->found);
+    w->found = calloc(w->all.tensor_count + 1, sizeof *w->found);
+    w->wte = parameters_find(&w->all, "wte.weight");
     if (!w->in_all || !w->sums || !w->found)
         return fail(STATUS_NOMEM, "memory for the places of %zu tensors", w->all.tensor_count);
     for (size_t i = 0; i < w->p.tensor_count; i++)
@@ -135,7 +137,7 @@ static status share(pretrained *w)
         agree(w->comm, enough ? STATUS_OK : fail(STATUS_NOMEM, "memory for %lu files", files));
     if (result) return result;
     MPI_Bcast(w->files.paths, (int)(files * sizeof *w->files.paths), MPI_BYTE, 0, w->comm);
-    MPI_Bcast(w->found, (int)(w->all.tensor_count * sizeof *w->found), MPI_BYTE, 0, w->comm);
+    MPI_Bcast(w->found, (int)((w->all.tensor_count + 1) * sizeof *w->found), MPI_BYTE, 0, w->comm);
     return STATUS_OK;
 }
 
@@ -280,9 +282,35 @@ static status read_values(const pretrained *w, size_t number, size_t first, size
     return result ? result : refuse_infinite(w, s, t, first, count, values);
 }
 
+/* An output layer beside wte is this model's when it holds the same values. */
+static status check_head(const pretrained *w, const slice *part, const float *values)
+{
+    enum { CHUNK = 1 << 14 };
+    const stored_tensor *s = &w->found[w->all.tensor_count];
+    tensor head = w->all.tensors[w->wte];
+    float chunk[CHUNK];
+    strcpy(head.name, STORED_HEAD);
+    status result = STATUS_OK;
+    for (size_t at = 0; !result && at < part->count; at += CHUNK) {
+        size_t n = part->count - at < CHUNK ? part->count - at : CHUNK;
+        result = read_straight(w, s, &head, part->first + at, n, chunk);
+        for (size_t e = 0; !result && e < n; e++)
+            if (!(chunk[e] == values[at + e]))
+                result = fail(STATUS_INPUT,
+                              "%s: tensor '" STORED_HEAD "': element %zu is %g, %g expected as in "
+                              "wte.weight, which this model's output layer is tied to",
+                              w->files.paths[s->file], part->first + at + e, (double)chunk[e],
+                              (double)values[at + e]);
+    }
+    return result;
+}
+
 status pretrained_read(pretrained *w, const slice *part, float *values)
 {
-    status result = read_values(w, w->in_all[part->tensor], part->first, part->count, values);
+    size_t number = w->in_all[part->tensor];
+    status result = read_values(w, number, part->first, part->count, values);
+    if (!result && number == w->wte && w->found[w->all.tensor_count].type != STORED_NOWHERE)
+        result = check_head(w, part, values);
     if (!result) w->sums[part->tensor] += safetensors_checksum(&w->p, part, values);
     return result;
 }

@@ -20,7 +20,8 @@ status pretrained_model(gpt2_config *c, const char *path);
  * Rank 0 reads the headers. Names stand with or without "transformer."; values are F32, F16 or
  * BF16. A tensor that the model does not have is refused: it would be another model without it. So
  * is a tensor that is missing, but for biases where the weights have none at all. A model without
- * biases takes biases that are all 0.
+ * biases takes biases that are all 0. An output layer, lm_head.weight, has to be wte.weight again:
+ * pretrained_read compares them.
  *
  * @param path   as pretrained_model's; where config.json is, it must be that of the model
  * @return STATUS_OK, STATUS_INPUT naming file and tensor, or STATUS_NOMEM, the same on all ranks;
@@ -37,7 +38,8 @@ void pretrained_close(pretrained **w);
  * @param part    of the model's tensor in the order of model_parameters; begins as
  * safetensors_part's
  * @param values  [part->count] out
- * @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT: truncated, or a weight that is not finite
+ * @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT: truncated, a weight that is not finite, or an
+ *         output layer that is not wte
  */
 status pretrained_read(pretrained *w, const slice *part, float *values);
 

@@ -19,6 +19,9 @@ typedef struct {
     bool turned;      /**< stored as (out, in) */
 } stored_tensor;
 
+/** GPT-2's output layer, which is tied to wte.weight. */
+#define STORED_HEAD "lm_head.weight"
+
 /** The files that hold a model, by their paths; rank 0 makes the list. */
 typedef struct {
     char (*paths)[PRETRAINED_PATH];
@@ -28,12 +31,13 @@ typedef struct {
 /** Find the tensors of p in DIRECTORY/model.safetensors or the shards of its index; local.
  *
  * @param p      with all tensors that the weights may have
- * @param bias   whether p has tensors *.bias that the weights may lack all together
- * @param found  [p->tensor_count] out
+ * @param gpt    whether it is a GPT-2's: with tensors *.bias that the weights may lack all
+ * together, and an output layer that they may have beside wte.weight
+ * @param found  [p->tensor_count + 1] out, zeros before; the last is the output layer's place
  * @param files  out; the caller frees paths, also after a failure
  */
 status stored_find_safetensors(stored_tensor *found, stored_files *files, const char *directory,
-                               const parameters *p, bool bias);
+                               const parameters *p, bool gpt);
 
 /** Whether a path is a file that begins with llm.c's magic number. */
 bool stored_is_llmc(const char *path);

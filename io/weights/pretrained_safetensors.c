@@ -22,6 +22,7 @@ typedef struct {
     stored_tensor *found;
     stored_files *files;
     const parameters *p;
+    bool gpt;
     const char *directory;
     char index[PRETRAINED_PATH]; /* "" for one file */
     json_t *weight_map;          /* NULL for one file */
@@ -93,9 +94,9 @@ static status read_entry(stored_tensor *found, json_t *entry, const char *path, 
     return STATUS_OK;
 }
 
-/* A tensor that this model has not: it would be another model without it. The tied output layer
- * and the masks that PyTorch's GPT-2 saved as buffers are no loss. */
-static status refuse_others(json_t *root, const char *path, const parameters *p)
+/* A tensor that this model has not: it would be another model without it. The masks that PyTorch's
+ * GPT-2 saved as buffers are no loss; the output layer is compared with wte when that is read. */
+static status refuse_others(const finding *f, json_t *root, const char *path)
 {
     const char *key;
     json_t *value;
@@ -106,9 +107,9 @@ static status refuse_others(json_t *root, const char *path, const parameters *p)
         size_t length = strlen(name);
         bool mask = (length > 10 && strcmp(name + length - 10, ".attn.bias") == 0) ||
                     (length > 17 && strcmp(name + length - 17, ".attn.masked_bias") == 0);
-        if (mask || strcmp(key, "__metadata__") == 0 || strcmp(name, "lm_head.weight") == 0)
+        if (mask || strcmp(key, "__metadata__") == 0 || (f->gpt && strcmp(name, STORED_HEAD) == 0))
             continue;
-        if (parameters_find(p, name) == p->tensor_count)
+        if (parameters_find(f->p, name) == f->p->tensor_count)
             return fail(STATUS_INPUT, "%s: tensor '%.200s' found, which this model does not have",
                         path, key);
     }
@@ -220,25 +221,37 @@ static status read_header(json_t **root, uint64_t *data, uint64_t *size, const c
                 *error.text ? error.text : "none found");
 }
 
+/* One tensor, where the file has it. */
+static status search_tensor(finding *f, json_t *root, size_t number, stored_tensor *found,
+                            const tensor *t, uint64_t data, uint64_t size)
+{
+    const char *path = f->files->paths[number];
+    json_t *entry = entry_of(root, t->name);
+    if (!entry) return STATUS_OK;
+    if (found->type != STORED_NOWHERE)
+        return fail(STATUS_INPUT, "%s: tensor '%s' found, which %s has too", path, t->name,
+                    f->files->paths[found->file]);
+    found->file = number;
+    return read_entry(found, entry, path, t, data, size);
+}
+
 /* The tensors of one file. */
 static status search_file(finding *f, size_t number)
 {
+    const parameters *p = f->p;
     const char *path = f->files->paths[number];
     json_t *root;
     uint64_t data = 0, size = 0;
     status result = read_header(&root, &data, &size, path);
     if (result) return result;
-    for (size_t i = 0; !result && i < f->p->tensor_count; i++) {
-        const tensor *t = &f->p->tensors[i];
-        json_t *entry = entry_of(root, t->name);
-        if (!entry) continue;
-        if (f->found[i].type != STORED_NOWHERE)
-            result = fail(STATUS_INPUT, "%s: tensor '%s' found, which %s has too", path, t->name,
-                          f->files->paths[f->found[i].file]);
-        if (!result) result = read_entry(&f->found[i], entry, path, t, data, size);
-        f->found[i].file = number;
+    for (size_t i = 0; !result && i < p->tensor_count; i++)
+        result = search_tensor(f, root, number, &f->found[i], &p->tensors[i], data, size);
+    if (!result && f->gpt) {
+        tensor head = p->tensors[parameters_find(p, "wte.weight")];
+        strcpy(head.name, STORED_HEAD);
+        result = search_tensor(f, root, number, &f->found[p->tensor_count], &head, data, size);
     }
-    if (!result) result = refuse_others(root, path, f->p);
+    if (!result) result = refuse_others(f, root, path);
     if (!result) result = refuse_holes(root, path, size - data);
     json_decref(root);
     return result;
@@ -251,9 +264,9 @@ static bool is_bias(const tensor *t)
 }
 
 /* All are there, but for biases where no bias is. */
-static status refuse_missing(const finding *f, bool bias)
+static status refuse_missing(const finding *f)
 {
-    bool any = !bias;
+    bool any = !f->gpt;
     for (size_t i = 0; i < f->p->tensor_count; i++)
         any = any || (is_bias(&f->p->tensors[i]) && f->found[i].type != STORED_NOWHERE);
     for (size_t i = 0; i < f->p->tensor_count; i++) {
@@ -339,12 +352,12 @@ static status find_files(finding *f)
 }
 
 status stored_find_safetensors(stored_tensor *found, stored_files *files, const char *directory,
-                               const parameters *p, bool bias)
+                               const parameters *p, bool gpt)
 {
-    finding f = {.found = found, .files = files, .p = p, .directory = directory};
+    finding f = {.found = found, .files = files, .p = p, .gpt = gpt, .directory = directory};
     status result = find_files(&f);
     for (size_t i = 0; !result && i < files->count; i++) result = search_file(&f, i);
-    if (!result) result = refuse_missing(&f, bias);
+    if (!result) result = refuse_missing(&f);
     json_decref(f.weight_map);
     return result;
 }

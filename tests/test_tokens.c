@@ -291,6 +291,13 @@ Test(tokens, token_beyond_the_vocabulary_is_named)
     tokens_close(&t);
 }
 
+static char heard[300]; /* last */
+
+static void hear(const char *sentence)
+{
+    snprintf(heard, sizeof heard, "%s", sentence);
+}
+
 static status prepare(const char *const *texts, size_t count, const char *directory, double valid,
                       uint64_t shard_tokens)
 {
@@ -299,7 +306,8 @@ static status prepare(const char *const *texts, size_t count, const char *direct
                                              .directory = directory,
                                              .valid = valid,
                                              .shard_tokens = shard_tokens,
-                                             .key = "text"});
+                                             .key = "text",
+                                             .say = hear});
 }
 
 Test(tokens, prepare_makes_bytes)
@@ -336,6 +344,7 @@ Test(tokens, prepare_cuts_shards)
     snprintf(data, sizeof data, "%s", path_of("data"));
     const char *texts[] = {one};
     cr_assert_eq(prepare(texts, 1, data, 0.1, 40), STATUS_OK);
+    cr_expect(strstr(heard, "the last shard has 10 tokens"), "%s", heard);
     cr_assert_eq(tokens_open(&t, path_of("data/train_*.bin"), 9, 256), STATUS_OK);
     cr_expect_eq(tokens_count(t), 90);
     cr_expect_eq(tokens_windows(t), 4 + 4 + 1);

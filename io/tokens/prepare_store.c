@@ -312,6 +312,20 @@ static status place(store *s, const tokenizer *t, uint64_t shards, uint64_t trai
     return result ? result : file_sync_directory(s->o->directory);
 }
 
+/* A shard that is shorter than a window would be refused by what reads it. */
+static void tell_of_rest(const store *s, uint64_t train, uint64_t shards)
+{
+    enum { LONGEST = 1024 /* GPT-2's window */ };
+    uint64_t last = train - (shards - 1) * s->o->shard_tokens;
+    char sentence[200];
+    if (shards < 2 || last > LONGEST || !s->o->say) return;
+    snprintf(sentence, sizeof sentence,
+             "the last shard has %" PRIu64 " tokens, of which a job with batch.length %" PRIu64
+             " or more makes no window: it will be refused (another --shard-tokens avoids it)",
+             last, last);
+    s->o->say(sentence);
+}
+
 status store_publish(store *s, const tokenizer *t, bool *refused)
 {
     uint64_t valid = (uint64_t)((double)s->tokens * s->o->valid), train = s->tokens - valid;
@@ -329,5 +343,6 @@ status store_publish(store *s, const tokenizer *t, bool *refused)
         s->placing = true;
         if (!result) result = write_state(s);
     }
+    if (!result) tell_of_rest(s, train, shards);
     return result ? result : place(s, t, shards, train);
 }

@@ -32,7 +32,7 @@ typedef struct {
 typedef struct checkpoint_writer checkpoint_writer;
 
 /** Begin writing run/step-%08steps under another name; collective. Copies the values, starts the
- * writing in the background (a thread a rank, MPI-IO on its own file handle) and returns.
+ * writing in the background (a thread a rank, on descriptors of its own) and returns.
  *
  * @param comm    a communicator used for nothing else
  * @param arrays  [array_count] consecutive entries of the same file share it, in the order given
@@ -65,7 +65,7 @@ status checkpoint_finish(checkpoint_writer **w, uint64_t keep);
  *                also those without values (NULL), which are read in parts of a megabyte
  * @param facts   out
  * @param path    out: [path_size] the directory used
- * @return STATUS_OK; STATUS_INPUT when there is none (message says so) or none is whole
+ * @return STATUS_OK; STATUS_INPUT when there is none (message says so) or none is whole; STATUS_IO
  */
 status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
                        const saved_array *arrays, size_t array_count, const slice *slices,

@@ -2,7 +2,8 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/checkpoints/checkpoint_state.h"
-#include "io/files/mpi_file.h"
+#include "io/data_file.h"
+#include "io/files/file.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
@@ -55,18 +56,14 @@ static status wrong_size(const reading *r, const char *path, const safetensors_h
 static status check_header(const reading *r, const char *path, const safetensors_header *h,
                            size_t first, size_t end)
 {
-    uint64_t bytes = safetensors_offset(h, r->p, end - first, 0);
-    struct stat info;
-    status result = STATUS_OK;
+    uint64_t bytes = safetensors_offset(h, r->p, end - first, 0), size = 0;
+    FILE *file = NULL;
     char *found = malloc(h->size);
-    FILE *file = fopen(path, "rb");
-    if (!found)
-        result = fail(STATUS_NOMEM, "memory to read the header of %s", path);
-    else if (!file || fstat(fileno(file), &info) != 0)
-        result = fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
-    else if ((uint64_t)info.st_size != bytes)
-        result = wrong_size(r, path, h, first, (uint64_t)info.st_size, bytes);
-    else if (fread(found, 1, h->size, file) != h->size || memcmp(found, h->bytes, h->size) != 0)
+    status result = found ? file_open_stream(&file, &size, path, "a checkpoint's file")
+                          : fail(STATUS_NOMEM, "memory to read the header of %s", path);
+    if (!result && size != bytes) result = wrong_size(r, path, h, first, size, bytes);
+    if (!result &&
+        (fread(found, 1, h->size, file) != h->size || memcmp(found, h->bytes, h->size) != 0))
         result = fail(STATUS_INPUT,
                       "%s: the header is altered, or of another model: names and shapes of this "
                       "model expected",
@@ -76,31 +73,31 @@ static status check_header(const reading *r, const char *path, const safetensors
     return result;
 }
 
-static status read_part(reading *r, MPI_File handle, const char *path, uint64_t offset,
-                        const slice *part, float *values, uint64_t *sum)
+static status read_part(reading *r, int fd, const char *path, uint64_t offset, const slice *part,
+                        float *values, uint64_t *sum)
 {
-    status result = mpi_file_read(handle, path, r->p->tensors[part->tensor].name, offset, values,
-                                  part->count * sizeof(float));
+    status result = data_file_read(fd, path, r->p->tensors[part->tensor].name, offset, values,
+                                   part->count * sizeof(float));
     if (!result) *sum += safetensors_checksum(r->p, part, values);
     return result;
 }
 
 /* The slice as a whole, or where nobody wants its values part by part. */
-static status read_slice(reading *r, MPI_File handle, const char *path, uint64_t offset,
-                         const slice *whole, float *values, uint64_t *sum)
+static status read_slice(reading *r, int fd, const char *path, uint64_t offset, const slice *whole,
+                         float *values, uint64_t *sum)
 {
-    if (values) return read_part(r, handle, path, offset, whole, values, sum);
+    if (values) return read_part(r, fd, path, offset, whole, values, sum);
     status result = STATUS_OK;
     for (size_t at = 0; !result && at < whole->count;) {
         slice part = safetensors_part(r->p, whole, at, SCRATCH);
-        result = read_part(r, handle, path, offset + at * sizeof(float), &part, r->scratch, sum);
+        result = read_part(r, fd, path, offset + at * sizeof(float), &part, r->scratch, sum);
         at += part.count;
     }
     return result;
 }
 
-static status read_slices(reading *r, MPI_File handle, const char *path,
-                          const safetensors_header *h, size_t first, size_t end)
+static status read_slices(reading *r, int fd, const char *path, const safetensors_header *h,
+                          size_t first, size_t end)
 {
     status result = STATUS_OK;
     for (size_t a = first; a < end; a++)
@@ -109,7 +106,7 @@ static status read_slices(reading *r, MPI_File handle, const char *path,
             uint64_t index = r->p->tensors[s->tensor].index + s->first;
             const saved_array *array = &r->arrays[a];
             float *values = array->values ? safetensors_values(array, r->p, s) : NULL;
-            result = read_slice(r, handle, path, safetensors_offset(h, r->p, a - first, index), s,
+            result = read_slice(r, fd, path, safetensors_offset(h, r->p, a - first, index), s,
                                 values, &r->found[a * r->p->tensor_count + s->tensor]);
         }
     return result;
@@ -119,17 +116,15 @@ static status read_file(reading *r, const char *directory, size_t first, size_t 
 {
     char path[PATH_SIZE];
     safetensors_header h;
-    MPI_File handle;
+    int fd;
     snprintf(path, sizeof path, "%s/%s", directory, r->arrays[first].file);
     status result = safetensors_make(&h, r->p, r->arrays, first, end);
     if (!result && r->rank == 0) result = check_header(r, path, &h, first, end);
     result = agree(r->comm, result);
     if (!result) {
-        result = mpi_file_open(&handle, path);
-        if (!result) {
-            result = read_slices(r, handle, path, &h, first, end);
-            MPI_File_close(&handle);
-        }
+        result = file_open(&fd, NULL, path, "a checkpoint's file");
+        if (!result) result = read_slices(r, fd, path, &h, first, end);
+        data_file_close(&fd, false);
         result = agree(r->comm, result);
     }
     free(h.bytes);

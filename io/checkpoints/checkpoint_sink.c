@@ -1,12 +1,12 @@
-/* Each rank writes at its own offsets, through MPI-IO on handles of its own; nothing is renamed
- * before all ranks have synced. What a thread may call never calls fail(): the pending message
- * belongs to the main thread. */
+/* Each rank writes at its own offsets, on descriptors of its own; nothing is renamed before all
+ * ranks have synced. What a thread may call never calls fail(): the pending message belongs to the
+ * main thread. */
 #include "io/checkpoints/checkpoint_sink.h"
 
 #include "io/checkpoints/checkpoint_list.h"
+#include "io/data_file.h"
 #include "io/file_calls.h"
 #include "io/files/file.h"
-#include "io/files/mpi_file.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { PATH_SIZE = 4096 };
@@ -33,49 +32,50 @@ struct checkpoint_sink {
     size_t array_count;
     size_t file[SAVED_ARRAYS]; /* of each array: the first array in it, which stands for it */
     safetensors_header headers[SAVED_ARRAYS]; /* of files */
-    MPI_File handles[SAVED_ARRAYS];
-    bool opened[SAVED_ARRAYS];
-    uint64_t *sums;                  /* [array_count][tensor_count] this rank's part */
-    char error[STATUS_MESSAGE_SIZE]; /* "" while all goes well */
+    int descriptors[SAVED_ARRAYS];            /* of files, -1: not open */
+    uint64_t *sums;                           /* [array_count][tensor_count] this rank's part */
+    char error[STATUS_MESSAGE_SIZE];          /* "" while all goes well */
 };
 
-static void note_error(checkpoint_sink *s, size_t file, int code)
+/* The first one counts; 0 is none. */
+static bool note_error(checkpoint_sink *s, const char *verb, size_t file, int error)
 {
-    char text[MPI_MAX_ERROR_STRING] = "";
-    int length;
-    if (s->error[0]) return;
-    if (code != MPI_SUCCESS) MPI_Error_string(code, text, &length);
-    struct statvfs space;
-    unsigned long long there =
-        statvfs(s->run, &space) == 0 ? (unsigned long long)space.f_bavail * space.f_frsize : 0;
-    snprintf(s->error, sizeof s->error, "write %s/%s: %.300s (%llu bytes are free there)", s->final,
-             s->arrays[file].file,
-             code != MPI_SUCCESS ? text : "fewer bytes were written than asked for", there);
+    char path[PATH_SIZE + 64];
+    if (!error) return true;
+    snprintf(path, sizeof path, "%s/%s", s->final, s->arrays[file].file);
+    if (!s->error[0]) data_file_explain(s->error, sizeof s->error, verb, path, s->run, error);
+    return false;
 }
 
 static bool write_at(checkpoint_sink *s, size_t file, uint64_t offset, const void *data,
                      size_t bytes)
 {
-    int code;
-    if (mpi_file_write(s->handles[file], offset, data, bytes, &code)) return true;
-    note_error(s, file, code);
-    return false;
+    return note_error(s, "write", file, data_file_write(s->descriptors[file], offset, data, bytes));
 }
 
-/* Where it is not open yet; rank 0 then writes its header. */
+static void name_file(char path[PATH_SIZE + 64], const checkpoint_sink *s, size_t file)
+{
+    snprintf(path, PATH_SIZE + 64, "%s/%s", s->temporary, s->arrays[file].file);
+}
+
+/* Where it is not open yet. */
 static bool open_file(checkpoint_sink *s, size_t file)
 {
     char path[PATH_SIZE + 64];
-    if (s->opened[file]) return true;
-    snprintf(path, sizeof path, "%s/%s", s->temporary, s->arrays[file].file);
-    int code = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_WRONLY | MPI_MODE_CREATE, MPI_INFO_NULL,
-                             &s->handles[file]);
-    if (code != MPI_SUCCESS) {
-        note_error(s, file, code);
-        return false;
-    }
-    s->opened[file] = true;
-    return s->rank != 0 || write_at(s, file, 0, s->headers[file].bytes, s->headers[file].size);
+    if (s->descriptors[file] >= 0) return true;
+    name_file(path, s, file);
+    return note_error(s, "open", file, data_file_join(&s->descriptors[file], path));
+}
+
+/* Rank 0, before others open it. */
+static bool make_file(checkpoint_sink *s, size_t file, size_t end)
+{
+    char path[PATH_SIZE + 64];
+    const safetensors_header *h = &s->headers[file];
+    uint64_t bytes = safetensors_offset(h, s->p, end - file, 0);
+    name_file(path, s, file);
+    return note_error(s, "create", file, data_file_create(&s->descriptors[file], path, bytes)) &&
+           write_at(s, file, 0, h->bytes, h->size);
 }
 
 void checkpoint_sink_set_init(checkpoint_sink *s, uint64_t checksum)
@@ -108,19 +108,10 @@ bool checkpoint_sink_write(checkpoint_sink *s, size_t array, const slice *slices
     return true;
 }
 
-static void close_file(checkpoint_sink *s, size_t file)
-{
-    int code = s->error[0] ? MPI_SUCCESS : MPI_File_sync(s->handles[file]);
-    int closed = MPI_File_close(&s->handles[file]);
-    if (code == MPI_SUCCESS) code = closed;
-    if (code != MPI_SUCCESS) note_error(s, file, code);
-    s->opened[file] = false;
-}
-
 bool checkpoint_sink_sync(checkpoint_sink *s)
 {
     for (size_t a = 0; a < s->array_count; a++)
-        if (s->opened[a]) close_file(s, a);
+        note_error(s, "write", a, data_file_close(&s->descriptors[a], !s->error[0]));
     return !s->error[0];
 }
 
@@ -146,13 +137,18 @@ static status make_headers(checkpoint_sink *s)
     return STATUS_OK;
 }
 
-static status make_directory(const checkpoint_sink *s)
+/* Rank 0: the directory, and in it every file. */
+static status make_files(checkpoint_sink *s)
 {
-    if (s->rank != 0) return STATUS_OK;
     status result = file_remove_tree(s->temporary);
     if (result) return result;
-    if (mkdir(s->temporary, 0777) == 0) return STATUS_OK;
-    return fail(STATUS_IO, "create %s: %s", s->temporary, strerror(errno));
+    if (mkdir(s->temporary, 0777) != 0)
+        return fail(STATUS_IO, "create %s: %s", s->temporary, strerror(errno));
+    for (size_t a = 0, end; a < s->array_count; a = end) {
+        end = safetensors_group(s->arrays, s->array_count, a);
+        if (!make_file(s, a, end)) return fail(STATUS_IO, "%s", s->error);
+    }
+    return STATUS_OK;
 }
 
 static status open_here(checkpoint_sink *s, const checkpoint_prior *prior)
@@ -161,7 +157,7 @@ static status open_here(checkpoint_sink *s, const checkpoint_prior *prior)
     status result = s->sums ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint's checksums");
     if (!result) result = checkpoint_prior_copy(&s->prior, prior, s->p);
     if (!result) result = make_headers(s);
-    return result ? result : make_directory(s);
+    return result || s->rank != 0 ? result : make_files(s);
 }
 
 status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *run, const job *j,
@@ -182,6 +178,7 @@ status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *ru
     s->array_count = array_count;
     MPI_Comm_rank(comm, &s->rank);
     memcpy(s->arrays, arrays, array_count * sizeof *arrays);
+    for (size_t a = 0; a < array_count; a++) s->descriptors[a] = -1;
     snprintf(s->run, sizeof s->run, "%s", run);
     snprintf(s->temporary, sizeof s->temporary, "%.3900s/.writing-step-%08" PRIu64, run,
              facts->steps);
@@ -266,8 +263,7 @@ void checkpoint_sink_abandon(checkpoint_sink **out)
 {
     checkpoint_sink *s = *out;
     if (!s) return;
-    for (size_t a = 0; a < s->array_count; a++)
-        if (s->opened[a]) MPI_File_close(&s->handles[a]);
+    for (size_t a = 0; a < s->array_count; a++) data_file_close(&s->descriptors[a], false);
     MPI_Barrier(s->comm);
     if (s->rank == 0) file_remove_tree(s->temporary);
     sink_free(out);

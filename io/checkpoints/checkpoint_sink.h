@@ -8,7 +8,8 @@
 
 typedef struct checkpoint_sink checkpoint_sink;
 
-/** Begin run/step-%08steps; collective. What is passed is copied, but for p, which must outlive the
+/** Begin run/step-%08steps, with files of their full length that hold only headers yet; collective.
+ * What is passed is copied, but for p, which must outlive the
  * sink. Values of arrays are not looked at.
  *
  * @return STATUS_OK, STATUS_IO or STATUS_NOMEM, the same on all ranks; nothing is left behind on
@@ -23,8 +24,7 @@ void checkpoint_sink_set_init(checkpoint_sink *s, uint64_t checksum);
 
 /** Write slices of an array at their places; local, and may be called by a thread: what failed is
  * told by checkpoint_sink_settle. All ranks' slices together cover every array exactly once, each
- * beginning at a multiple of 256 elements of its unit, or at its tensor's first. Rank 0 writes some
- * of every array.
+ * beginning at a multiple of 256 elements of its unit, or at its tensor's first.
  *
  * @param slices  [count] in logical order
  * @param values  addressed by slice.offset

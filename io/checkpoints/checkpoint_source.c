@@ -2,7 +2,8 @@
 #include "io/checkpoints/checkpoint_source.h"
 
 #include "io/checkpoints/checkpoint_list.h"
-#include "io/files/mpi_file.h"
+#include "io/data_file.h"
+#include "io/files/file.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
@@ -24,8 +25,7 @@ struct checkpoint_source {
     checkpoint_prior prior;
     size_t array_count; /* 1 without a Hessian */
     safetensors_header headers[SOURCE_ARRAYS];
-    MPI_File handles[SOURCE_ARRAYS];
-    bool opened[SOURCE_ARRAYS];
+    int descriptors[SOURCE_ARRAYS]; /* -1: not open */
 };
 
 /* Whether the newest checkpoint with a whole state.json has a Hessian. Where none has one, the
@@ -71,8 +71,7 @@ static status open_files(checkpoint_source *s)
         char path[PATH_SIZE + 64];
         snprintf(path, sizeof path, "%s/%s", s->path, arrays[a].file);
         result = safetensors_make(&s->headers[a], s->p, arrays, a, a + 1);
-        if (!result) result = mpi_file_open(&s->handles[a], path);
-        s->opened[a] = !result;
+        if (!result) result = file_open(&s->descriptors[a], NULL, path, "a checkpoint's file");
     }
     return result;
 }
@@ -98,6 +97,7 @@ status checkpoint_source_open(checkpoint_source **out, MPI_Comm comm, const char
     status result = agree(comm, s ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint"));
     if (!result) {
         s->p = p;
+        for (size_t a = 0; a < SOURCE_ARRAYS; a++) s->descriptors[a] = -1;
         result = open_source(s, comm, run, slices, slice_count);
     }
     if (result) checkpoint_source_close(&s);
@@ -110,7 +110,7 @@ void checkpoint_source_close(checkpoint_source **out)
     checkpoint_source *s = *out;
     if (!s) return;
     for (size_t a = 0; a < SOURCE_ARRAYS; a++) {
-        if (s->opened[a]) MPI_File_close(&s->handles[a]);
+        data_file_close(&s->descriptors[a], false);
         free(s->headers[a].bytes);
     }
     checkpoint_prior_close(&s->prior);
@@ -139,7 +139,7 @@ status checkpoint_source_read(const checkpoint_source *s, source_array array, co
     char path[PATH_SIZE + 64];
     const tensor *t = &s->p->tensors[part->tensor];
     snprintf(path, sizeof path, "%s/%s", s->path, arrays[array].file);
-    return mpi_file_read(s->handles[array], path, t->name,
-                         safetensors_offset(&s->headers[array], s->p, 0, t->index + part->first),
-                         values, part->count * sizeof(float));
+    return data_file_read(s->descriptors[array], path, t->name,
+                          safetensors_offset(&s->headers[array], s->p, 0, t->index + part->first),
+                          values, part->count * sizeof(float));
 }

@@ -16,7 +16,8 @@ typedef struct checkpoint_source checkpoint_source;
  * @param p       outlives the source
  * @param slices  [slice_count] what this rank verifies; those of all ranks together cover every
  *                parameter exactly once
- * @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM, the same on all ranks; *s is NULL on failure
+ * @return STATUS_OK, STATUS_INPUT, STATUS_IO or STATUS_NOMEM, the same on all ranks; *s is NULL on
+ * failure
  */
 status checkpoint_source_open(checkpoint_source **s, MPI_Comm comm, const char *run,
                               const parameters *p, const slice *slices, size_t slice_count);
@@ -33,7 +34,7 @@ const checkpoint_prior *checkpoint_source_prior(const checkpoint_source *s);
  *
  * @param array   SOURCE_HESSIAN only where there is one
  * @param values  [part->count] out
- * @return STATUS_OK, or STATUS_INPUT naming file and tensor
+ * @return STATUS_OK, STATUS_INPUT or STATUS_IO, naming file and tensor
  */
 status checkpoint_source_read(const checkpoint_source *s, source_array array, const slice *part,
                               float *values);

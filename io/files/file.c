@@ -1,12 +1,14 @@
 /* POSIX files. */
 #include "io/files/file.h"
 
+#include "io/data_file.h"
 #include "io/file_calls.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,27 +24,89 @@ static status io_failed(const char *what, const char *path)
     return fail(STATUS_IO, "%s %s: %s", what, path, strerror(errno));
 }
 
-static status map_open(file_mapping *m, const char *path, const char *what, int fd)
+/* What is not the path's fault is no wrong input. */
+static status open_failed(const char *path)
+{
+    bool resource = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO;
+    return fail(resource ? STATUS_IO : STATUS_INPUT, "%s: %s", path, strerror(errno));
+}
+
+status file_open(int *fd, uint64_t *bytes, const char *path, const char *what)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-        return fail(STATUS_INPUT, "%s: %s expected, no regular file found", path, what);
-    if (info.st_size == 0)
-        return fail(STATUS_INPUT, "%s: %s expected, an empty file found", path, what);
-    size_t bytes = (size_t)info.st_size;
-    void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) return io_failed("map", path);
-    *m = (file_mapping){data, bytes};
-    return STATUS_OK;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (*fd < 0 && errno != ENXIO) return open_failed(path);
+    if (*fd >= 0 && fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
+        if (bytes) *bytes = (uint64_t)info.st_size;
+        return STATUS_OK;
+    }
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+    return fail(STATUS_INPUT, "%s: %s expected, no regular file found", path, what);
+}
+
+static status as_stream(FILE **file, int fd, const char *mode, const char *path)
+{
+    *file = fdopen(fd, mode);
+    if (*file) return STATUS_OK;
+    close(fd);
+    return fail(STATUS_NOMEM, "memory to open %s", path);
+}
+
+status file_open_stream(FILE **file, uint64_t *bytes, const char *path, const char *what)
+{
+    int fd;
+    *file = NULL;
+    status result = file_open(&fd, bytes, path, what);
+    return result ? result : as_stream(file, fd, "rb", path);
+}
+
+static status write_failed(const char *verb, const char *path, const char *where, int error)
+{
+    char text[STATUS_MESSAGE_SIZE];
+    data_file_explain(text, sizeof text, verb, path, where, error);
+    return fail(STATUS_IO, "%s", text);
+}
+
+status file_create(int *fd, const char *path)
+{
+    int error = data_file_create(fd, path, 0);
+    return error ? write_failed("create", path, path, error) : STATUS_OK;
+}
+
+status file_create_stream(FILE **file, const char *path)
+{
+    int fd;
+    *file = NULL;
+    status result = file_create(&fd, path);
+    return result ? result : as_stream(file, fd, "wb", path);
+}
+
+status file_open_append(int *fd, const char *path)
+{
+    struct stat info;
+    *fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    if (*fd < 0) return io_failed("open", path);
+    if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) return STATUS_OK;
+    close(*fd);
+    *fd = -1;
+    return fail(STATUS_IO, "open %s: a file to add to expected, no regular file found", path);
 }
 
 status file_map(file_mapping *m, const char *path, const char *what)
 {
+    int fd;
+    uint64_t bytes = 0;
     *m = (file_mapping){0};
-    /* A pipe without a writer must be refused, not waited for. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
-    status result = map_open(m, path, what, fd);
+    status result = file_open(&fd, &bytes, path, what);
+    if (result) return result;
+    void *data = bytes ? mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (data == MAP_FAILED)
+        result = io_failed("map", path);
+    else if (!data)
+        result = fail(STATUS_INPUT, "%s: %s expected, an empty file found", path, what);
+    else
+        *m = (file_mapping){data, (size_t)bytes};
     close(fd);
     return result;
 }
@@ -100,6 +164,36 @@ bool file_wants_shell(const char *path)
     return false;
 }
 
+/* Where a path leads: as far as it is there by realpath, and the names behind that. "" is the root.
+ */
+static bool resolve(char found[PATH_SIZE], const char *path)
+{
+    char there[PATH_SIZE], rest[PATH_SIZE] = "", longer[PATH_SIZE + 1], *whole;
+    if (strlen(path) >= sizeof there) return false;
+    strcpy(there, path);
+    while (!(whole = realpath(*there ? there : ".", NULL))) {
+        if (!*there) return false;
+        char *slash = strrchr(there, '/'), *name = slash ? slash + 1 : there;
+        snprintf(longer, sizeof longer, "%s%s%s", name, *name && *rest ? "/" : "", rest);
+        memcpy(rest, longer, sizeof rest);
+        *(slash == there && slash[1] ? slash + 1 : slash ? slash : there) = '\0';
+    }
+    bool root = strcmp(whole, "/") == 0;
+    int n = snprintf(found, PATH_SIZE, "%s%s%s", root ? "" : whole, *rest ? "/" : "", rest);
+    free(whole);
+    return n < PATH_SIZE;
+}
+
+bool file_inside(char *rest, size_t size, const char *path, const char *directory)
+{
+    char inner[PATH_SIZE], outer[PATH_SIZE];
+    if (!resolve(inner, path) || !resolve(outer, directory)) return false;
+    size_t length = strlen(outer);
+    if (strncmp(inner, outer, length) != 0 || (inner[length] && inner[length] != '/')) return false;
+    if (rest) snprintf(rest, size, "%s", inner + length + (inner[length] == '/'));
+    return true;
+}
+
 status file_sync_directory(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -122,20 +216,12 @@ static status sync_parent(const char *path)
 
 static status write_synced(const char *path, const char *text, size_t size)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return io_failed("create", path);
-    status result = STATUS_OK;
-    for (size_t at = 0; !result && at < size;) {
-        ssize_t n = write(fd, text + at, size - at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0)
-            result = io_failed("write", path);
-        else
-            at += (size_t)n;
-    }
-    if (!result && fsync(fd) != 0) result = io_failed("fsync", path);
-    if (close(fd) != 0 && !result) result = io_failed("close", path);
-    return result;
+    int fd;
+    status result = file_create(&fd, path);
+    if (result) return result;
+    int error = data_file_write(fd, 0, text, size), closed = data_file_close(&fd, !error);
+    if (!error) error = closed;
+    return error ? write_failed("write", path, path, error) : STATUS_OK;
 }
 
 status file_write_atomic(const char *path, const char *text, size_t size)
@@ -175,30 +261,12 @@ static status append_line(int fd, const char *path, const char *line, size_t siz
 
 status file_append_line(const char *path, const char *line, size_t size)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0) return io_failed("open", path);
-    status result = append_line(fd, path, line, size);
+    int fd;
+    status result = file_open_append(&fd, path);
+    if (result) return result;
+    result = append_line(fd, path, line, size);
     if (close(fd) != 0 && !result) result = io_failed("close", path);
     return result;
-}
-
-static status read_open(char **text, size_t *size, const char *path, size_t limit, FILE *file)
-{
-    struct stat info;
-    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode))
-        return fail(STATUS_INPUT, "%s: a regular file expected", path);
-    if ((size_t)info.st_size > limit)
-        return fail(STATUS_INPUT, "%s: %lld bytes found, at most %zu expected", path,
-                    (long long)info.st_size, limit);
-    *text = malloc((size_t)info.st_size + 1);
-    if (!*text) return fail(STATUS_NOMEM, "memory to read %s", path);
-    *size = fread(*text, 1, (size_t)info.st_size, file);
-    (*text)[*size] = '\0';
-    if (*size == (size_t)info.st_size) return STATUS_OK;
-    free(*text);
-    *text = NULL;
-    return fail(STATUS_IO, "read %s: %lld bytes expected, fewer found", path,
-                (long long)info.st_size);
 }
 
 status file_print_atomic(const char *path, void (*print)(FILE *out, const void *context),
@@ -214,12 +282,32 @@ status file_print_atomic(const char *path, void (*print)(FILE *out, const void *
     return result;
 }
 
+static status read_text(char **text, size_t size, const char *path, FILE *file)
+{
+    *text = malloc(size + 1);
+    if (!*text) return fail(STATUS_NOMEM, "memory to read %s", path);
+    size_t found = fread(*text, 1, size, file);
+    (*text)[found] = '\0';
+    if (found == size) return STATUS_OK;
+    free(*text);
+    *text = NULL;
+    if (ferror(file)) return io_failed("read", path);
+    return fail(STATUS_IO, "read %s: %zu bytes expected, %zu found", path, size, found);
+}
+
 status file_read_text(char **text, size_t *size, const char *path, size_t limit)
 {
+    FILE *file;
+    uint64_t bytes = 0;
     *text = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file) return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
-    status result = read_open(text, size, path, limit, file);
+    *size = 0;
+    status result = file_open_stream(&file, &bytes, path, "a file of text");
+    if (result) return result;
+    if (bytes > limit)
+        result = fail(STATUS_INPUT, "%s: %" PRIu64 " bytes found, at most %zu expected", path,
+                      bytes, limit);
+    if (!result) result = read_text(text, (size_t)bytes, path, file);
+    if (!result) *size = (size_t)bytes;
     fclose(file);
     return result;
 }

@@ -1,4 +1,4 @@
-/** Files that are whole or not there. */
+/** Files that are whole or not there, and how a path from outside is opened. */
 #ifndef VARIO_IO_FILES_FILE_H
 #define VARIO_IO_FILES_FILE_H
 
@@ -7,7 +7,19 @@
 #include <glob.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+
+/** Open a file that comes from outside, for reading: the only way in which vario does. It is a
+ * regular file; nothing else is waited for, a pipe without a writer least of all.
+ * @param fd     out: -1 on failure
+ * @param bytes  out: its size; may be NULL
+ * @param what   names it in messages: "a token file"
+ * @return STATUS_OK, STATUS_INPUT (absent, not readable, no regular file) or STATUS_IO */
+status file_open(int *fd, uint64_t *bytes, const char *path, const char *what);
+
+/** The same, as a stream. @param file  out: NULL on failure */
+status file_open_stream(FILE **file, uint64_t *bytes, const char *path, const char *what);
 
 /** A file mapped for reading. */
 typedef struct {
@@ -16,7 +28,7 @@ typedef struct {
 } file_mapping;
 
 /** Map a regular file that is not empty.
- * @param what  names it in messages: "a token file"
+ * @param what  as file_open's
  * @return STATUS_OK, STATUS_INPUT (absent, empty, not a regular file) or STATUS_IO */
 status file_map(file_mapping *m, const char *path, const char *what);
 
@@ -29,6 +41,17 @@ void file_unmap(file_mapping *m);
  * @param what   as file_map's
  * @return STATUS_OK, STATUS_INPUT (no file, a directory that cannot be read) or STATUS_NOMEM */
 status file_find(glob_t *found, const char *pattern, const char *what);
+
+/** Make a file for writing under a name of our own, a temporary one: what an earlier process left
+ * there is removed, and no link is followed. @return STATUS_OK or STATUS_IO */
+status file_create(int *fd, const char *path);
+
+/** The same, as a stream. */
+status file_create_stream(FILE **file, const char *path);
+
+/** Open one of our own files to add to it, made where it is absent; it is a regular one.
+ * @return STATUS_OK or STATUS_IO */
+status file_open_append(int *fd, const char *path);
 
 /** Write path.tmp, fsync, rename, fsync the directory. @return STATUS_OK or STATUS_IO */
 status file_write_atomic(const char *path, const char *text, size_t size);
@@ -66,6 +89,11 @@ bool file_wants_shell(const char *path);
  * @param error  errno
  * @return STATUS_IO or STATUS_INPUT */
 status file_blame(int error);
+
+/** Whether a path, which need not be there, leads to a directory or to something below it, whatever
+ * links it goes through.
+ * @param rest  out: [size] the way from the directory, "" for the directory itself; may be NULL */
+bool file_inside(char *rest, size_t size, const char *path, const char *directory);
 
 /** fsync a directory. */
 status file_sync_directory(const char *path);

@@ -3,9 +3,9 @@
 #include "io/weights/export.h"
 
 #include "io/checkpoints/checkpoint.h"
+#include "io/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
-#include "io/files/mpi_file.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/config_json.h"
 #include "io/weights/safetensors.h"
@@ -36,8 +36,7 @@ struct export_sink {
     parameters p;
     size_t file_count; /* 1 without a posterior */
     safetensors_header header;
-    MPI_File handles[EXPORT_FILES];
-    bool opened[EXPORT_FILES];
+    int descriptors[EXPORT_FILES]; /* -1: not open */
 };
 
 static void join(char path[PATH_SIZE], const char *directory, const char *name)
@@ -64,6 +63,34 @@ static status refuse_model(const export_sink *e)
     return result;
 }
 
+static status as_status(const export_sink *e, const char *verb, size_t file, int error)
+{
+    char path[PATH_SIZE], text[STATUS_MESSAGE_SIZE];
+    if (!error) return STATUS_OK;
+    join(path, e->directory, arrays[file].file);
+    data_file_explain(text, sizeof text, verb, path, e->directory, error);
+    return fail(STATUS_IO, "%s", text);
+}
+
+static status write_at(export_sink *e, size_t file, uint64_t offset, const void *data, size_t bytes)
+{
+    return as_status(e, "write", file, data_file_write(e->descriptors[file], offset, data, bytes));
+}
+
+/* Rank 0, before others open them: in their full length, but for headers empty. */
+static status make_files(export_sink *e)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && i < e->file_count; i++) {
+        char path[PATH_SIZE];
+        uint64_t bytes = safetensors_offset(&e->header, &e->p, 1, 0);
+        join(path, e->temporary, arrays[i].file);
+        result = as_status(e, "create", i, data_file_create(&e->descriptors[i], path, bytes));
+        if (!result) result = write_at(e, i, 0, e->header.bytes, e->header.size);
+    }
+    return result;
+}
+
 /* Rank 0. */
 static status make_directories(export_sink *e)
 {
@@ -72,36 +99,17 @@ static status make_directories(export_sink *e)
     if (!result) result = refuse_model(e);
     if (!result) result = file_remove_tree(e->temporary);
     if (result) return result;
-    if (mkdir(e->temporary, 0777) == 0) return STATUS_OK;
+    if (mkdir(e->temporary, 0777) == 0) return make_files(e);
     return fail(STATUS_IO, "create %s: %s", e->temporary, strerror(errno));
-}
-
-static status write_failed(const export_sink *e, size_t file, int code)
-{
-    char text[MPI_MAX_ERROR_STRING] = "fewer bytes were written than asked for";
-    int length;
-    if (code != MPI_SUCCESS) MPI_Error_string(code, text, &length);
-    return fail(STATUS_IO, "write %s/%s: %.300s", e->directory, arrays[file].file, text);
-}
-
-static status write_at(export_sink *e, size_t file, uint64_t offset, const void *data, size_t bytes)
-{
-    int code;
-    if (mpi_file_write(e->handles[file], offset, data, bytes, &code)) return STATUS_OK;
-    return write_failed(e, file, code);
 }
 
 static status open_files(export_sink *e)
 {
     status result = STATUS_OK;
-    for (size_t i = 0; !result && i < e->file_count; i++) {
+    for (size_t i = 0; !result && i < e->file_count && e->rank != 0; i++) {
         char path[PATH_SIZE];
         join(path, e->temporary, arrays[i].file);
-        int code = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_WRONLY | MPI_MODE_CREATE,
-                                 MPI_INFO_NULL, &e->handles[i]);
-        if (code != MPI_SUCCESS) return write_failed(e, i, code);
-        e->opened[i] = true;
-        if (e->rank == 0) result = write_at(e, i, 0, e->header.bytes, e->header.size);
+        result = as_status(e, "open", i, data_file_join(&e->descriptors[i], path));
     }
     return result;
 }
@@ -131,6 +139,7 @@ status export_open(export_sink **out, MPI_Comm comm, const char *directory,
     e->config = *config;
     e->force = force;
     e->file_count = posterior ? EXPORT_FILES : 1;
+    for (size_t i = 0; i < EXPORT_FILES; i++) e->descriptors[i] = -1;
     MPI_Comm_rank(comm, &e->rank);
     snprintf(e->directory, sizeof e->directory, "%s", directory);
     join(e->temporary, directory, ".exporting");
@@ -156,10 +165,8 @@ static status settle(export_sink *e)
 {
     status result = STATUS_OK;
     for (size_t i = 0; i < e->file_count; i++) {
-        int code = MPI_File_sync(e->handles[i]), closed = MPI_File_close(&e->handles[i]);
-        e->opened[i] = false;
-        if (code == MPI_SUCCESS) code = closed;
-        if (code != MPI_SUCCESS && !result) result = write_failed(e, i, code);
+        status here = as_status(e, "write", i, data_file_close(&e->descriptors[i], true));
+        if (!result) result = here;
     }
     return agree(e->comm, result);
 }
@@ -255,8 +262,7 @@ void export_abandon(export_sink **out)
 {
     export_sink *e = *out;
     if (!e) return;
-    for (size_t i = 0; i < EXPORT_FILES; i++)
-        if (e->opened[i]) MPI_File_close(&e->handles[i]);
+    for (size_t i = 0; i < EXPORT_FILES; i++) data_file_close(&e->descriptors[i], false);
     MPI_Barrier(e->comm);
     if (e->rank == 0) file_remove_tree(e->temporary);
     if (e->made) rmdir(e->directory); /* where nothing else is in it */

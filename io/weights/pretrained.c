@@ -2,7 +2,8 @@
  * values themselves. */
 #include "io/weights/pretrained.h"
 
-#include "io/files/mpi_file.h"
+#include "io/data_file.h"
+#include "io/files/file.h"
 #include "io/foreign.h"
 #include "io/weights/config_json.h"
 #include "io/weights/pretrained_parts.h"
@@ -29,7 +30,7 @@ struct pretrained {
     stored_tensor *found; /* [all.tensor_count + 1], the last of the output layer */
     size_t wte;           /* its number in `all` */
     stored_files files;
-    MPI_File *handles; /* [files.count] */
+    int *descriptors; /* [files.count] */
     size_t opened;
     uint64_t *sums; /* [p.tensor_count] this rank's part */
 };
@@ -131,8 +132,8 @@ static status share(pretrained *w)
     MPI_Bcast(&files, 1, MPI_UNSIGNED_LONG, 0, w->comm);
     w->files.count = files;
     if (w->rank != 0) w->files.paths = calloc(files, sizeof *w->files.paths);
-    w->handles = calloc(files, sizeof *w->handles);
-    bool enough = w->files.paths && w->handles;
+    w->descriptors = calloc(files, sizeof *w->descriptors);
+    bool enough = w->files.paths && w->descriptors;
     status result =
         agree(w->comm, enough ? STATUS_OK : fail(STATUS_NOMEM, "memory for %lu files", files));
     if (result) return result;
@@ -145,7 +146,7 @@ static status open_files(pretrained *w)
 {
     status result = STATUS_OK;
     for (size_t i = 0; !result && i < w->files.count; i++) {
-        result = mpi_file_open(&w->handles[i], w->files.paths[i]);
+        result = file_open(&w->descriptors[i], NULL, w->files.paths[i], "a file of weights");
         if (!result) w->opened++;
     }
     return result;
@@ -182,8 +183,8 @@ void pretrained_close(pretrained **out)
 {
     pretrained *w = *out;
     if (!w) return;
-    for (size_t i = 0; i < w->opened; i++) MPI_File_close(&w->handles[i]);
-    free(w->handles);
+    for (size_t i = 0; i < w->opened; i++) data_file_close(&w->descriptors[i], false);
+    free(w->descriptors);
     free(w->files.paths);
     free(w->found);
     free(w->sums);
@@ -227,8 +228,8 @@ static status read_straight(const pretrained *w, const stored_tensor *s, const t
 {
     size_t bytes = count * stored_bytes(s->type);
     char *end = (char *)(values + count) - bytes;
-    status result = mpi_file_read(w->handles[s->file], w->files.paths[s->file], t->name,
-                                  s->offset + first * stored_bytes(s->type), end, bytes);
+    status result = data_file_read(w->descriptors[s->file], w->files.paths[s->file], t->name,
+                                   s->offset + first * stored_bytes(s->type), end, bytes);
     for (size_t e = 0; !result && s->type != STORED_F32 && e < count; e++)
         values[e] = value_of(end + e * stored_bytes(s->type), s->type);
     return result;
@@ -244,8 +245,9 @@ static status read_turned(const pretrained *w, const stored_tensor *s, const ten
     if (!band) return fail(STATUS_NOMEM, "memory for %zu rows of a tensor", end - begin);
     status result = STATUS_OK;
     for (size_t c = 0; !result && c < columns; c++) {
-        result = mpi_file_read(w->handles[s->file], w->files.paths[s->file], t->name,
-                               s->offset + (c * rows + begin) * width, band, (end - begin) * width);
+        result =
+            data_file_read(w->descriptors[s->file], w->files.paths[s->file], t->name,
+                           s->offset + (c * rows + begin) * width, band, (end - begin) * width);
         for (size_t r = begin; !result && r < end; r++) {
             size_t at = r * columns + c;
             if (at >= first && at < first + count)

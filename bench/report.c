@@ -1,6 +1,8 @@
 /* A row is a ratio where it has a bound: only ratios of one run are comparable between runs. */
 #include "bench/report.h"
 
+#include "io/files/json_text.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -102,10 +104,9 @@ status report_close(report *r)
 
 status report_reference(report *r, const char *path)
 {
-    json_error_t error;
-    json_t *rows = json_load_file(path, 0, &error);
-    if (!rows)
-        return fail(STATUS_INPUT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+    json_t *rows;
+    status result = json_text_read(&rows, path);
+    if (result) return result;
     if (json_is_array(rows)) {
         r->reference = rows;
         return STATUS_OK;

@@ -49,6 +49,15 @@ check 'ScaLAPACK outside exact/' grep -rniE \
     '(Cblacs|pdgemr2d|pd(potr|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' base kernels optimizer runtime \
     posterior model io train analysis report bench cli library --include='*.[ch]'
 
+# A machine-wide semaphore of MPI-IO makes every later run wait for ever when its holder dies.
+check 'MPI-IO is used' grep -rn 'MPI_File_' base kernels optimizer runtime posterior model io train \
+    analysis report bench cli library --include='*.[ch]'
+# A path from outside is opened in one place, where a pipe is not waited for, as is a temporary one.
+check 'a file is opened outside io/files/' sh -c "
+    grep -rnE '[^a-z_>](fopen|open|creat|json_load_file|json_dump_file)\(' base kernels optimizer runtime \
+        posterior model io train analysis report cli library --include='*.[ch]' |
+        grep -vE '^io/(files/)?(file|lock|data_file)\.c|\"/proc/|\"/sys/'"
+
 # A circle of headers: every pair "file header", which tsort cannot put in an order.
 check 'headers include each other in a circle' sh -c "
     grep -rHoE '^#include \"[^\"]+\"' base kernels optimizer runtime posterior model exact io train \

@@ -132,7 +132,7 @@ cp -r runs/alone runs/unread
 mkdir runs/unread/samples.jsonl
 one report runs/unread
 check "a file that cannot be read is refused" exits 2
-check "by its path" says last.err "runs/unread/samples.jsonl: a regular file expected"
+check "by its path" says last.err "runs/unread/samples.jsonl: a file of text expected, no regular file"
 cp -r runs/alone runs/damaged
 sed -i '3s/,[0-9.]*,/,x,/' runs/damaged/metrics.csv
 one report runs/damaged

@@ -450,14 +450,14 @@ Test(job, refuses_what_is_no_job)
     expect_message("/nowhere/job.yaml: ", (const char *const[]){"No such file"}, 1);
     status_clear();
     cr_expect_eq(job_read(&j, "/tmp", NULL, 0), STATUS_INPUT);
-    expect_message("/tmp: ", (const char *const[]){"directory"}, 1);
+    expect_message("/tmp: ", (const char *const[]){"no regular file"}, 1);
     status_clear();
     char large[] = "/tmp/vario-test-job-XXXXXX";
     int fd = mkstemp(large);
     cr_assert(fd >= 0 && ftruncate(fd, 1L << 32) == 0);
     close(fd);
     cr_expect_eq(job_read(&j, large, NULL, 0), STATUS_INPUT);
-    expect_message(large, (const char *const[]){"too large", "at most 1048576 bytes"}, 2);
+    expect_message(large, (const char *const[]){"4294967296 bytes found", "at most 1048576"}, 2);
     unlink(large);
 }
 

@@ -164,9 +164,7 @@ bool file_wants_shell(const char *path)
     return false;
 }
 
-/* Where a path leads: as far as it is there by realpath, and the names behind that. "" is the root.
- */
-static bool resolve(char found[PATH_SIZE], const char *path)
+bool file_resolve(char *found, size_t size, const char *path)
 {
     char there[PATH_SIZE], rest[PATH_SIZE] = "", longer[PATH_SIZE + 1], *whole;
     if (strlen(path) >= sizeof there) return false;
@@ -179,15 +177,16 @@ static bool resolve(char found[PATH_SIZE], const char *path)
         *(slash == there && slash[1] ? slash + 1 : slash ? slash : there) = '\0';
     }
     bool root = strcmp(whole, "/") == 0;
-    int n = snprintf(found, PATH_SIZE, "%s%s%s", root ? "" : whole, *rest ? "/" : "", rest);
+    int n = snprintf(found, size, "%s%s%s", root ? "" : whole, *rest ? "/" : "", rest);
     free(whole);
-    return n < PATH_SIZE;
+    return n >= 0 && (size_t)n < size;
 }
 
 bool file_inside(char *rest, size_t size, const char *path, const char *directory)
 {
     char inner[PATH_SIZE], outer[PATH_SIZE];
-    if (!resolve(inner, path) || !resolve(outer, directory)) return false;
+    if (!file_resolve(inner, sizeof inner, path) || !file_resolve(outer, sizeof outer, directory))
+        return false;
     size_t length = strlen(outer);
     if (strncmp(inner, outer, length) != 0 || (inner[length] && inner[length] != '/')) return false;
     if (rest) snprintf(rest, size, "%s", inner + length + (inner[length] == '/'));

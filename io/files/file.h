@@ -90,6 +90,11 @@ bool file_wants_shell(const char *path);
  * @return STATUS_IO or STATUS_INPUT */
 status file_blame(int error);
 
+/** Where a path leads, through whatever links: as far as it is there, and the names behind that.
+ * @param found  out: [size] begins with '/', but for the root, which is ""
+ * @return whether that is known, and fits */
+bool file_resolve(char *found, size_t size, const char *path);
+
 /** Whether a path, which need not be there, leads to a directory or to something below it, whatever
  * links it goes through.
  * @param rest  out: [size] the way from the directory, "" for the directory itself; may be NULL */

@@ -95,10 +95,14 @@ static status draw(const plot *p)
         return fail(STATUS_INPUT,
                     "%s: a shorter path without control characters expected for a picture",
                     p->path);
+    int fd;
     snprintf(temporary, sizeof temporary, "%s.tmp", p->path);
+    status result = file_create(&fd, temporary);
+    if (result) return result;
+    close(fd);
     int code = run_gnuplot(p, temporary);
     if (code == 0 && rename(temporary, p->path) == 0) return STATUS_OK;
-    status result = gnuplot_failed(p->path, code);
+    result = gnuplot_failed(p->path, code);
     unlink(temporary);
     return result;
 }

@@ -2,10 +2,11 @@
  */
 #include "io/jobs/job_yaml.h"
 
-#include <errno.h>
+#include "io/files/file.h"
+
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <yaml.h>
 
 enum { FILE_MOST = 1 << 20 /* bytes */ };
@@ -181,18 +182,6 @@ static status read_document(reader *r)
     return result;
 }
 
-static FILE *open_file(const char *path)
-{
-    struct stat about;
-    FILE *file = fopen(path, "rb");
-    if (!file) return NULL;
-    bool known = fstat(fileno(file), &about) == 0;
-    if (known && !S_ISDIR(about.st_mode) && about.st_size <= FILE_MOST) return file;
-    fclose(file);
-    errno = known && !S_ISDIR(about.st_mode) ? EFBIG : EISDIR;
-    return NULL;
-}
-
 /* Closes the file. */
 static status read_stream(job_entries *out, const char *path, FILE *file)
 {
@@ -212,10 +201,15 @@ static status read_stream(job_entries *out, const char *path, FILE *file)
 
 status job_yaml_read(job_entries *out, const char *path)
 {
-    FILE *file = open_file(path);
-    if (file) return read_stream(out, path, file);
-    return fail(STATUS_INPUT, "%.500s: %s, a readable job file of at most %d bytes expected", path,
-                strerror(errno), FILE_MOST);
+    FILE *file;
+    uint64_t bytes;
+    out->count = 0;
+    status result = file_open_stream(&file, &bytes, path, "a job file");
+    if (result) return result;
+    if (bytes <= FILE_MOST) return read_stream(out, path, file);
+    fclose(file);
+    return fail(STATUS_INPUT, "%.500s: %" PRIu64 " bytes found, a job file of at most %d expected",
+                path, bytes, FILE_MOST);
 }
 
 status job_yaml_parse(job_entries *out, const char *path, const char *text, size_t size)

@@ -25,6 +25,10 @@ typedef struct {
     size_t size, lines;
 } waiting;
 
+const char *const run_files[] = {
+    "metrics.csv", "metrics.csv.damaged", "events.jsonl",  "job.yaml",    "vocab.json",
+    "merges.txt",  "evaluation.json",     "samples.jsonl", "report.html", NULL};
+
 struct run {
     char path[RUN_PATH];
     folder_lock *lock;
@@ -127,12 +131,9 @@ status run_clear(run *r, bool force)
                       r->path, count);
     if (!result) result = remove_checkpoints(r, steps, count);
     free(steps);
-    static const char *const names[] = {"metrics.csv",   "metrics.csv.damaged", "events.jsonl",
-                                        "job.yaml",      "vocab.json",          "merges.txt",
-                                        "samples.jsonl", "evaluation.json",     "report.html"};
-    for (size_t i = 0; !result && i < sizeof names / sizeof names[0]; i++) {
+    for (size_t i = 0; !result && run_files[i]; i++) {
         char path[RUN_PATH + 32];
-        join(path, sizeof path, r, names[i]);
+        join(path, sizeof path, r, run_files[i]);
         result = file_remove_tree(path);
     }
     return result;

@@ -11,6 +11,9 @@
 
 typedef struct run run;
 
+/** Names of the files beside its checkpoints, NULL behind the last. */
+extern const char *const run_files[];
+
 /** Make output/name where it is absent, and lock it (io/files/lock.h, on .lock).
  * @return STATUS_INPUT when another live process holds the lock, or the path is no directory or not
  * writable, naming which */

@@ -2,6 +2,7 @@
  * again from any point: so a kill anywhere is as if nothing had happened. */
 #include "io/tokens/prepare_store.h"
 
+#include "io/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 
@@ -145,10 +146,15 @@ static status open_part(store *s)
     char path[STORE_PATH];
     uint64_t within = s->tokens % s->o->shard_tokens;
     name_part(path, s, s->tokens / s->o->shard_tokens);
-    if (within > 0 && truncate(path, (off_t)(within * sizeof(uint16_t))) != 0)
-        return failed("cut", path);
-    s->out = fopen(path, within > 0 ? "ab" : "wb");
-    return s->out ? STATUS_OK : failed("create", path);
+    if (within == 0) return file_create_stream(&s->out, path);
+    int fd;
+    errno = data_file_join(&fd, path);
+    if (errno) return failed("open", path);
+    bool cut = ftruncate(fd, (off_t)(within * sizeof(uint16_t))) == 0;
+    if (cut && (s->out = fdopen(fd, "ab"))) return STATUS_OK;
+    status result = failed("cut", path);
+    close(fd);
+    return result;
 }
 
 status store_append(store *s, const uint16_t *tokens, size_t count)
@@ -222,9 +228,10 @@ static status copy_tokens(FILE *out, const char *to, const char *from, uint64_t 
     status result = STATUS_OK;
     size_t n = 1;
     char *bytes = malloc(CHUNK);
-    FILE *in = fopen(from, "rb");
-    if (!bytes) result = fail(STATUS_NOMEM, "memory to copy tokens");
-    if (!in || fseeko(in, (off_t)(first * sizeof(uint16_t)), SEEK_SET) != 0)
+    FILE *in = NULL;
+    result = bytes ? file_open_stream(&in, NULL, from, "a file of tokens")
+                   : fail(STATUS_NOMEM, "memory to copy tokens");
+    if (!result && fseeko(in, (off_t)(first * sizeof(uint16_t)), SEEK_SET) != 0)
         result = failed("read", from);
     while (!result && n > 0) {
         n = fread(bytes, 1, CHUNK, in);
@@ -241,9 +248,9 @@ static status write_valid(const store *s, uint64_t train)
 {
     char to[STORE_PATH], from[STORE_PATH];
     join(to, s->path, "val.bin");
-    FILE *out = fopen(to, "wb");
-    if (!out) return failed("create", to);
-    status result = STATUS_OK;
+    FILE *out;
+    status result = file_create_stream(&out, to);
+    if (result) return result;
     for (uint64_t at = train; !result && at < s->tokens;) {
         uint64_t shard = at / s->o->shard_tokens;
         name_part(from, s, shard);
@@ -288,7 +295,8 @@ static status write_meta(const store *s, const tokenizer *t, uint64_t train)
     return file_write_atomic(path, text, (size_t)n);
 }
 
-/* With tokens that are bytes, the tokenizer of an earlier call goes. */
+/* With tokens that are bytes, the tokenizer of an earlier call goes; one that was read here stays
+ * as it is. */
 static status write_tokenizer(const store *s, const tokenizer *t)
 {
     char path[STORE_PATH];

@@ -3,11 +3,11 @@
 #include "io/tokens/text_source.h"
 
 #include "base/utf8.h"
+#include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "io/tokens/tokenizer.h"
 
 #include <archive.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum {
@@ -29,6 +30,7 @@ struct text_source {
     bool cut;
     uint64_t bytes, digest;
     struct archive *in; /* NULL: the next file is not open */
+    int fd;             /* of the open file, -1: none */
     text_place place;   /* of the next byte to hand out */
     char *rest;         /* [rest_size] read, not yet handed out */
     size_t rest_size, rest_capacity;
@@ -62,15 +64,13 @@ static bool is_lines(const char *name)
 static status measure(text_source *s)
 {
     for (size_t i = 0; i < s->count; i++) {
+        int fd;
         struct stat info;
         const char *name = s->texts[i];
-        FILE *file;
-        if (stat(name, &info) != 0) return fail(STATUS_INPUT, "%s: %s", name, strerror(errno));
-        if (!S_ISREG(info.st_mode))
-            return fail(STATUS_INPUT, "%s: a text file expected, no regular file found", name);
-        file = fopen(name, "rb");
-        if (!file) return fail(STATUS_INPUT, "%s: %s", name, strerror(errno));
-        fclose(file);
+        status result = file_open(&fd, NULL, name, "a text file");
+        if (result) return result;
+        fstat(fd, &info);
+        close(fd);
         s->bytes += (uint64_t)info.st_size;
         int64_t facts[] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
                            (int64_t)info.st_mtim.tv_nsec};
@@ -84,17 +84,25 @@ status text_source_open(text_source **out, const char *const *texts, size_t coun
 {
     text_source *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(STATUS_NOMEM, "memory to read texts");
-    *s = (text_source){.texts = texts, .count = count, .cut = cut, .place = {.line = 1}};
+    *s = (text_source){.texts = texts, .count = count, .cut = cut, .fd = -1, .place = {.line = 1}};
     status result = measure(s);
     if (result) text_source_close(out);
     return result;
+}
+
+static void close_text(text_source *s)
+{
+    archive_read_free(s->in);
+    s->in = NULL;
+    if (s->fd >= 0) close(s->fd);
+    s->fd = -1;
 }
 
 void text_source_close(text_source **out)
 {
     text_source *s = *out;
     if (!s) return;
-    archive_read_free(s->in);
+    close_text(s);
     free(s->rest);
     free(s);
     *out = NULL;
@@ -127,6 +135,8 @@ static status open_text(text_source *s)
     const char *name = s->texts[s->place.text];
     struct archive_entry *entry;
     s->lines = is_lines(name);
+    status result = file_open(&s->fd, NULL, name, "a text file");
+    if (result) return result;
     s->in = archive_read_new();
     if (!s->in) return fail(STATUS_NOMEM, "memory to read %s", name);
     archive_read_support_filter_gzip(s->in);
@@ -134,8 +144,7 @@ static status open_text(text_source *s)
     archive_read_support_filter_zstd(s->in);
     archive_read_support_format_raw(s->in);
     archive_read_support_format_empty(s->in);
-    if (archive_read_open_filename(s->in, name, BLOCK_BYTES) != ARCHIVE_OK)
-        return unpack_failed(s, 0);
+    if (archive_read_open_fd(s->in, s->fd, BLOCK_BYTES) != ARCHIVE_OK) return unpack_failed(s, 0);
     int found = archive_read_next_header(s->in, &entry);
     s->empty = found == ARCHIVE_EOF;
     return found == ARCHIVE_OK || s->empty ? STATUS_OK : unpack_failed(s, 0);
@@ -213,8 +222,7 @@ static status hand_out(text_source *s, text_block *b, size_t size, bool ended)
 
 static void next_text(text_source *s)
 {
-    archive_read_free(s->in);
-    s->in = NULL;
+    close_text(s);
     s->rest_size = 0;
     s->place = (text_place){.text = s->place.text + 1, .line = 1};
 }
@@ -246,8 +254,7 @@ status text_source_next(text_source *s, text_block *b)
 
 status text_source_seek(text_source *s, const text_place *place)
 {
-    archive_read_free(s->in);
-    s->in = NULL;
+    close_text(s);
     s->rest_size = 0;
     s->place = (text_place){.text = place->text, .line = 1};
     if (place->text >= s->count) return STATUS_OK;

@@ -1,14 +1,13 @@
 /* llm.c's checkpoint: 256 int32, then for each kind of tensor those of all layers. Linear layers
  * are stored as (out, in); rows of the vocabulary's padding are passed over. */
+#include "io/files/file.h"
 #include "io/jobs/job_schema.h"
 #include "io/weights/pretrained_parts.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { MAGIC = 20240326, HEADER = 256, VERSION_F32 = 3, VERSION_BF16 = 5 };
 
@@ -22,17 +21,13 @@ typedef struct {
 
 static status read_header(llmc_header *h, const char *path)
 {
-    struct stat info;
     unsigned char raw[4 * HEADER];
+    FILE *file;
     *h = (llmc_header){0};
-    FILE *file = fopen(path, "rb");
-    if (!file || fstat(fileno(file), &info) != 0) {
-        if (file) fclose(file);
-        return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
-    }
+    status result = file_open_stream(&file, &h->bytes, path, "a checkpoint of llm.c");
+    if (result) return result;
     size_t got = fread(raw, 1, sizeof raw, file);
     fclose(file);
-    h->bytes = (uint64_t)info.st_size;
     if (got != sizeof raw)
         return fail(STATUS_INPUT, "%s: truncated: a header of %zu bytes expected, %zu found", path,
                     sizeof raw, got);
@@ -49,12 +44,14 @@ static status read_header(llmc_header *h, const char *path)
 
 bool stored_is_llmc(const char *path)
 {
-    struct stat info;
     unsigned char raw[4] = {0};
-    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return false;
-    FILE *file = fopen(path, "rb");
-    bool whole = file && fread(raw, 1, sizeof raw, file) == sizeof raw;
-    if (file) fclose(file);
+    FILE *file;
+    if (file_open_stream(&file, NULL, path, "a checkpoint of llm.c")) {
+        status_clear();
+        return false;
+    }
+    bool whole = fread(raw, 1, sizeof raw, file) == sizeof raw;
+    fclose(file);
     return whole && ((uint32_t)raw[0] | (uint32_t)raw[1] << 8 | (uint32_t)raw[2] << 16 |
                      (uint32_t)raw[3] << 24) == MAGIC;
 }

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HEADER_LIMIT = 100 << 20 /* the format's own */, INDEX_LIMIT = 64 << 20 };
@@ -193,18 +192,14 @@ static status refuse_holes(json_t *root, const char *path, uint64_t bytes)
 
 static status read_header(json_t **root, uint64_t *data, uint64_t *size, const char *path)
 {
-    struct stat info;
+    FILE *file;
     *root = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file || fstat(fileno(file), &info) != 0) {
-        if (file) fclose(file);
-        return fail(STATUS_INPUT, "%s: %s", path, strerror(errno));
-    }
+    status result = file_open_stream(&file, size, path, "a file of weights");
+    if (result) return result;
     unsigned char head[8] = {0};
     uint64_t length = 0;
     json_error_t error = {.text = ""};
-    *size = (uint64_t)info.st_size;
-    bool whole = S_ISREG(info.st_mode) && fread(head, 1, 8, file) == 8;
+    bool whole = fread(head, 1, 8, file) == 8;
     for (int i = 0; i < 8; i++) length |= (uint64_t)head[i] << 8 * i;
     whole = whole && length <= *size - 8 && length <= HEADER_LIMIT;
     char *text = whole ? malloc((size_t)length + 1) : NULL;

@@ -4,6 +4,7 @@
 
 #include "io/checkpoints/checkpoint_source.h"
 #include "io/files/json_text.h"
+#include "io/output.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/export.h"
 #include "io/weights/safetensors.h"
@@ -36,6 +37,19 @@ static status check_model(const job *j, const char *run)
     return fail(STATUS_INPUT,
                 "%s: a run of gpt2 expected, model.kind is %s: transformers does not have it", run,
                 job_words(j)->name);
+}
+
+/* Other inputs may stand in the directory: a model's files are added to it. */
+static bool takes(const char *name)
+{
+    return !*name;
+}
+
+/* Rank 0. */
+static status check_place(const exporting *x)
+{
+    const char *inputs[] = {x->o->run, job_init(x->job)};
+    return output_check_directory(x->o->out, inputs, 2, takes);
 }
 
 static status open_memory(exporting *x)
@@ -150,6 +164,7 @@ static status describe(const exporting *x, char **details)
 static status export_model(exporting *x, exporting_report *report)
 {
     status result = check_model(x->job, x->o->run);
+    if (!result) result = agree(x->c->world, x->c->rank == 0 ? check_place(x) : STATUS_OK);
     if (!result)
         result = room_check(x->c->world, (double)(BUFFERS * PIECE * sizeof(float)),
                             "vario export: buffers");

@@ -1,21 +1,11 @@
 /* Rank 0 holds the lock from before the work until the new run is whole. */
 #include "analysis/new_run.h"
 
-#include "io/files/file.h"
+#include "io/output.h"
 #include "io/tokens/tokenizer.h"
 #include "runtime/agree.h"
 
 #include <stdio.h>
-
-/* The new run is the input, or the run whose checkpoint the input is. */
-static status refuse_input(const new_run *n, const char *input)
-{
-    char above[4096];
-    snprintf(above, sizeof above, "%s/..", input);
-    if (!file_same(n->path, input) && !file_same(n->path, above)) return STATUS_OK;
-    return fail(STATUS_INPUT, "%s: a run of its own expected for the result, it holds the input %s",
-                n->path, input);
-}
 
 static status refuse_existing(const new_run *n)
 {
@@ -33,11 +23,12 @@ status new_run_open(new_run *n, const job *j, comm *c, bool force, const char *c
     snprintf(n->path, sizeof n->path, "%s/%s", j->output, j->name);
     if (c->rank == 0) {
         char directory[4096];
+        const char *init = job_init(j);
         for (size_t i = 0; i < count && !n->source; i++)
             if (inputs[i] && tokenizer_of_run(directory, sizeof directory, inputs[i]))
                 n->source = inputs[i];
-        for (size_t i = 0; !result && i < count; i++)
-            if (inputs[i]) result = refuse_input(n, inputs[i]);
+        result = output_check_run(n->path, inputs, count);
+        if (!result) result = output_check_run(n->path, &init, 1);
         if (!result) result = refuse_existing(n);
     }
     return agree(c->world, result);

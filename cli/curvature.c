@@ -5,6 +5,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/files/json_text.h"
+#include "io/output.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>
@@ -57,8 +58,8 @@ static status read_job(session *s, job *j, const char *path, bool *is_file)
 {
     *is_file = s->c.rank == 0 && is_job_file(path);
     MPI_Bcast(is_file, (int)sizeof *is_file, MPI_BYTE, 0, s->c.world);
-    if (!*is_file) return job_read_of_run(&s->c, j, path);
-    status result = job_read_shared(&s->c, j, path, NULL, 0);
+    if (!*is_file) return session_read_run(s, j, path);
+    status result = session_read_job(s, j, path, NULL);
     if (result || job_init(j)) return result;
     return fail(STATUS_INPUT,
                 "%s: 'model.init' is scratch, a directory with model.safetensors expected", path);
@@ -87,6 +88,7 @@ static status run(session *s, void *context, const char **rest)
     job j;
     status result = agree(s->c.world, check_arguments(a));
     if (!result) result = read_job(s, &j, rest[0], &is_file);
+    if (!result && s->c.rank == 0 && is_file) result = output_check_run(a->out, rest, 1);
     if (!result) result = check_sequences(a, &j);
     if (!result) result = session_name_run(&j, "curvature", a->out);
     result = agree(s->c.world, result);

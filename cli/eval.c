@@ -124,6 +124,8 @@ static status run(session *s, void *context, const char **rest)
     status result = check_bins(a);
     if (result) return result;
     result = ensemble_read(&e, &s->c, rest, &a->request);
+    for (size_t i = 0; !result && i < e.count; i++)
+        result = session_check_outputs(s, &e.jobs[i], e.paths[i]);
     if (!result) result = open_picture(&picture, s, a, &e);
     if (!result) result = evaluate(s, a, &e, &picture);
     plot_close(&picture, false);
@@ -136,11 +138,11 @@ int eval_main(int argc, char **argv)
     arguments a = {.request = ENSEMBLE_REQUEST("eval"), .bins = METRICS_BINS};
     const option options[] = {
         ENSEMBLE_OPTIONS(a.request),
-        {"--data", OPTION_PATH, &a.data, "TEXT", "token files or examples, instead of data.valid"},
+        {"--data", OPTION_INPUT, &a.data, "TEXT", "token files or examples, instead of data.valid"},
         {"--batches", OPTION_COUNT, &a.batches, "N", "only the first N batches (0: all)"},
         {"--bins", OPTION_COUNT, &a.bins, "B", "of confidence, for the calibration error (20)"},
-        {"--tokens", OPTION_PATH, &a.rows, "FILE", "write a CSV row for every token or example"},
-        {"--plot", OPTION_PATH, &a.picture, "FILE",
+        {"--tokens", OPTION_OUTPUT, &a.rows, "FILE", "write a CSV row for every token or example"},
+        {"--plot", OPTION_OUTPUT, &a.picture, "FILE",
          "draw reliability, and the curve where there is one (.png or .svg)"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.request.quiet),

@@ -73,8 +73,7 @@ static status read_job(session *s, const arguments *a, job *j, const char *path,
     *is_run = !file;
     if (*is_run && a->set.count > 0)
         return fail(STATUS_INPUT, "vario exact: --set: a job file expected, %s found", path);
-    status result = file ? job_read_shared(&s->c, j, path, a->set.values, a->set.count)
-                         : job_read_of_run(&s->c, j, path);
+    status result = file ? session_read_job(s, j, path, &a->set) : session_read_run(s, j, path);
     return result || *is_run ? result : check_job(j, path);
 }
 
@@ -278,7 +277,7 @@ int exact_main(int argc, char **argv)
          "the prior's precision of matrices (ess weight_decay of ivon and bbb)"},
         {"--bias-prior", OPTION_NUMBER, &a.bias_prior, "P",
          "of 1-D tensors (0, as in training; of bbb not to be given)"},
-        {"--data", OPTION_PATH, &a.data, "TEXT", "examples to predict, instead of data.valid"},
+        {"--data", OPTION_INPUT, &a.data, "TEXT", "examples to predict, instead of data.valid"},
         {"--samples", OPTION_COUNT, &a.samples, "S", "draws of the outputs of a classifier (64)"},
         {"--no-test", OPTION_FLAG, &a.no_test, NULL, "predict nothing"},
         {"--leave-out", OPTION_TEXT, &a.leave, "HOW",
@@ -286,9 +285,9 @@ int exact_main(int argc, char **argv)
         {"--maximize", OPTION_FLAG, &a.maximize, NULL,
          "the prior and the noise variance of a regression that have the largest evidence"},
         {"--spectrum", OPTION_FLAG, &a.spectrum, NULL, "eigenvalues of the curvature"},
-        {"--unknowns", OPTION_PATH, &a.unknowns, "FILE", "write means and deviations as CSV"},
-        {"--examples", OPTION_PATH, &a.examples, "FILE", "write what leaving out does as CSV"},
-        {"--plot", OPTION_PATH, &a.plot, "FILE", "draw them (.png or .svg)"},
+        {"--unknowns", OPTION_OUTPUT, &a.unknowns, "FILE", "write means and deviations as CSV"},
+        {"--examples", OPTION_OUTPUT, &a.examples, "FILE", "write what leaving out does as CSV"},
+        {"--plot", OPTION_OUTPUT, &a.plot, "FILE", "draw them (.png or .svg)"},
         {"--set", OPTION_LIST, &a.set, "KEY=VALUE", "override a key of a job file"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.quiet),

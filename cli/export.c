@@ -21,7 +21,7 @@ static status run(session *s, void *context, const char **rest)
     status result =
         a->out ? STATUS_OK : fail(STATUS_INPUT, "vario export: --out DIR expected, none found");
     result = agree(s->c.world, result);
-    if (!result) result = job_read_of_run(&s->c, &j, rest[0]);
+    if (!result) result = session_read_run(s, &j, rest[0]);
     if (result) return result;
     result = session_compute(s, 0, a->quiet);
     if (result) return result;

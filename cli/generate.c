@@ -286,7 +286,7 @@ static status run(session *s, void *context, const char **rest)
     const arguments *a = context;
     const char *path = rest[0];
     job j;
-    status result = job_read_of_run(&s->c, &j, path);
+    status result = session_read_run(s, &j, path);
     if (result) return result;
     if (j.model.kind != MODEL_GPT2)
         return fail(STATUS_INPUT, "%s: a run of a gpt2 expected, whose model alone writes text",

@@ -4,6 +4,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/files/json_text.h"
+#include "io/output.h"
 #include "io/weights/pretrained.h"
 #include "runtime/agree.h"
 
@@ -51,8 +52,10 @@ static status read_job(job *j, const arguments *a, const char *path)
     if (strlen(path) >= JOB_TEXT)
         return fail(STATUS_INPUT, "vario import: a path of at most %d bytes expected, %zu found",
                     JOB_TEXT - 1, strlen(path));
-    status result = a->job ? job_read(j, a->job, a->overrides.values, a->overrides.count)
-                           : make_job(j, a, path);
+    status result = output_check_run(a->out, &a->job, 1);
+    if (result) return result;
+    result = a->job ? job_read(j, a->job, a->overrides.values, a->overrides.count)
+                    : make_job(j, a, path);
     if (result) return result;
     snprintf(j->model.init, sizeof j->model.init, "%s", path);
     return session_name_run(j, "import", a->out);
@@ -82,7 +85,7 @@ int import_main(int argc, char **argv)
     arguments a = {0};
     const option options[] = {
         {"--out", OPTION_PATH, &a.out, "NEWRUN", "directory of the new run"},
-        {"--job", OPTION_PATH, &a.job, "JOB.yaml",
+        {"--job", OPTION_INPUT, &a.job, "JOB.yaml",
          "the new run's job, whose model is that of the weights (one of 1000 steps of ivon on "
          "data/train.bin and data/val.bin)"},
         {"--set", OPTION_LIST, &a.overrides, "KEY=VALUE",

@@ -89,10 +89,10 @@ static status read_options(const arguments *a, merging_options *o, double scales
 static status read_jobs(session *s, const merging_options *o, job *j)
 {
     const char *lead = o->base ? o->base : o->runs[0];
-    status result = job_read_of_run(&s->c, j, lead);
+    status result = session_read_run(s, j, lead);
     for (size_t i = 0; !result && i < o->run_count; i++) {
         job other;
-        result = job_read_of_run(&s->c, &other, o->runs[i]);
+        result = session_read_run(s, &other, o->runs[i]);
         if (!result) result = job_model_check(&other, o->runs[i], j, lead);
     }
     return result;
@@ -135,7 +135,7 @@ int merge_main(int argc, char **argv)
     arguments a = {.method = "hessian", .alpha = NAN};
     const option options[] = {
         {"--out", OPTION_PATH, &a.out, "NEWRUN", "directory of the new run"},
-        {"--base", OPTION_PATH, &a.base, "RUN", "what the runs began from"},
+        {"--base", OPTION_INPUT, &a.base, "RUN", "what the runs began from"},
         {"--method", OPTION_TEXT, &a.method, "M",
          "hessian: weighted by curvature; task: differences from the base added up; mean: the "
          "plain "

@@ -96,6 +96,8 @@ static status run(session *s, void *context, const char **rest)
     a->request.own_data = a->in != NULL;
     if (!a->out) return fail(STATUS_INPUT, "vario ood: --out DATA expected, none found");
     status result = ensemble_read(&e, &s->c, rest, &a->request);
+    for (size_t i = 0; !result && i < e.count; i++)
+        result = session_check_outputs(s, &e.jobs[i], e.paths[i]);
     if (!result) result = check_model(&e);
     if (!result) result = detect(s, a, &e, &picture);
     plot_close(&picture, false);
@@ -107,12 +109,12 @@ int ood_main(int argc, char **argv)
 {
     arguments a = {.request = ENSEMBLE_REQUEST("ood")};
     const option options[] = {
-        {"--in", OPTION_PATH, &a.in, "DATA", "data like the training set's (data.valid)"},
-        {"--out", OPTION_PATH, &a.out, "DATA", "data of another kind, whose labels are not read"},
+        {"--in", OPTION_INPUT, &a.in, "DATA", "data like the training set's (data.valid)"},
+        {"--out", OPTION_INPUT, &a.out, "DATA", "data of another kind, whose labels are not read"},
         ENSEMBLE_OPTIONS(a.request),
         {"--batches", OPTION_COUNT, &a.batches, "N",
          "only the first N batches of each set (0: all)"},
-        {"--plot", OPTION_PATH, &a.picture, "FILE", "draw histograms (.png or .svg)"},
+        {"--plot", OPTION_OUTPUT, &a.picture, "FILE", "draw histograms (.png or .svg)"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.request.quiet),
     };

@@ -3,6 +3,7 @@
 
 #include "cli/manual.h"
 #include "io/files/file.h"
+#include "io/output.h"
 
 #include <errno.h>
 #include <math.h>
@@ -67,7 +68,9 @@ static status set_option(const option_table *table, const option *o, const char 
     switch (o->type) {
     case OPTION_FLAG: *(bool *)o->target = true; return STATUS_OK;
     case OPTION_TEXT: *(const char **)o->target = text; return STATUS_OK;
-    case OPTION_PATH: return set_path(table, o, text);
+    case OPTION_PATH:
+    case OPTION_INPUT:
+    case OPTION_OUTPUT: return set_path(table, o, text);
     case OPTION_COUNT: return set_count(table, o, text);
     case OPTION_NUMBER: return set_number(table, o, text);
     case OPTION_LIST: break;
@@ -104,6 +107,26 @@ static status parse_option(const option_table *table, int argc, char **argv, int
                     o->value);
     const char *text = equals ? equals + 1 : o->type == OPTION_FLAG ? NULL : argv[++*i];
     return set_option(table, o, text);
+}
+
+status options_check_outputs(const option_table *table, const char *const *inputs, size_t count)
+{
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && i < table->count; i++) {
+        const option *o = &table->options[i];
+        const char *path = o->type == OPTION_OUTPUT ? *(const char **)o->target : NULL;
+        if (path) result = output_check_file(path, inputs, count);
+    }
+    return result;
+}
+
+static status check_outputs(const option_table *table, const char *const *rest, size_t count)
+{
+    status result = options_check_outputs(table, rest, count);
+    for (size_t i = 0; !result && i < table->count; i++)
+        if (table->options[i].type == OPTION_INPUT)
+            result = options_check_outputs(table, table->options[i].target, 1);
+    return result;
 }
 
 bool options_describe(const option_table *table, int argc, char **argv)
@@ -152,7 +175,7 @@ status options_parse(const option_table *table, int argc, char **argv, const cha
     if (*rest_count < table->least)
         return fail(STATUS_INPUT, "vario %s: an argument is missing (usage: vario %s %s)",
                     table->verb, table->verb, table->usage);
-    return STATUS_OK;
+    return check_outputs(table, rest, *rest_count);
 }
 
 int options_exit(status result, bool speaks)

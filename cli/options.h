@@ -8,10 +8,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** OPTION_PATH is a text that names a file, a directory or data; OPTION_INPUT one that is read, as
+ * positional arguments are; OPTION_OUTPUT a file that is written, which options_parse refuses where
+ * an input is (io/output.h). */
 typedef enum {
     OPTION_FLAG,
     OPTION_TEXT,
-    OPTION_PATH, /**< a text that names a file, a directory or data */
+    OPTION_PATH,
+    OPTION_INPUT,
+    OPTION_OUTPUT,
     OPTION_COUNT,
     OPTION_NUMBER,
     OPTION_LIST
@@ -56,6 +61,10 @@ bool options_speaks(void);
  * @return STATUS_OK or STATUS_INPUT */
 status options_parse(const option_table *table, int argc, char **argv, const char **rest,
                      size_t *rest_count, bool *helped);
+
+/** Refuse OPTION_OUTPUTs where these inputs are, and what io/output.h refuses besides; not
+ * collective. @param inputs  [count] NULL entries are passed over */
+status options_check_outputs(const option_table *table, const char *const *inputs, size_t count);
 
 /** Print the table for who makes man pages and completion, where --help=manual or --help=words is
  * the only argument; before MPI starts. @return whether it was */

@@ -152,7 +152,7 @@ int report_main(int argc, char **argv)
 {
     arguments a = {0};
     const option options[] = {
-        {"--out", OPTION_PATH, &a.out, "FILE",
+        {"--out", OPTION_OUTPUT, &a.out, "FILE",
          "the page (RUN/report.html; of several runs report.html)"},
         {"--pictures", OPTION_PATH, &a.pictures, "DIR", "write every picture as PNG and SVG, too"},
         OPTION_QUIET(a.quiet),

@@ -172,7 +172,7 @@ static status run(session *s, void *context, const char **rest)
     const arguments *a = context;
     const char *path = rest[0];
     job j;
-    status result = job_read_of_run(&s->c, &j, path);
+    status result = session_read_run(s, &j, path);
     if (!result) result = check_arguments(a, &j, path);
     if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
     return result ? result : report_run(s, a, &j, path);
@@ -182,17 +182,17 @@ int sensitivity_main(int argc, char **argv)
 {
     arguments a = {.by = "sensitivity", .top = 10};
     const option options[] = {
-        {"--data", OPTION_PATH, &a.data, "TEXT", "token files or examples, instead of data.train"},
+        {"--data", OPTION_INPUT, &a.data, "TEXT", "token files or examples, instead of data.train"},
         {"--per", OPTION_TEXT, &a.per, "UNIT",
          "example (linear, mlp), sequence or token (gpt2; a pass for each)"},
         {"--range", OPTION_TEXT, &a.range, "A-B", "only these, counted from 0, both included"},
-        {"--groups", OPTION_PATH, &a.groups, "BY",
+        {"--groups", OPTION_INPUT, &a.groups, "BY",
          "leave out by class, or by a file with a group's name in each line"},
         {"--by", OPTION_TEXT, &a.by, "KEY",
          "rank by sensitivity, or by what leaving out adds to the loss"},
         {"--top", OPTION_COUNT, &a.top, "N", "list the N most and least sensitive (10)"},
-        {"--csv", OPTION_PATH, &a.csv, "FILE", "write all of them, in the order of the data"},
-        {"--plot", OPTION_PATH, &a.plot, "FILE", "draw them (.png or .svg)"},
+        {"--csv", OPTION_OUTPUT, &a.csv, "FILE", "write all of them, in the order of the data"},
+        {"--plot", OPTION_OUTPUT, &a.plot, "FILE", "draw them (.png or .svg)"},
         OPTION_JSON(a.json),
         OPTION_QUIET(a.quiet),
     };

@@ -42,6 +42,27 @@ status session_compute(session *s, uint64_t threads, bool quiet)
     return STATUS_OK;
 }
 
+/* Its data are inputs, whatever the verb reads of them. */
+status session_check_outputs(const session *s, const job *j, const char *path)
+{
+    const char *inputs[] = {path, j->data.train, j->data.valid};
+    return agree(s->c.world,
+                 s->c.rank == 0 ? options_check_outputs(s->table, inputs, 3) : STATUS_OK);
+}
+
+status session_read_job(session *s, job *j, const char *path, const option_list *overrides)
+{
+    status result = job_read_shared(&s->c, j, path, overrides ? overrides->values : NULL,
+                                    overrides ? overrides->count : 0);
+    return result ? result : session_check_outputs(s, j, path);
+}
+
+status session_read_run(session *s, job *j, const char *path)
+{
+    status result = job_read_of_run(&s->c, j, path);
+    return result ? result : session_check_outputs(s, j, path);
+}
+
 status session_name_run(job *j, const char *verb, const char *out)
 {
     char text[2 * JOB_TEXT];
@@ -74,7 +95,7 @@ static status open_session(session *s, const option_table *table, int argc, char
                            const char **rest, bool *helped)
 {
     size_t count;
-    *s = (session){.threads = 1};
+    *s = (session){.table = table, .threads = 1};
     status result = comm_open(&s->c);
     if (!result) result = watch_open(&s->c);
     guard_started();

@@ -8,6 +8,7 @@
 
 typedef struct {
     comm c;
+    const option_table *table; /**< the verb's */
     placement placement;
     int threads; /**< of this rank, as placed */
     bool bf16;   /**< every rank's processor multiplies bf16 */
@@ -29,6 +30,15 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
  * @param quiet  do not warn of threads that share a processor within a rank
  * @return STATUS_OK, or STATUS_NOMEM: a rank cannot start that many */
 status session_compute(session *s, uint64_t threads, bool quiet);
+
+/** Read a job, or that of RUN (a run directory, or one of its checkpoints), and refuse results that
+ * would take the place of its data; collective. */
+status session_read_job(session *s, job *j, const char *path, const option_list *overrides);
+status session_read_run(session *s, job *j, const char *path);
+
+/** Refuse results of the verb that would take the place of a job's data; collective.
+ * @param path  where the job was read from */
+status session_check_outputs(const session *s, const job *j, const char *path);
 
 /** Give a job the name and output that --out DIRECTORY means; not collective.
  * @return STATUS_OK or STATUS_INPUT: too long, or no name of a run */

@@ -112,7 +112,7 @@ static status run(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     job j;
-    status result = job_read_shared(&s->c, &j, rest[0], a->overrides.values, a->overrides.count);
+    status result = session_read_job(s, &j, rest[0], &a->overrides);
     if (!result)
         result = agree(s->c.world, s->c.rank == 0 ? check_moved(a, &j, rest[0]) : STATUS_OK);
     if (!result) result = agree(s->c.world, trainer_check_ranks(&j, "launch", (uint64_t)s->c.size));

@@ -3,6 +3,7 @@
 #include "io/data_file.h"
 #include "io/files/json_text.h"
 #include "io/jobs/job.h"
+#include "io/output.h"
 #include "io/runs/run.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/config_json.h"
@@ -174,6 +175,8 @@ Test(file, parts_are_written_at_their_places)
     cr_expect_neq(data_file_join(&second, path_of("pipe")), 0);
 }
 
+/* ---- outputs ---- */
+
 Test(file, what_lies_inside_is_seen_through_links)
 {
     char rest[64], directory[128];
@@ -189,4 +192,61 @@ Test(file, what_lies_inside_is_seen_through_links)
     cr_expect_not(file_inside(NULL, 0, folder, directory));
     cr_expect(file_inside(rest, sizeof rest, directory, "/"));
     cr_expect_str_eq(rest, directory + 1);
+}
+
+Test(file, a_result_takes_no_inputs_place)
+{
+    char data[128], pattern[128], pair[300], hard[128];
+    write_text("a.bin", "tokens");
+    write_text("b.bin", "tokens");
+    strcpy(data, path_of("a.bin"));
+    strcpy(hard, path_of("hard"));
+    cr_assert_eq(link(data, hard), 0);
+    strcpy(pattern, path_of("*.bin"));
+    snprintf(pair, sizeof pair, "idx:%s/absent,%s", folder, data);
+    const char *const inputs[] = {NULL, pattern}, *const pairs[] = {pair};
+    const char *words = "the input";
+    expect_said(output_check_file(path_of("b.bin"), inputs, 2), STATUS_INPUT, words);
+    expect_said(output_check_file(hard, inputs, 2), STATUS_INPUT, words);
+    expect_said(output_check_file(data, pairs, 1), STATUS_INPUT, words);
+    expect_said(output_check_file(path_of("b.bin"), pairs, 1), STATUS_OK, "");
+    expect_said(output_check_file(path_of("c.bin"), inputs, 2), STATUS_OK, "");
+    make_pipe("pipe");
+    expect_said(output_check_file(path_of("pipe"), NULL, 0), STATUS_INPUT, "something else found");
+}
+
+static bool takes_nothing(const char *name)
+{
+    (void)name;
+    return false;
+}
+
+Test(file, a_result_lies_in_no_checkpoint_and_replaces_no_file_of_a_run)
+{
+    make_folder("run");
+    make_folder("run/step-00000001");
+    write_text("run/step-00000001/state.json", "{}");
+    write_text("run/step-00000001/model.safetensors", "");
+    write_text("run/job.yaml", "");
+    write_text("run/events.jsonl", "");
+    const char *in = "lies in the checkpoint";
+    expect_said(output_check_file(path_of("run/step-00000001/x/y.csv"), NULL, 0), STATUS_INPUT, in);
+    expect_said(output_check_directory(path_of("run/step-00000001"), NULL, 0, takes_nothing),
+                STATUS_INPUT, in);
+    expect_said(output_check_run(path_of("run/step-00000001/new"), NULL, 0), STATUS_INPUT, in);
+    expect_said(output_check_file(path_of("run/metrics.csv"), NULL, 0), STATUS_INPUT, "of the run");
+    expect_said(output_check_file(path_of("run/report.html"), NULL, 0), STATUS_OK, "");
+    expect_said(output_check_file(path_of("run/rows.csv"), NULL, 0), STATUS_OK, "");
+    expect_said(output_check_directory(path_of("run"), NULL, 0, takes_nothing), STATUS_INPUT,
+                "the directory of a run found");
+    expect_said(output_check_directory(path_of("run/model"), NULL, 0, takes_nothing), STATUS_OK,
+                "");
+
+    char job_file[128], step[128];
+    strcpy(job_file, path_of("run/job.yaml"));
+    strcpy(step, path_of("run/step-00000001"));
+    const char *const jobs[] = {job_file}, *const steps[] = {step};
+    expect_said(output_check_run(path_of("run"), jobs, 1), STATUS_INPUT, "holds the input");
+    expect_said(output_check_run(path_of("run"), steps, 1), STATUS_INPUT, "holds the input");
+    expect_said(output_check_run(path_of("other"), steps, 1), STATUS_OK, "");
 }

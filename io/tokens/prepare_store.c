@@ -5,6 +5,7 @@
 #include "io/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
+#include "io/output.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -117,13 +118,24 @@ static status begin(store *s)
     return STATUS_OK;
 }
 
+/* Where the tokens and what belongs to them go. */
+static bool takes(const char *name)
+{
+    static const char *const names[] = {"train.bin", "val.bin", "meta.json", "vocab.json",
+                                        "merges.txt"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return strncmp(name, "train_", 6) == 0 || strncmp(name, "prepare.partial/", 16) == 0;
+}
+
 status store_open(store *s, const prepare_options *o, uint64_t command)
 {
     char path[STORE_PATH];
     *s = (store){.o = o, .command = command, .place = {.line = 1}};
     join(s->path, o->directory, "prepare.partial");
     s->made = access(o->directory, F_OK) != 0;
-    status result = file_make_directories(s->path);
+    status result = output_check_directory(o->directory, o->texts, o->count, takes);
+    if (!result) result = file_make_directories(s->path);
     join(path, s->path, ".lock");
     if (!result) result = lock_take(&s->lock, path, o->directory, "another prepare");
     return result ? result : begin(s);
@@ -300,6 +312,8 @@ static status write_meta(const store *s, const tokenizer *t, uint64_t train)
 static status write_tokenizer(const store *s, const tokenizer *t)
 {
     char path[STORE_PATH];
+    if (t && s->o->tokenizer && file_inside(NULL, 0, s->o->tokenizer, s->o->directory))
+        return STATUS_OK;
     if (t) return tokenizer_write(t, s->o->directory);
     join(path, s->o->directory, "vocab.json");
     status result = file_remove_tree(path);

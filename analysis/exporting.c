@@ -4,7 +4,7 @@
 
 #include "io/checkpoints/checkpoint_source.h"
 #include "io/files/json_text.h"
-#include "io/output.h"
+#include "io/files/output.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/export.h"
 #include "io/weights/safetensors.h"

@@ -1,7 +1,7 @@
 /* Rank 0 holds the lock from before the work until the new run is whole. */
 #include "analysis/new_run.h"
 
-#include "io/output.h"
+#include "io/files/output.h"
 #include "io/tokens/tokenizer.h"
 #include "runtime/agree.h"
 

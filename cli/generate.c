@@ -5,7 +5,7 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 #include "io/tokens/tokenizer.h"
 #include "posterior/sampling.h"
 #include "runtime/agree.h"

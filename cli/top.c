@@ -6,7 +6,7 @@
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "io/files/lock.h"
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 
 #include <inttypes.h>
 #include <signal.h>

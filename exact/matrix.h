@@ -12,7 +12,7 @@
 #define VARIO_EXACT_MATRIX_H
 
 #include "base/status.h"
-#include "io/mpi_calls.h"
+#include "runtime/mpi_calls.h"
 
 #include <stddef.h>
 

@@ -4,7 +4,7 @@
 #define VARIO_EXACT_SCALAPACK_H
 
 #include "base/status.h"
-#include "io/mpi_calls.h"
+#include "runtime/mpi_calls.h"
 
 #include <stddef.h>
 

@@ -13,72 +13,15 @@ enum {
     CHUNK_LEAST = 32,        /* of this where the limit allows no more */
 };
 
-size_t gpt2_tensor(const gpt2 *g, size_t unit_number, size_t which, bool bias)
-{
-    size_t first = g->p.units[unit_number].first;
-    return g->config.bias ? first + 2 * which + bias : first + which;
-}
-
-const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which)
-{
-    return (const char *)buffer +
-           g->weights_layout.tensor_offset[gpt2_tensor(g, unit_number, which, false)];
-}
-
-const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which)
-{
-    if (!g->config.bias) return NULL;
-    size_t i = gpt2_tensor(g, unit_number, which, true);
-    return (const float *)(const void *)((const char *)buffer + g->weights_layout.tensor_offset[i]);
-}
-
-static float *gradient_at(const gpt2 *g, float *buffer, size_t tensor_at)
-{
-    return buffer + g->gradients_layout.tensor_offset[tensor_at] / sizeof(float);
-}
-
-float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which)
-{
-    return gradient_at(g, buffer, gpt2_tensor(g, unit_number, which, false));
-}
-
-float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which)
-{
-    return g->config.bias ? gradient_at(g, buffer, gpt2_tensor(g, unit_number, which, true)) : NULL;
-}
-
-size_t gpt2_rows(const gpt2 *g)
-{
-    return g->shape.sequences * g->shape.length;
-}
-
-uint64_t gpt2_dropout_index(const gpt2 *g, size_t block, dropout_site site)
-{
-    uint64_t stream = (uint64_t)gpt2_rows(g) * g->config.n_embd;
-    uint64_t attention = (uint64_t)gpt2_rows(g) * g->config.n_head * g->shape.length;
-    uint64_t start = stream + block * (attention + 2 * stream);
-    switch (site) {
-    case SITE_ATTENTION: return start;
-    case SITE_ATTENTION_PROJECTION: return start + attention;
-    case SITE_MLP_PROJECTION: break;
-    }
-    return start + attention + stream;
-}
-
 static size_t largest(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
 
-static size_t act_bytes(const gpt2 *g)
-{
-    return g->shape.precision == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
-}
-
 static void place_block(gpt2 *g, block_saved *s, arena_rows *take)
 {
     arena *a = &g->arena;
-    size_t N = gpt2_rows(g), C = g->config.n_embd, act = act_bytes(g);
+    size_t N = gpt2_rows(g), C = g->config.n_embd, act = gpt2_act_bytes(g);
     float **rows[] = {&s->mean1, &s->rstd1, &s->mean2, &s->rstd2};
     for (int i = 0; i < 4; i++) *rows[i] = take(a, N, sizeof(float));
     s->lse = take(a, N, g->config.n_head * sizeof(float));
@@ -111,7 +54,7 @@ static void place_blocks(gpt2 *g, arena_rows *take)
 static void place_backward(gpt2 *g, arena_rows *take)
 {
     arena *a = &g->arena;
-    size_t N = gpt2_rows(g), C = g->config.n_embd, act = act_bytes(g);
+    size_t N = gpt2_rows(g), C = g->config.n_embd, act = gpt2_act_bytes(g);
     g->d_residual = take(a, N, C * sizeof(float));
     g->d_norm = take(a, N, C * sizeof(float));
     g->dc = take(a, N, C * act);
@@ -142,8 +85,8 @@ static void place(gpt2 *g, arena_rows *take)
     g->chunk = chunk_rows(g);
     g->residual = take(a, N, C * sizeof(float));
     place_blocks(g, take);
-    g->projected = take(a, N, C * act_bytes(g));
-    g->final = take(a, N, C * act_bytes(g));
+    g->projected = take(a, N, C * gpt2_act_bytes(g));
+    g->final = take(a, N, C * gpt2_act_bytes(g));
     g->final_mean = take(a, N, sizeof(float));
     g->final_rstd = take(a, N, sizeof(float));
     g->losses = take(a, N, sizeof(float));
@@ -200,11 +143,6 @@ void gpt2_close(gpt2 **model)
     *model = NULL;
 }
 
-const void *gpt2_embeddings(const gpt2 *g, const void *buffer, size_t which)
-{
-    return (const char *)buffer + g->weights_layout.tensor_offset[which];
-}
-
 end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *tokens,
                          const forward_pass *pass)
 {
@@ -227,11 +165,6 @@ end_weights gpt2_forward(gpt2 *g, const model_hooks *hooks, const uint16_t *toke
     return (end_weights){first, last};
 }
 
-const void *gpt2_act_row(const gpt2 *g, const void *values, size_t row, size_t columns)
-{
-    return (const char *)values + row * columns * act_bytes(g);
-}
-
 static void pack_output(gpt2 *g, const void *first)
 {
     gemm_pack(g->wte_logits, g->config.vocab_size, g->config.n_embd, gpt2_embeddings(g, first, 0),
@@ -249,7 +182,7 @@ static void output(gpt2 *g, size_t at, size_t rows)
 /* The others' losses and their gradients are 0. */
 static void keep_counted(gpt2 *g, const uint8_t *counted, size_t at, size_t rows)
 {
-    size_t V = g->config.vocab_size, row_bytes = V * act_bytes(g);
+    size_t V = g->config.vocab_size, row_bytes = V * gpt2_act_bytes(g);
     for (size_t n = 0; n < rows; n++) {
         if (counted[at + n]) continue;
         g->losses[at + n] = 0.0F;
@@ -319,11 +252,11 @@ double gpt2_backward(gpt2 *model, const model_hooks *hooks, const batch *b, nois
     end_weights ends = gpt2_forward(g, hooks, b->tokens, &pass);
     float *d_first = hooks->gradients(hooks->context, 0);
     float *d_last = hooks->gradients(hooks->context, g->config.n_layer + 1);
-    output_backward(g, hooks, ends.first, gradient_at(g, d_first, 0), b);
+    output_backward(g, hooks, ends.first, gpt2_gradient(g, d_first, 0), b);
     final_backward(g, hooks, N, ends.last, d_last);
     blocks_backward(g, hooks, &pass);
     dropout_apply(g->d_residual, N * C, drop, key, 0);
-    embedding_backward(gradient_at(g, d_first, 0), gradient_at(g, d_first, 1), g->d_residual,
+    embedding_backward(gpt2_gradient(g, d_first, 0), gpt2_gradient(g, d_first, 1), g->d_residual,
                        b->tokens, B, T, C, g->config.vocab_size, g->config.block_size);
     hooks->gradients_done(hooks->context, 0);
     double sum = 0.0;

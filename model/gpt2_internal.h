@@ -63,10 +63,12 @@ size_t gpt2_tensor(const gpt2 *g, size_t unit_number, size_t which, bool bias);
 const void *gpt2_weight(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
 const float *gpt2_bias(const gpt2 *g, const void *buffer, size_t unit_number, size_t which);
 const void *gpt2_embeddings(const gpt2 *g, const void *buffer, size_t which); /**< wte, wpe */
+float *gpt2_gradient(const gpt2 *g, float *buffer, size_t tensor_at);
 float *gpt2_weight_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 float *gpt2_bias_grad(const gpt2 *g, float *buffer, size_t unit_number, size_t which);
 
-size_t gpt2_rows(const gpt2 *g); /**< N, of as many sequences as the shape has */
+size_t gpt2_act_bytes(const gpt2 *g); /**< of an activation */
+size_t gpt2_rows(const gpt2 *g);      /**< N, of as many sequences as the shape has */
 
 /** Dropout's elements are numbered site after site: the embeddings, then for each block its
  * attention, its attention's projection, its MLP's projection. */

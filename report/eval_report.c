@@ -4,7 +4,7 @@
 #include "base/terminal.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -3,7 +3,7 @@
 #define VARIO_RUNTIME_AGREE_H
 
 #include "base/status.h"
-#include "io/mpi_calls.h"
+#include "runtime/mpi_calls.h"
 
 /** Make every rank's status that of the lowest rank that failed, with its message. Collective.
  *

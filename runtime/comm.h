@@ -3,7 +3,7 @@
 #define VARIO_RUNTIME_COMM_H
 
 #include "base/status.h"
-#include "io/mpi_calls.h"
+#include "runtime/mpi_calls.h"
 #include "runtime/timing.h"
 
 #include <stdbool.h>

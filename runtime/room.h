@@ -5,7 +5,7 @@
 #define VARIO_RUNTIME_ROOM_H
 
 #include "base/status.h"
-#include "io/mpi_calls.h"
+#include "runtime/mpi_calls.h"
 
 #include <mpi.h>
 #include <stdbool.h>

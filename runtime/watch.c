@@ -2,7 +2,6 @@
  * not taken yet, as its watcher stands still, holds back the next. */
 #include "runtime/watch.h"
 
-#include "io/files/json_text.h"
 #include "runtime/agree.h"
 #include "runtime/guard.h"
 #include "runtime/watch_parts.h"
@@ -64,27 +63,15 @@ static struct {
     atomic_bool done;
     watch_listener *listener;
     void *context;
-    char event[16], details[2 * STATUS_MESSAGE_SIZE];
+    watch_event event;
 } teller;
 
 static void *tell(void *unused)
 {
     (void)unused;
-    teller.listener(teller.context, teller.event, teller.details);
+    teller.listener(teller.context, &teller.event);
     atomic_store(&teller.done, true);
     return NULL;
-}
-
-static void write_details(const char *sentence, const char *ranks, const watch_peer *first,
-                          double seconds)
-{
-    FILE *out = fmemopen(teller.details, sizeof teller.details, "w");
-    if (!out) return;
-    fprintf(out, "\"ranks\": %s, \"host\": ", ranks);
-    json_text_print(out, first->host);
-    fprintf(out, ", \"process\": %d, \"seconds\": %.3f, \"message\": ", first->process, seconds);
-    json_text_print(out, sentence);
-    fclose(out);
 }
 
 /* Nothing where the event before has not come through yet. */
@@ -97,8 +84,11 @@ static void tell_event(const char *event, const char *sentence, const char *rank
         teller.started = false;
     }
     if (w.listener && !teller.started) {
-        snprintf(teller.event, sizeof teller.event, "%s", event);
-        write_details(sentence, ranks, first, seconds);
+        teller.event = (watch_event){.process = first->process, .seconds = seconds};
+        snprintf(teller.event.name, sizeof teller.event.name, "%s", event);
+        snprintf(teller.event.ranks, sizeof teller.event.ranks, "%s", ranks);
+        snprintf(teller.event.host, sizeof teller.event.host, "%s", first->host);
+        snprintf(teller.event.sentence, sizeof teller.event.sentence, "%s", sentence);
         teller.listener = w.listener;
         teller.context = w.context;
         atomic_store(&teller.done, false);

@@ -25,10 +25,19 @@ void watch_close(void);
  * @param stop     end the run with code 3 then. Both the same on all ranks */
 void watch_set(double seconds, bool stop);
 
+/** Who stands still, or woke. */
+typedef struct {
+    char name[16];   /**< "stalled", "woke" */
+    char ranks[256]; /**< "[0, 3]" */
+    char host[64];   /**< of the first of them */
+    int process;
+    double seconds;
+    char sentence[STATUS_MESSAGE_SIZE];
+} watch_event;
+
 /** Hear of events "stalled" and "woke", from a thread of their own; of rank 0 only. NULL: no
- * longer, and none is under way when this returns.
- * @param details  JSON members without braces */
-typedef void watch_listener(void *context, const char *event, const char *details);
+ * longer, and none is under way when this returns. */
+typedef void watch_listener(void *context, const watch_event *event);
 void watch_listen(watch_listener *heard, void *context);
 
 #endif

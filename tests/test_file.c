@@ -1,9 +1,10 @@
 /* What comes from outside is a regular file, what is written goes where nothing else is. */
 #include "folder_fixture.h"
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 #include "io/files/json_text.h"
+#include "io/files/lock.h"
+#include "io/files/output.h"
 #include "io/jobs/job.h"
-#include "io/output.h"
 #include "io/runs/run.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/config_json.h"
@@ -89,8 +90,8 @@ Test(file, no_reader_waits_for_a_pipe)
     expect_said(config_json_read(&c, path_of("config.json")), STATUS_INPUT, words);
     expect_said(tokenizer_open(&t, folder), STATUS_INPUT, words);
     expect_said(pretrained_model(&c, path_of("model.safetensors")), STATUS_INPUT, "expected");
-    expect_said(json_text_read(&root, path_of("config.json"), 10), STATUS_INPUT, words);
-    cr_expect_not(file_is_locked(path_of("job.yaml")));
+    expect_said(json_text_read(&root, path_of("config.json")), STATUS_INPUT, words);
+    cr_expect_not(lock_is_held(path_of("job.yaml")));
     unlink(path_of("config.json"));
     write_text("config.json",
                "{\"model_type\": \"gpt2\", \"n_layer\": 1, \"n_head\": 1, \"n_embd\": 8, "

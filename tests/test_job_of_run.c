@@ -1,7 +1,7 @@
 /* A run's job is found wherever it still is: in job.yaml, else in the newest whole state.json. */
 #include "folder_fixture.h"
 #include "io/checkpoints/checkpoint_state.h"
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 #include "job_text.h"
 
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 /* Rank 0 reads, all get the struct, which is plain data. */
 #include "train/read_job.h"
 
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 #include "runtime/agree.h"
 #include "runtime/watch.h"
 

@@ -15,11 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool train_first_rank(const training *g)
-{
-    return g->c->rank == 0;
-}
-
 /* Rank 0 locks the run and looks what is there. */
 static status open_run(training *g, bool *resume)
 {
@@ -138,11 +133,6 @@ static status open_data(training *g)
     return agree(g->c->world, result);
 }
 
-bool train_due(uint64_t steps, uint64_t every, uint64_t last)
-{
-    return steps == last || (every > 0 && steps % every == 0);
-}
-
 /* A NaN or infinity: the step was dropped, the run goes on until there are too many in a row. */
 static status note_skip(training *g, const step_result *step)
 {
@@ -238,11 +228,6 @@ static status note_finished(training *g)
     return result;
 }
 
-static void note_stall(void *context, const char *event, const char *details)
-{
-    train_note(context, event, details);
-}
-
 static status run_open_run(training *g)
 {
     bool resume = false;
@@ -261,7 +246,7 @@ static status run_open_run(training *g)
     }
     g->ceiling = utilization_ceiling(g->c, g->options->precision, g->options->placement);
     result = agree(g->c->world, train_first_rank(g) ? prepare_run(g, resume) : STATUS_OK);
-    if (train_first_rank(g)) watch_listen(note_stall, g);
+    if (train_first_rank(g)) watch_listen(train_note_stall, g);
     guard_save(true);
     if (!result && g->facts.steps == 0 && g->job->checkpoint.initial) result = train_save_now(g);
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);

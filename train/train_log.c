@@ -11,37 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void train_note(training *g, const char *event, const char *details)
-{
-    if (!train_first_rank(g)) return;
-    bool written = !run_event(g->run, event, details);
-    if (!written && !g->warned_events)
-        status_warn("%s; events wait until it can be", status_message());
-    status_clear();
-    g->warned_events = !written;
-}
-
-void train_note_step(training *g, const char *event, uint64_t step)
-{
-    char details[64];
-    snprintf(details, sizeof details, "\"step\": %" PRIu64, step);
-    train_note(g, event, details);
-}
-
-void train_warn(training *g, const char *sentence)
-{
-    if (!train_first_rank(g)) return;
-    progress_say(&g->progress, "warning: %s", sentence);
-    char *details = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&details, &size);
-    if (!out) return;
-    fputs("\"message\": ", out);
-    json_text_print(out, sentence);
-    if (fclose(out) == 0) train_note(g, "warning", details);
-    free(details);
-}
-
 static uint64_t rows_a_step(const job *j)
 {
     return j->batch.microbatches * j->batch.sequences * j->batch.length;

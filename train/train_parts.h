@@ -5,6 +5,7 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/runs/run.h"
 #include "io/weights/pretrained.h"
+#include "runtime/watch.h"
 #include "train/progress.h"
 #include "train/train.h"
 #include "train/trainer.h"
@@ -49,6 +50,7 @@ bool train_first_rank(const training *g);
 void train_note(training *g, const char *event, const char *details); /**< in events.jsonl */
 void train_note_step(training *g, const char *event, uint64_t step);  /**< with its number */
 void train_warn(training *g, const char *sentence); /**< to the user, and in events.jsonl */
+void train_note_stall(void *context, const watch_event *event); /**< context: the training */
 
 /** Count rows from the present step on. */
 void train_log_begin(training *g);

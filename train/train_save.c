@@ -1,5 +1,5 @@
 /* Checkpoints of a run: where it goes on from, and what it leaves. */
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 #include "train/train_parts.h"

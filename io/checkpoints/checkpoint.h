@@ -6,7 +6,7 @@
 #include "base/parameters.h"
 #include "base/status.h"
 #include "io/jobs/job.h"
-#include "io/mpi_calls.h"
+#include "runtime/mpi_calls.h"
 #include "runtime/state_arrays.h"
 
 #include <stdbool.h>

@@ -2,7 +2,7 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/checkpoints/checkpoint_state.h"
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"

@@ -4,9 +4,9 @@
 #include "io/checkpoints/checkpoint_sink.h"
 
 #include "io/checkpoints/checkpoint_list.h"
-#include "io/data_file.h"
-#include "io/file_calls.h"
+#include "io/files/data_file.h"
 #include "io/files/file.h"
+#include "io/files/file_calls.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 

@@ -2,7 +2,7 @@
 #include "io/checkpoints/checkpoint_source.h"
 
 #include "io/checkpoints/checkpoint_list.h"
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"

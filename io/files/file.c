@@ -1,8 +1,8 @@
 /* POSIX files. */
 #include "io/files/file.h"
 
-#include "io/data_file.h"
-#include "io/file_calls.h"
+#include "io/files/data_file.h"
+#include "io/files/file_calls.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -4,7 +4,7 @@
 
 #include "io/files/file.h"
 #include "io/files/lock.h"
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -26,7 +26,7 @@ typedef struct {
     history_state state;
 } history;
 
-/** Read the job (io/job_of_run.h), metrics.csv and events.jsonl of a run directory.
+/** Read the job (io/runs/job_of_run.h), metrics.csv and events.jsonl of a run directory.
  * @return STATUS_OK, STATUS_NOMEM, or STATUS_INPUT (no run, a damaged file); h is empty on failure
  */
 status history_read(history *h, const char *path);

@@ -3,8 +3,8 @@
 #include "io/runs/run.h"
 
 #include "io/checkpoints/checkpoint_list.h"
-#include "io/file_calls.h"
 #include "io/files/file.h"
+#include "io/files/file_calls.h"
 #include "io/files/lock.h"
 
 #include <dirent.h>

@@ -2,10 +2,10 @@
  * again from any point: so a kill anywhere is as if nothing had happened. */
 #include "io/tokens/prepare_store.h"
 
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
-#include "io/output.h"
+#include "io/files/output.h"
 
 #include <errno.h>
 #include <inttypes.h>

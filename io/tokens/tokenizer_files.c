@@ -2,8 +2,8 @@
  * bytes. */
 #include "base/utf8.h"
 #include "io/files/file.h"
+#include "io/files/foreign.h"
 #include "io/files/json_text.h"
-#include "io/foreign.h"
 #include "io/tokens/tokenizer_parts.h"
 
 #include <errno.h>
@@ -246,23 +246,6 @@ static status read_merge_array(reading *r, const json_t *merges)
 }
 
 /* ---- files ---- */
-
-status tokenizer_load_json(json_t **root, const char *path)
-{
-    char *text;
-    size_t size;
-    json_error_t error;
-    status result = file_read_text(&text, &size, path, TOKENIZER_FILE);
-    if (result) return result;
-    *root = json_text_load(text, size, JSON_REJECT_DUPLICATES, &error);
-    free(text);
-    if (!*root) result = foreign_refuse(path);
-    if (!*root && !result)
-        return fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line, error.column,
-                    error.text);
-    if (result || json_is_object(*root)) return result;
-    return fail(STATUS_INPUT, "%s: a JSON object expected", path);
-}
 
 static size_t count_lines(const char *text, size_t size)
 {

@@ -3,8 +3,8 @@
 
 #include "base/activity.h"
 #include "io/files/file.h"
+#include "io/files/foreign.h"
 #include "io/files/json_text.h"
-#include "io/foreign.h"
 #include "kernels/noise.h"
 
 #include <assert.h>

@@ -2,8 +2,8 @@
 #include "io/weights/config_json.h"
 
 #include "io/files/file.h"
+#include "io/files/foreign.h"
 #include "io/files/json_text.h"
-#include "io/foreign.h"
 #include "io/jobs/job_schema.h"
 
 #include <jansson.h>

@@ -3,7 +3,7 @@
 #include "io/weights/export.h"
 
 #include "io/checkpoints/checkpoint.h"
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "io/tokens/tokenizer.h"

@@ -4,8 +4,8 @@
 #define VARIO_IO_WEIGHTS_EXPORT_H
 
 #include "base/parameters.h"
-#include "io/mpi_calls.h"
 #include "model/gpt2.h"
+#include "runtime/mpi_calls.h"
 
 #include <stdbool.h>
 

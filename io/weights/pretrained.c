@@ -2,9 +2,9 @@
  * values themselves. */
 #include "io/weights/pretrained.h"
 
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 #include "io/files/file.h"
-#include "io/foreign.h"
+#include "io/files/foreign.h"
 #include "io/weights/config_json.h"
 #include "io/weights/pretrained_parts.h"
 #include "io/weights/safetensors.h"

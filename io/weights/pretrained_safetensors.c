@@ -1,8 +1,8 @@
 /* Safetensors of others: one file, or the shards that an index names. Rank 0 alone reads headers.
  */
 #include "io/files/file.h"
+#include "io/files/foreign.h"
 #include "io/files/json_text.h"
-#include "io/foreign.h"
 #include "io/weights/pretrained_parts.h"
 
 #include <errno.h>

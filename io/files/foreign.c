@@ -1,4 +1,4 @@
-#include "io/foreign.h"
+#include "io/files/foreign.h"
 
 #include "base/utf8.h"
 

@@ -1,6 +1,6 @@
 /** Files that are not what their names say: what a download or a clone leaves in their place. */
-#ifndef VARIO_IO_FOREIGN_H
-#define VARIO_IO_FOREIGN_H
+#ifndef VARIO_IO_FILES_FOREIGN_H
+#define VARIO_IO_FILES_FOREIGN_H
 
 #include "base/status.h"
 

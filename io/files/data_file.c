@@ -1,8 +1,8 @@
 /* A call that a signal interrupts begins again; what is written or read in part goes on behind that
  * part. */
-#include "io/data_file.h"
+#include "io/files/data_file.h"
 
-#include "io/file_calls.h"
+#include "io/files/file_calls.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /** Calls of POSIX that may wait long for a file, each marked for who watches (base/activity.h): for
  * the files that open, read and write. */
-#ifndef VARIO_IO_FILE_CALLS_H
-#define VARIO_IO_FILE_CALLS_H
+#ifndef VARIO_IO_FILES_FILE_CALLS_H
+#define VARIO_IO_FILES_FILE_CALLS_H
 
 #include "base/activity.h"
 

@@ -3,8 +3,8 @@
  * asks of a file system, and why this is not MPI-IO).
  *
  * What returns an errno, 0 for done, never calls fail(): threads may call it. */
-#ifndef VARIO_IO_DATA_FILE_H
-#define VARIO_IO_DATA_FILE_H
+#ifndef VARIO_IO_FILES_DATA_FILE_H
+#define VARIO_IO_FILES_DATA_FILE_H
 
 #include "base/status.h"
 

@@ -1,6 +1,6 @@
 /** The job of a run: its job.yaml or, where that is lost or damaged, what its checkpoints say. */
-#ifndef VARIO_IO_JOB_OF_RUN_H
-#define VARIO_IO_JOB_OF_RUN_H
+#ifndef VARIO_IO_RUNS_JOB_OF_RUN_H
+#define VARIO_IO_RUNS_JOB_OF_RUN_H
 
 #include "io/jobs/job.h"
 

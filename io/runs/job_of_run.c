@@ -1,4 +1,4 @@
-#include "io/job_of_run.h"
+#include "io/runs/job_of_run.h"
 
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/checkpoints/checkpoint_state.h"

@@ -1,7 +1,7 @@
 /** mpi.h, with every call that waits for other ranks marked for who watches (base/activity.h). Who
  * calls MPI includes this, so that no wait is forgotten. */
-#ifndef VARIO_IO_MPI_CALLS_H
-#define VARIO_IO_MPI_CALLS_H
+#ifndef VARIO_RUNTIME_MPI_CALLS_H
+#define VARIO_RUNTIME_MPI_CALLS_H
 
 #include "base/activity.h"
 

@@ -305,7 +305,7 @@ static void report_pass(curvature *x)
     out->share = x->squares > 0.0 ? norm * norm / (x->squares / batches) : 0.0;
 }
 
-static status describe(const curvature *x, char **details)
+static status curvature_describe(const curvature *x, char **details)
 {
     const curvature_report *out = x->report;
     size_t size = 0;
@@ -347,7 +347,7 @@ static status write_run(curvature *x, const saved_array *arrays, size_t count)
     write_arrays(x, arrays, count);
     result = new_run_settle(&x->n);
     if (result) return result;
-    result = agree(x->c->world, x->c->rank == 0 ? describe(x, &out->details) : STATUS_OK);
+    result = agree(x->c->world, x->c->rank == 0 ? curvature_describe(x, &out->details) : STATUS_OK);
     return result ? result : new_run_publish(&x->n, "curvature", out->details);
 }
 

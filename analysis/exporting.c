@@ -10,7 +10,7 @@
 #include "io/weights/safetensors.h"
 #include "optimizer/optimizer.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "runtime/sharding.h"
 
 #include <stdio.h>
@@ -147,7 +147,7 @@ static status finish(exporting *x)
     return export_finish(&x->sink, tokenizers, 3);
 }
 
-static status describe(const exporting *x, char **details)
+static status exporting_describe(const exporting *x, char **details)
 {
     size_t size = 0;
     FILE *out = open_memstream(details, &size);
@@ -166,8 +166,8 @@ static status export_model(exporting *x, exporting_report *report)
     status result = check_model(x->job, x->o->run);
     if (!result) result = agree(x->c->world, x->c->rank == 0 ? check_place(x) : STATUS_OK);
     if (!result)
-        result = room_check(x->c->world, (double)(BUFFERS * PIECE * sizeof(float)),
-                            "vario export: buffers");
+        result = free_memory_check(x->c->world, (double)(BUFFERS * PIECE * sizeof(float)),
+                                   "vario export: buffers");
     if (!result) result = agree(x->c->world, open_memory(x));
     if (!result) result = open_source(x);
     if (!result)
@@ -177,7 +177,7 @@ static status export_model(exporting *x, exporting_report *report)
     bool first = x->c->rank == 0;
     result = export_owned(x);
     if (!result && first) result = export_zeros(x);
-    if (!result && first) result = describe(x, &report->details);
+    if (!result && first) result = exporting_describe(x, &report->details);
     result = agree(x->c->world, result);
     report->parameters = x->p.count;
     report->posterior = x->posterior;

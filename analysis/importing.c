@@ -7,7 +7,7 @@
 #include "io/weights/safetensors.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
 
@@ -100,7 +100,7 @@ static status import_arrays(importing *x)
     return result;
 }
 
-static status describe(const importing *x, importing_report *report)
+static status importing_describe(const importing *x, importing_report *report)
 {
     size_t size = 0;
     FILE *out = open_memstream(&report->details, &size);
@@ -119,7 +119,7 @@ static status publish(importing *x, importing_report *report)
     if (result) return result;
     checkpoint_sink_set_init(x->made.sink, report->checksum);
     report->parameters = x->p.count;
-    result = agree(x->c->world, x->c->rank == 0 ? describe(x, report) : STATUS_OK);
+    result = agree(x->c->world, x->c->rank == 0 ? importing_describe(x, report) : STATUS_OK);
     return result ? result : new_run_publish(&x->made, "imported", report->details);
 }
 
@@ -129,7 +129,8 @@ static status import_model(importing *x, importing_report *report)
     const model_config config = job_model(x->job);
     status result = new_run_open(&x->made, x->job, x->c, x->force, &path, 1);
     if (!result)
-        result = room_check(x->c->world, (double)(PIECE * sizeof(float)), "vario import: buffers");
+        result = free_memory_check(x->c->world, (double)(PIECE * sizeof(float)),
+                                   "vario import: buffers");
     if (!result) result = agree(x->c->world, open_memory(x));
     if (!result) result = pretrained_open(&x->weights, x->c->world, path, &config);
     if (!result) result = new_run_lock(&x->made, &x->p, x->arrays, x->array_count);

@@ -3,7 +3,7 @@
 
 #include "analysis/mean_pass.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <assert.h>
 #include <math.h>
@@ -118,16 +118,17 @@ static status plan(jacobian *x, const char *tensors)
                           is_gpt2(x) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
 }
 
-static status check_room(const jacobian *x)
+static status check_memory(const jacobian *x)
 {
     const trainer *r = x->m.r;
     double bytes = (double)jacobian_bytes(x) + (double)mean_pass_bytes(&x->m, &r->rounds.p);
-    return room_check(r->rounds.c->world, bytes,
-                      "%s: %.4g GB on every rank for derivatives of %zu unknowns and their passes",
-                      r->job->name, 1e-9 * bytes, x->unknowns);
+    return free_memory_check(
+        r->rounds.c->world, bytes,
+        "%s: %.4g GB on every rank for derivatives of %zu unknowns and their passes", r->job->name,
+        1e-9 * bytes, x->unknowns);
 }
 
-static status open_here(jacobian *x)
+static status jacobian_open_local(jacobian *x)
 {
     status result = mean_pass_open(&x->m, x->m.r);
     if (result) return result;
@@ -170,8 +171,8 @@ status jacobian_open(jacobian **out, trainer *r, const char *tensors)
         result = plan(x, tensors);
     }
     result = agree(r->rounds.c->world, result);
-    if (!result) result = check_room(x);
-    if (!result) result = agree(r->rounds.c->world, open_here(x));
+    if (!result) result = check_memory(x);
+    if (!result) result = agree(r->rounds.c->world, jacobian_open_local(x));
     if (result)
         jacobian_close(out);
     else

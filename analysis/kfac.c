@@ -2,7 +2,7 @@
 #include "analysis/kfac_parts.h"
 #include "kernels/dense.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -143,7 +143,7 @@ static void count_shared(const kfac *k, size_t *work, size_t *received)
 }
 
 /* Hand out all buffers; with arena_count_rows only adds up what they take. */
-static void place(kfac *k, arena_rows *take)
+static void kfac_place(kfac *k, arena_rows *take)
 {
     size_t work, received;
     count_shared(k, &work, &received);
@@ -188,11 +188,12 @@ static status check_memory(const kfac *k, double bytes)
                      (double)(k->m.r->rounds.state.mean.whole ? k->m.r->rounds.p.count
                                                               : k->m.r->rounds.owned.elements);
     bytes += grid_bytes(k);
-    return room_check(k->m.r->rounds.c->world, bytes + samples,
-                      "%s: K-FAC of %zu layers: rank %d wants %.3g GB for its factors, %.3g GB to "
-                      "decompose and draw them, and %.3g GB for %zu samples",
-                      k->m.job.name, k->layers, k->m.r->rounds.c->rank, 1e-9 * factor_bytes(k),
-                      1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples);
+    return free_memory_check(
+        k->m.r->rounds.c->world, bytes + samples,
+        "%s: K-FAC of %zu layers: rank %d wants %.3g GB for its factors, %.3g GB to "
+        "decompose and draw them, and %.3g GB for %zu samples",
+        k->m.job.name, k->layers, k->m.r->rounds.c->rank, 1e-9 * factor_bytes(k),
+        1e-9 * (bytes - factor_bytes(k)), 1e-9 * samples, k->o->samples);
 }
 
 static status open_draws(kfac *k)
@@ -231,13 +232,13 @@ static void close_grid(kfac *k)
     exact_grid_close(&k->grid);
 }
 
-static status open_here(kfac *k)
+static status kfac_open_local(kfac *k)
 {
     size_t bytes = k->arena.used, ranks = (size_t)k->m.r->rounds.c->size;
     k->arena = (arena){0};
     status result = arena_open(&k->arena, "K-FAC", bytes);
     if (result) return result;
-    place(k, arena_take_rows);
+    kfac_place(k, arena_take_rows);
     k->rows = calloc(ranks, sizeof *k->rows);
     k->sends = calloc(KFAC_SIDES * k->layers, sizeof(MPI_Request));
     if (!k->rows || !k->sends) return fail(STATUS_NOMEM, "memory for %zu layers", k->layers);
@@ -264,7 +265,7 @@ static status plan(kfac *k, const job *j)
                     j->name, k->most, k->q->widest, INT_MAX);
     choose_grid(k);
     deal_out(k);
-    place(k, arena_count_rows);
+    kfac_place(k, arena_count_rows);
     return STATUS_OK;
 }
 
@@ -292,7 +293,7 @@ status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q,
     if (result) return result;
     q->layers = k->layers;
     result = check_memory(k, (double)(k->arena.used + mean_pass_bytes(&k->m, &r->rounds.p)));
-    if (!result) result = agree(r->rounds.c->world, open_here(k));
+    if (!result) result = agree(r->rounds.c->world, kfac_open_local(k));
     return result ? result : open_grid(k);
 }
 

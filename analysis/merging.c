@@ -8,7 +8,7 @@
 #include "io/tokens/tokenizer.h"
 #include "io/weights/safetensors.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "runtime/sharding.h"
 #include "runtime/state.h"
 
@@ -241,7 +241,7 @@ static void print_source(const merging *g, FILE *out, const checkpoint_source *s
     fputc('}', out);
 }
 
-static status describe(const merging *g, char **details)
+static status merging_describe(const merging *g, char **details)
 {
     size_t size = 0;
     FILE *out = open_memstream(details, &size);
@@ -267,7 +267,8 @@ static status publish(merging *g, merging_report *report)
     MPI_Allreduce(MPI_IN_PLACE, &g->counts.negative, 1, MPI_UINT64_T, MPI_SUM, g->c->world);
     status result = new_run_settle(&g->made);
     if (result) return result;
-    result = agree(g->c->world, g->c->rank == 0 ? describe(g, &report->details) : STATUS_OK);
+    result =
+        agree(g->c->world, g->c->rank == 0 ? merging_describe(g, &report->details) : STATUS_OK);
     if (result) return result;
     report->parameters = g->p.count;
     report->posterior = g->posterior;
@@ -279,8 +280,8 @@ static status merge_runs(merging *g, merging_report *report)
 {
     status result = open_new_run(g);
     if (!result)
-        result = room_check(g->c->world, (double)(buffer_count(g) * PIECE * sizeof(float)),
-                            "vario merge: buffers for %zu runs", g->o->run_count);
+        result = free_memory_check(g->c->world, (double)(buffer_count(g) * PIECE * sizeof(float)),
+                                   "vario merge: buffers for %zu runs", g->o->run_count);
     if (!result) result = agree(g->c->world, open_memory(g));
     if (!result) result = open_sources(g);
     if (!result) result = agree(g->c->world, choose_posterior(g));

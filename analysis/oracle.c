@@ -59,12 +59,12 @@ static status settle_prior(oracle *o)
     return STATUS_OK;
 }
 
-static status check_room(oracle *o)
+static status check_memory(oracle *o)
 {
     char what[64];
     snprintf(what, sizeof what, "%zu unknowns", o->unknowns);
-    return exact_check_room(o->grid, what, o->unknowns, o->options.spectrum ? 6 : 2,
-                            3 * jacobian_bytes(o->x));
+    return exact_check_memory(o->grid, what, o->unknowns, o->options.spectrum ? 6 : 2,
+                              3 * jacobian_bytes(o->x));
 }
 
 static status open_vectors(oracle *o)
@@ -89,7 +89,7 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
     o->outputs = jacobian_outputs(o->x);
     o->start = jacobian_mean(o->x);
     result = exact_grid_open(&o->grid, r->rounds.c->world, options->threads);
-    if (!result) result = check_room(o);
+    if (!result) result = check_memory(o);
     if (!result) result = agree(r->rounds.c->world, open_vectors(o));
     if (!result) result = exact_matrix_open(&o->precision, o->grid, o->unknowns, o->unknowns);
     if (!result) result = exact_matrix_open(&o->factor, o->grid, o->unknowns, o->unknowns);

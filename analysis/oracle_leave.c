@@ -148,7 +148,7 @@ static status check_gram(const leaving *w)
     snprintf(what, sizeof what, "--leave-out gram: %zu examples x %zu outputs",
              w->cells / w->o->outputs, w->o->outputs);
     double share = (double)n * (double)w->cells * 8.0 / (double)w->o->r->rounds.c->size;
-    return exact_check_room(w->o->grid, what, w->cells, 1, (size_t)(1.1 * share));
+    return exact_check_memory(w->o->grid, what, w->cells, 1, (size_t)(1.1 * share));
 }
 
 /* S^-1 without the directions Z = S^-1 B that have no prior: S^-1 - Z (B'Z)^-1 Z'. */

@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "train/trainer_parts.h"
 
 #include <inttypes.h>
@@ -233,7 +233,7 @@ static status open_sums(prediction *e)
 }
 
 /* What open_sums takes. */
-static status check_room(const prediction *e)
+static status check_memory(const prediction *e)
 {
     const predictions *out = e->out;
     comm *c = e->members[0].r->rounds.c;
@@ -244,10 +244,10 @@ static status check_room(const prediction *e)
     if (c->rank == 0)
         bytes += 8.0 * (double)out->columns *
                  ((double)c->size * (double)e->most + (double)out->points * (double)out->rows);
-    return room_check(c->world, bytes,
-                      "%s: averages of batches of %zu rows with %zu outputs each (fewer "
-                      "--sequences take less), and of %zu rows in all on rank 0",
-                      e->members[0].r->job->name, e->most, out->outputs, out->rows);
+    return free_memory_check(c->world, bytes,
+                             "%s: averages of batches of %zu rows with %zu outputs each (fewer "
+                             "--sequences take less), and of %zu rows in all on rank 0",
+                             e->members[0].r->job->name, e->most, out->outputs, out->rows);
 }
 
 static void close_sums(prediction *e)
@@ -292,7 +292,7 @@ status predict(predictions *out, const member *members, size_t count, const data
                     .b = &r->batch.view,
                     .out = out};
     plan(&e);
-    status result = check_room(&e);
+    status result = check_memory(&e);
     if (!result) result = agree(r->rounds.c->world, open_sums(&e));
     for (e.first = 0; !result && e.first < e.batches; e.first += (uint64_t)r->rounds.c->size)
         result = run_round(&e);

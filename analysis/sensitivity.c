@@ -6,7 +6,7 @@
 #include "analysis/sensitivity_parts.h"
 #include "optimizer/optimizer.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -83,19 +83,19 @@ static status open_buffers(sensitivity *x)
 }
 
 /* Of a run that was planned with it, trainer_open has looked already. */
-static status check_room(sensitivity *x)
+static status check_memory(sensitivity *x)
 {
     trainer *r = x->m.r;
     status result = agree(r->rounds.c->world, plan(&x->m, r->job, &r->rounds.p, r->precision));
     if (result) return result;
     size_t bytes =
         variance_bytes(&r->rounds.p, &x->m.layout) + mean_pass_bytes(&x->m, &r->rounds.p);
-    return room_check(r->rounds.c->world, (double)bytes,
-                      "%s: sensitivities: %.4g GB on every rank for passes and variances",
-                      r->job->name, 1e-9 * (double)bytes);
+    return free_memory_check(r->rounds.c->world, (double)bytes,
+                             "%s: sensitivities: %.4g GB on every rank for passes and variances",
+                             r->job->name, 1e-9 * (double)bytes);
 }
 
-static status open_here(sensitivity *x)
+static status sensitivity_open_local(sensitivity *x)
 {
     trainer *r = x->m.r;
     status result = mean_pass_open(&x->m, r);
@@ -114,8 +114,8 @@ status sensitivity_open(sensitivity **out, trainer *r, sensitivity_per per)
         x->m.r = r;
         x->per = per;
     }
-    if (!result) result = check_room(x);
-    if (!result) result = agree(r->rounds.c->world, open_here(x));
+    if (!result) result = check_memory(x);
+    if (!result) result = agree(r->rounds.c->world, sensitivity_open_local(x));
     if (result) sensitivity_close(out);
     return result;
 }
@@ -156,7 +156,7 @@ static void gather_variances(sensitivity *x)
             first[rank] = begin / sizeof(float);
             first[rank + 1] = end / sizeof(float);
         }
-        comm_gather(x->m.r->rounds.c, x->variances[u], first, sizeof(float), BYTES_PARAMETERS);
+        comm_all_gather(x->m.r->rounds.c, x->variances[u], first, sizeof(float), BYTES_PARAMETERS);
     }
 }
 
@@ -321,9 +321,10 @@ status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint
     work w = {.x = x, .data = data, .first = first, .count = count, .out = out};
     uint64_t batches = (count + x->most - 1) / x->most, ranks = (uint64_t)x->m.r->rounds.c->size;
     double bytes = (double)count * (double)(sizeof *out->rows + x->columns * sizeof(float));
-    status result = room_check(x->m.r->rounds.c->world, x->m.r->rounds.c->rank == 0 ? bytes : 0.0,
-                               "%s: sensitivities: %.4g GB on rank 0 for %" PRIu64 " rows",
-                               x->m.r->job->name, 1e-9 * bytes, count);
+    status result =
+        free_memory_check(x->m.r->rounds.c->world, x->m.r->rounds.c->rank == 0 ? bytes : 0.0,
+                          "%s: sensitivities: %.4g GB on rank 0 for %" PRIu64 " rows",
+                          x->m.r->job->name, 1e-9 * bytes, count);
     if (!result) result = agree(x->m.r->rounds.c->world, open_table(x, count, out));
     if (!result) gather_variances(x);
     for (; !result && w.round * ranks < batches; w.round++) result = run_round(&w);

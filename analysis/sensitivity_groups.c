@@ -3,7 +3,7 @@
 #include "analysis/sensitivity_parts.h"
 #include "posterior/sensitivity.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "train/trainer_parts.h"
 
 #include <math.h>
@@ -100,12 +100,12 @@ static model_shape shape_of(const leaving *w)
     return shape;
 }
 
-static status check_room(const leaving *w)
+static status check_memory(const leaving *w)
 {
     const sensitivity *x = w->x;
     model_shape shape = shape_of(w);
     size_t bytes = arena_bytes(w) + model_activation_bytes(&x->m.config, &shape);
-    return room_check(
+    return free_memory_check(
         x->m.r->rounds.c->world, (double)bytes,
         "%s: sensitivities of groups: %.4g GB on every rank for gradients and a model",
         x->m.r->job->name, 1e-9 * (double)bytes);
@@ -342,7 +342,7 @@ status sensitivity_leave(sensitivity *x, const dataset *data, uint64_t first, ui
 {
     leaving w = {.x = x, .data = data, .first = first, .count = count, .groups = groups};
     status result = share_groups(&w, group);
-    if (!result) result = check_room(&w);
+    if (!result) result = check_memory(&w);
     if (!result) result = agree(x->m.r->rounds.c->world, open_leaving(&w));
     if (!result) sort_rows(&w);
     for (size_t g = 0; !result && g < w.groups; g++) {

@@ -105,7 +105,7 @@ static void find_path(char path[PATH_SHOWN], int fd)
         snprintf(path, PATH_SHOWN, "descriptor %d", fd);
 }
 
-static void describe(activity *a, char text[ACTIVITY_TEXT])
+static void activity_describe(activity *a, char text[ACTIVITY_TEXT])
 {
     char step[40] = "", rank[24] = "";
     bool file = a->kind == ACTIVITY_READS || a->kind == ACTIVITY_WRITES;
@@ -129,6 +129,6 @@ activity_kind activity_look(activity_thread thread, uint64_t *count, char text[A
     copy = *a;
     pthread_mutex_unlock(&a->lock);
     *count = copy.count;
-    describe(&copy, text);
+    activity_describe(&copy, text);
     return copy.kind;
 }

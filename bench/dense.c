@@ -81,8 +81,8 @@ status bench_dense(report *r, comm *world, int threads)
     dense d = {.r = r, .world = world};
     status result = exact_grid_open(&d.grid, world->world, threads);
     if (!result)
-        result = exact_check_room(d.grid, "the benchmark's matrices", ORDER, 3,
-                                  2 * (size_t)VECTORS * ORDER * sizeof *d.x);
+        result = exact_check_memory(d.grid, "the benchmark's matrices", ORDER, 3,
+                                    2 * (size_t)VECTORS * ORDER * sizeof *d.x);
     if (!result) result = exact_product_rate(d.grid, PRODUCT, &d.ceiling);
     if (!result) result = agree(world->world, open_data(&d));
     if (!result) result = exact_matrix_open(&d.sum, d.grid, ORDER, ORDER);

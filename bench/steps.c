@@ -295,7 +295,7 @@ static status step_alone(rank_turns *x, double *seconds)
     status result = STATUS_OK;
     bench_threads(x->world->size * x->threads);
     if (x->world->rank == 0) result = step(&x->one, seconds);
-    comm_meet(x->world);
+    comm_barrier(x->world);
     bench_threads(x->threads);
     return agree(x->world->world, result);
 }

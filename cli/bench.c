@@ -272,7 +272,7 @@ static double busy_share(void)
 
 static status check_quiet(session *s, const arguments *a)
 {
-    comm_meet(&s->c); /* nobody spins */
+    comm_barrier(&s->c); /* nobody spins */
     double busy = a->busy ? 0.0 : busy_share();
     if (busy <= 0.1) return STATUS_OK;
     return fail(STATUS_PEER,
@@ -324,13 +324,13 @@ static status run_sections(bench *b, const char **names, size_t count)
         }
         bench_threads(one->all_ranks ? b->s->threads : b->s->threads * b->s->c.size);
         if (one->all_ranks || b->s->c.rank == 0) result = one->run(b);
-        if (!one->all_ranks) comm_meet(&b->s->c);
+        if (!one->all_ranks) comm_barrier(&b->s->c);
         result = agree(b->s->c.world, result);
     }
     return result;
 }
 
-static status run(session *s, void *context, const char **names)
+static status bench_verb(session *s, void *context, const char **names)
 {
     static const char *usual[] = {"ceilings", "step"};
     arguments *a = context;
@@ -388,5 +388,5 @@ int bench_main(int argc, char **argv)
         sizeof options / sizeof options[0],
         0,
         SECTIONS};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, bench_verb, &a);
 }

@@ -80,7 +80,7 @@ static void print_result(const arguments *a, const job *j, const curvature_repor
            r->loss, r->lambda, r->delta, r->raised, r->floor, 100.0 * r->share);
 }
 
-static status run(session *s, void *context, const char **rest)
+static status curvature_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     curvature_report report = {0};
@@ -139,5 +139,5 @@ int curvature_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, curvature_verb, &a);
 }

@@ -115,7 +115,7 @@ static status evaluate(session *s, const arguments *a, ensemble *e, plot *pictur
     return result;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status eval_verb(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     ensemble e;
@@ -156,5 +156,5 @@ int eval_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 ENSEMBLE_RUNS};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, eval_verb, &a);
 }

@@ -240,7 +240,7 @@ static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
     return result;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status exact_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     leave_kind leave;
@@ -301,5 +301,5 @@ int exact_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, exact_verb, &a);
 }

@@ -13,7 +13,7 @@ typedef struct {
     bool force, json, quiet;
 } arguments;
 
-static status run(session *s, void *context, const char **rest)
+static status export_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     exporting_report report;
@@ -56,5 +56,5 @@ int export_main(int argc, char **argv)
         sizeof options / sizeof options[0],
         1,
         1};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, export_verb, &a);
 }

@@ -9,7 +9,7 @@
 #include "io/tokens/tokenizer.h"
 #include "posterior/sampling.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
@@ -50,9 +50,9 @@ static status open_text(text *t, trainer *r, const arguments *a, const language 
     if (a->samples > 1 && a->count > 1)
         t->cache_count = a->samples < a->count ? a->samples : a->count;
     double caches = (double)t->cache_count * (double)gpt2_cache_bytes(model_gpt2(r->model));
-    status result =
-        room_check(r->rounds.c->world, caches, "%s: %zu caches of keys and values of %zu tokens",
-                   r->job->name, t->cache_count, r->job->batch.length);
+    status result = free_memory_check(r->rounds.c->world, caches,
+                                      "%s: %zu caches of keys and values of %zu tokens",
+                                      r->job->name, t->cache_count, r->job->batch.length);
     if (result) return result;
     t->caches = calloc(t->cache_count, sizeof(gpt2_cache *));
     t->logits = malloc(vocabulary * sizeof *t->logits);
@@ -281,7 +281,7 @@ static status check_arguments(const arguments *a)
     return STATUS_OK;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status generate_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     const char *path = rest[0];
@@ -340,5 +340,5 @@ int generate_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, generate_verb, &a);
 }

@@ -61,7 +61,7 @@ static status read_job(job *j, const arguments *a, const char *path)
     return session_name_run(j, "import", a->out);
 }
 
-static status run(session *s, void *context, const char **rest)
+static status import_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     importing_report report;
@@ -105,5 +105,5 @@ int import_main(int argc, char **argv)
         sizeof options / sizeof options[0],
         1,
         1};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, import_verb, &a);
 }

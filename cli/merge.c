@@ -112,7 +112,7 @@ static void print_result(const arguments *a, const job *j, const merging_options
         printf("  %" PRIu64 " values of h below 0 counted as 0\n", report->negative);
 }
 
-static status run(session *s, void *context, const char **rest)
+static status merge_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     merging_options o;
@@ -156,5 +156,5 @@ int merge_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 MODELS};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, merge_verb, &a);
 }

@@ -88,7 +88,7 @@ static status detect(session *s, const arguments *a, ensemble *e, plot *picture)
     return result;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status ood_verb(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     ensemble e;
@@ -127,5 +127,5 @@ int ood_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 ENSEMBLE_RUNS};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, ood_verb, &a);
 }

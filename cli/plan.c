@@ -4,22 +4,22 @@
 #include "analysis/sensitivity.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 /* Where the ranks of the launch will be is not known; if they are on nodes like this one. */
-static status warn_of_room(const job *j, size_t ranks)
+static status warn_of_memory(const job *j, size_t ranks)
 {
     plan p;
     char lack[512];
     status result = plan_make(&p, j, ranks, 0, j->precision, &sensitivity_estimator);
     if (result) return result;
     double bytes = (double)trainer_memory_sum(&p.memory) + TRAINER_BESIDE;
-    if (!room_has(bytes, 1, lack, sizeof lack))
+    if (!free_memory_has(bytes, 1, lack, sizeof lack))
         status_warn("%s: rank 0 alone does not fit here: %s", j->name, lack);
-    else if (!room_has(bytes, ranks, lack, sizeof lack))
+    else if (!free_memory_has(bytes, ranks, lack, sizeof lack))
         status_warn("%s: so many ranks do not fit on one node like this one: %s", j->name, lack);
     return STATUS_OK;
 }
@@ -54,6 +54,6 @@ int plan_main(int argc, char **argv)
     if (!result) result = trainer_check_ranks(&j, "vario plan: --ranks", ranks);
     if (!result)
         result = plan_print(stdout, &j, (size_t)ranks, j.precision, json, &sensitivity_estimator);
-    if (!result) result = warn_of_room(&j, (size_t)ranks);
+    if (!result) result = warn_of_memory(&j, (size_t)ranks);
     return options_exit(result, true);
 }

@@ -143,7 +143,7 @@ static status make_report(const arguments *a, const char **rest)
     return result;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status report_verb(session *s, void *context, const char **rest)
 {
     return agree(s->c.world, s->c.rank == 0 ? make_report(context, rest) : STATUS_OK);
 }
@@ -167,5 +167,5 @@ int report_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 REPORT_RUNS};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, report_verb, &a);
 }

@@ -167,7 +167,7 @@ static status report_run(session *s, const arguments *a, job *j, const char *pat
     return result;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status sensitivity_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
     const char *path = rest[0];
@@ -204,5 +204,5 @@ int sensitivity_main(int argc, char **argv)
                                 sizeof options / sizeof options[0],
                                 1,
                                 1};
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, sensitivity_verb, &a);
 }

@@ -31,7 +31,8 @@ status session_compute(session *s, uint64_t threads, bool quiet)
 {
     s->placement = placement_choose(&s->c, threads);
     s->threads = s->placement.threads;
-    if (s->placement.crowded && !quiet && s->c.rank == 0) status_warn("%s", s->placement.warning);
+    if (s->placement.oversubscribed && !quiet && s->c.rank == 0)
+        status_warn("%s", s->placement.warning);
     status result = try_threads(s);
     if (result) return result;
     omp_set_dynamic(0);

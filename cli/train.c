@@ -37,13 +37,13 @@ static status check_init(const job *j)
 }
 
 /* Whether the nodes of this launch have room for it; collective. */
-static status warn_of_room(const session *s, const job *j, dtype precision, char *warning)
+static status warn_of_memory(const session *s, const job *j, dtype precision, char *warning)
 {
     plan p;
     *warning = '\0';
     status result = agree(s->c.world, plan_make(&p, j, (size_t)s->c.size, (size_t)s->c.rank,
                                                 precision, &sensitivity_estimator));
-    if (result || !trainer_check_room(j, &s->c, &p.memory)) return result;
+    if (result || !trainer_check_memory(j, &s->c, &p.memory)) return result;
     snprintf(warning, STATUS_MESSAGE_SIZE, "%s", status_message());
     status_clear();
     return STATUS_OK;
@@ -108,7 +108,7 @@ static status check_moved(const arguments *a, const job *j, const char *path)
     return result;
 }
 
-static status run(session *s, void *context, const char **rest)
+static status train_verb(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     job j;
@@ -124,7 +124,7 @@ static status run(session *s, void *context, const char **rest)
     a->train.estimator = &sensitivity_estimator;
     if (!a->dry_run) return train_run(&j, &s->c, &a->train);
     char room[STATUS_MESSAGE_SIZE];
-    result = warn_of_room(s, &j, a->train.precision, room);
+    result = warn_of_memory(s, &j, a->train.precision, room);
     if (result) return result;
     return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, a->train.precision, room) : STATUS_OK);
 }
@@ -151,5 +151,5 @@ int train_main(int argc, char **argv)
                                 1,
                                 1};
     guard_catch();
-    return session_main(&table, argc, argv, run, &a);
+    return session_main(&table, argc, argv, train_verb, &a);
 }

@@ -41,8 +41,8 @@ static status check(int info, size_t n)
 }
 
 /* With `count` of -1 numbers the workspace is asked for, and nothing else is done. */
-static int run(exact_matrix *a, double *values, exact_matrix *vectors, double *numbers,
-               int number_count, int *integers, int integer_count)
+static int eigen_run(exact_matrix *a, double *values, exact_matrix *vectors, double *numbers,
+                     int number_count, int *integers, int integer_count)
 {
     const int n = (int)a->rows, one = 1;
     int info = 0;
@@ -57,12 +57,13 @@ status exact_eigen(exact_matrix *a, double *values, exact_matrix *vectors)
     workspace w = {0};
     double numbers = 0.0;
     int integers = 0;
-    run(a, values, vectors, &numbers, -1, &integers, -1);
+    eigen_run(a, values, vectors, &numbers, -1, &integers, -1);
     /* What it asks for is too little for pdormtr where blocks are not much smaller than n. */
     numbers += (double)(a->row_block * (a->local_rows + a->local_columns + a->row_block));
     status result = agree(a->g->world, open_workspace(&w, numbers, integers, a->rows));
     if (!result) {
-        int info = run(a, values, vectors, w.numbers, w.number_count, w.integers, w.integer_count);
+        int info =
+            eigen_run(a, values, vectors, w.numbers, w.number_count, w.integers, w.integer_count);
         result = agree(a->g->world, check(info, a->rows));
     }
     close_workspace(&w);

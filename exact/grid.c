@@ -1,7 +1,7 @@
 /* The ranks as a grid, and what they have room for. */
 #include "exact/matrix_internal.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <limits.h>
 #include <math.h>
@@ -68,7 +68,7 @@ size_t exact_most(const exact_grid *g, size_t here)
     return (size_t)most;
 }
 
-status exact_check_room(exact_grid *g, const char *what, size_t order, int matrices, size_t more)
+status exact_check_memory(exact_grid *g, const char *what, size_t order, int matrices, size_t more)
 {
     double n = (double)order, part = ceil(n / g->rows) * ceil(n / g->columns);
     if (part > INT_MAX)
@@ -76,9 +76,9 @@ status exact_check_room(exact_grid *g, const char *what, size_t order, int matri
                     "%s: a matrix of %zu x %zu is %.3g elements on each of %d x %d ranks, at most "
                     "%d expected: more ranks are needed",
                     what, order, order, part, g->rows, g->columns, INT_MAX);
-    return room_check(g->world, 8.0 * part * matrices + (double)more,
-                      "%s: %d x %zu x %zu x 8 bytes are %.4g GB over %d ranks, with %.3g GB beside "
-                      "them on each",
-                      what, matrices, order, order, 8e-9 * n * n * matrices, g->size,
-                      1e-9 * (double)more);
+    return free_memory_check(
+        g->world, 8.0 * part * matrices + (double)more,
+        "%s: %d x %zu x %zu x 8 bytes are %.4g GB over %d ranks, with %.3g GB beside "
+        "them on each",
+        what, matrices, order, order, 8e-9 * n * n * matrices, g->size, 1e-9 * (double)more);
 }

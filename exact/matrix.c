@@ -30,8 +30,8 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static void describe(int descriptor[DESCRIPTOR], int context, size_t rows, size_t columns,
-                     size_t row_block, size_t column_block, size_t leading)
+static void matrix_describe(int descriptor[DESCRIPTOR], int context, size_t rows, size_t columns,
+                            size_t row_block, size_t column_block, size_t leading)
 {
     const int values[DESCRIPTOR] = {1,
                                     context,
@@ -49,10 +49,10 @@ static void describe(int descriptor[DESCRIPTOR], int context, size_t rows, size_
 static void describe_line(const exact_grid *g, int descriptor[DESCRIPTOR], size_t rows,
                           size_t columns, size_t block)
 {
-    describe(descriptor, g->line, rows, columns, larger(rows, 1), larger(block, 1), rows);
+    matrix_describe(descriptor, g->line, rows, columns, larger(rows, 1), larger(block, 1), rows);
 }
 
-static status open_here(exact_matrix *m)
+static status matrix_open_local(exact_matrix *m)
 {
     size_t elements, bytes;
     if (!memory_product(&elements, m->local_rows, m->local_columns) || elements > INT_MAX ||
@@ -81,8 +81,9 @@ status exact_matrix_open_blocks(exact_matrix **out, exact_grid *g, size_t rows, 
                             .column_block = column_block,
                             .local_rows = share(rows, row_block, g->row, g->rows),
                             .local_columns = share(columns, column_block, g->column, g->columns)};
-        describe(m->descriptor, g->context, rows, columns, row_block, column_block, m->local_rows);
-        result = open_here(m);
+        matrix_describe(m->descriptor, g->context, rows, columns, row_block, column_block,
+                        m->local_rows);
+        result = matrix_open_local(m);
     }
     result = agree(g->world, result);
     if (result) exact_matrix_close(out);

@@ -32,7 +32,7 @@ void exact_grid_close(exact_grid **g);
 /** The grid's shape, which has grid[0] <= grid[1]; not collective. */
 void exact_grid_shape(const exact_grid *g, int grid[2]);
 
-/** Refuse what does not fit the ranks before anything is allocated (runtime/room.h).
+/** Refuse what does not fit the ranks before anything is allocated (runtime/free_memory.h).
  *
  * @param what      for the message: "50000 unknowns"
  * @param order     of square matrices of so many rows (same on all ranks)
@@ -40,7 +40,7 @@ void exact_grid_shape(const exact_grid *g, int grid[2]);
  * @param more      bytes that each rank needs beside them (local)
  * @return STATUS_OK; STATUS_NOMEM: more than is free; STATUS_INPUT: more than ScaLAPACK counts;
  *         with the arithmetic that says so */
-status exact_check_room(exact_grid *g, const char *what, size_t order, int matrices, size_t more);
+status exact_check_memory(exact_grid *g, const char *what, size_t order, int matrices, size_t more);
 
 /** Allocate zeros. @return STATUS_OK, STATUS_NOMEM (a rank ran out of memory) or STATUS_INPUT (more
  * elements than ScaLAPACK can count); then *m is NULL */

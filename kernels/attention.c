@@ -12,7 +12,7 @@
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 #include "kernels/tile.h"
-#include "kernels/turn.h"
+#include "kernels/transpose.h"
 
 #include <math.h>
 #include <omp.h>
@@ -118,7 +118,7 @@ static void load_rows(word *out, const head *h, const void *in, size_t at, size_
 
 static void turn(const forms *f, const head *h)
 {
-    turn_words(f->turned, h->stride, f->rows, h->words, h->rows, h->words);
+    transpose_words(f->turned, h->stride, f->rows, h->words, h->rows, h->words);
 }
 
 static void stack(const forms *f, const head *h)
@@ -266,7 +266,7 @@ static void add_exponentials(float *restrict sum, float *restrict scores,
 }
 
 /* Probabilities of a tile against the running maximum; what was summed before is scaled down. */
-static void soften_tile(const head *h, size_t i, size_t j, const dropping *drop)
+static void softmax_tile(const head *h, size_t i, size_t j, const dropping *drop)
 {
     float factor[TILE];
     mask_tile(h, i, j);
@@ -290,7 +290,7 @@ static void forward_head(head *h, float *lse, const dropping *drop)
     for (size_t i = 0; i < h->rows; i += TILE) {
         for (size_t j = 0; j <= i; j += TILE) {
             product_of_rows(h, h->scores, &h->k, j, &h->q, i);
-            soften_tile(h, i, j, drop);
+            softmax_tile(h, i, j, drop);
             product_of_stack(h, h->out + i * h->columns, left_of_turned(h, h->scores), &h->v, j);
         }
         for (size_t r = i; r < i + TILE; r++) {

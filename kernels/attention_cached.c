@@ -30,7 +30,7 @@ void attention_store(void *keys, void *values, const void *qkv, dtype type, size
 }
 
 /* Scores become exponentials. @return their sum */
-static float soften(float *scores, float scale, size_t n)
+static float softmax_row(float *scores, float scale, size_t n)
 {
     float most = -INFINITY, sum = 0.0F;
 #pragma omp simd reduction(max : most)
@@ -65,7 +65,7 @@ static void attend(void *out, const void *q, const void *keys, const void *value
     float *scores = work, *sums = work + 2 * length;
     const void *probabilities = scores;
     gemv_rows(scores, q, keys, D, length, D, type);
-    float sum = soften(scores, (float)(1.0 / sqrt((double)D)), length);
+    float sum = softmax_row(scores, (float)(1.0 / sqrt((double)D)), length);
     if (type == DTYPE_BF16) {
         bf16 *narrowed = (bf16 *)(void *)(work + length);
         narrow(narrowed, scores, length);

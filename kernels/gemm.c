@@ -157,8 +157,8 @@ static dnnl_data_type_t data_type(dtype type)
     return type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static dnnl_memory_desc_t describe(size_t rows, size_t columns, size_t ld, bool transposed,
-                                   dtype type)
+static dnnl_memory_desc_t gemm_describe(size_t rows, size_t columns, size_t ld, bool transposed,
+                                        dtype type)
 {
     dnnl_memory_desc_t d;
     dnnl_dims_t dims = {(dnnl_dim_t)rows, (dnnl_dim_t)columns};
@@ -206,9 +206,9 @@ size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
  * when its blocks are larger than the room that plans leave, as another version's may be. */
 static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
 {
-    dnnl_memory_desc_t right, best = describe(k, n, n, false, type);
-    dnnl_memory_desc_t left = describe(LAYOUT_ROWS, k, k, false, type);
-    dnnl_memory_desc_t out = describe(LAYOUT_ROWS, n, n, false, DTYPE_F32);
+    dnnl_memory_desc_t right, best = gemm_describe(k, n, n, false, type);
+    dnnl_memory_desc_t left = gemm_describe(LAYOUT_ROWS, k, k, false, type);
+    dnnl_memory_desc_t out = gemm_describe(LAYOUT_ROWS, n, n, false, DTYPE_F32);
     dnnl_dims_t dims = {(dnnl_dim_t)k, (dnnl_dim_t)n};
     dnnl_matmul_desc_t operation;
     dnnl_primitive_desc_t description;
@@ -236,7 +236,7 @@ static packing *packing_of(size_t n, size_t k, size_t ldb, bool transpose_b, dty
     *p = (packing){n,    k,    ldb,  transpose_b, type, best_layout(n, k, type),
                    NULL, NULL, NULL, packings};
     packings = p;
-    dnnl_memory_desc_t plain = describe(k, n, ldb, transpose_b, type);
+    dnnl_memory_desc_t plain = gemm_describe(k, n, ldb, transpose_b, type);
     dnnl_primitive_desc_t description;
     check(
         dnnl_reorder_primitive_desc_create(&description, &plain, engine, &p->layout, engine, NULL),
@@ -262,11 +262,12 @@ void gemm_pack(void *out, size_t n, size_t k, const void *b, size_t ldb, bool tr
 
 static entry *entry_make(const shape *s)
 {
-    dnnl_memory_desc_t d[4] = {describe(s->m, s->k, s->lda, s->transpose_a, s->type),
-                               s->packed ? packing_of(s->n, s->k, s->n, false, s->type)->layout
-                                         : describe(s->k, s->n, s->ldb, s->transpose_b, s->type),
-                               describe(s->m, s->n, s->ldc, false, s->out_type),
-                               describe(1, s->n, s->n, false, DTYPE_F32)};
+    dnnl_memory_desc_t d[4] = {gemm_describe(s->m, s->k, s->lda, s->transpose_a, s->type),
+                               s->packed
+                                   ? packing_of(s->n, s->k, s->n, false, s->type)->layout
+                                   : gemm_describe(s->k, s->n, s->ldb, s->transpose_b, s->type),
+                               gemm_describe(s->m, s->n, s->ldc, false, s->out_type),
+                               gemm_describe(1, s->n, s->n, false, DTYPE_F32)};
     dnnl_matmul_desc_t operation;
     check(dnnl_matmul_desc_init(&operation, &d[0], &d[1], s->bias ? &d[3] : NULL, &d[2]),
           "matmul descriptor");

@@ -1,7 +1,7 @@
 /* Creating and freeing; what all calls share. */
 #include "library/optimizer.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -129,8 +129,8 @@ static uint64_t fingerprint(const vario_optimizer *v, bool given)
     return sum;
 }
 
-static status open_here(vario_optimizer *v, const vario_tensor *tensors, size_t count,
-                        float *const *theta, const vario_settings *settings)
+static status create_open_local(vario_optimizer *v, const vario_tensor *tensors, size_t count,
+                                float *const *theta, const vario_settings *settings)
 {
     status result = library_job(&v->job, settings, (size_t)v->c.size);
     if (!result) result = library_parameters(&v->r.p, tensors, count);
@@ -150,7 +150,7 @@ static void set_mean(vario_optimizer *v, float *const *theta)
     state_share(&v->r.state, &v->c);
 }
 
-static status check_room(vario_optimizer *v, const runtime_settings *with)
+static status check_memory(vario_optimizer *v, const runtime_settings *with)
 {
     sharding owned = {0};
     rounds_memory m = {0};
@@ -158,13 +158,14 @@ static status check_room(vario_optimizer *v, const runtime_settings *with)
     if (!result) result = rounds_plan(with, &owned, &m);
     sharding_close(&owned);
     result = agree(v->c.world, result);
-    return result ? result
-                  : room_check(v->c.world, (double)(m.state + m.gradients + m.pieces),
-                               "vario_create: rank %d is to take %.4g GB (state %.3g, gradients "
-                               "%.3g, pieces %.3g)",
-                               v->c.rank, 1e-9 * (double)(m.state + m.gradients + m.pieces),
-                               1e-9 * (double)m.state, 1e-9 * (double)m.gradients,
-                               1e-9 * (double)m.pieces);
+    return result
+               ? result
+               : free_memory_check(
+                     v->c.world, (double)(m.state + m.gradients + m.pieces),
+                     "vario_create: rank %d is to take %.4g GB (state %.3g, gradients "
+                     "%.3g, pieces %.3g)",
+                     v->c.rank, 1e-9 * (double)(m.state + m.gradients + m.pieces),
+                     1e-9 * (double)m.state, 1e-9 * (double)m.gradients, 1e-9 * (double)m.pieces);
 }
 
 static status open_all(vario_optimizer *v, status here, float *const *theta)
@@ -174,7 +175,7 @@ static status open_all(vario_optimizer *v, status here, float *const *theta)
                                   "expected");
     const runtime_settings with = job_settings(&v->job);
     if (!result && theta) result = library_agree_weights(v, theta);
-    if (!result) result = check_room(v, &with);
+    if (!result) result = check_memory(v, &with);
     if (!result) result = agree(v->c.world, rounds_open(&v->r, &with, false));
     if (!result) set_mean(v, theta);
     return result;
@@ -199,7 +200,7 @@ static status create(vario_optimizer **out, MPI_Comm over, const vario_tensor *t
     if (!result) {
         v->c = c;
         v->r = (rounds){.c = &v->c, .training = true};
-        status here = out ? open_here(v, tensors, count, theta, settings)
+        status here = out ? create_open_local(v, tensors, count, theta, settings)
                           : refuse_null("vario_create", "a pointer to set");
         result = open_all(v, here, theta);
     }

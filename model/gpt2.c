@@ -75,7 +75,7 @@ static size_t chunk_rows(const gpt2 *g)
 }
 
 /* Hand out all buffers; with arena_count_rows only adds up what they take. */
-static void place(gpt2 *g, arena_rows *take)
+static void gpt2_place(gpt2 *g, arena_rows *take)
 {
     arena *a = &g->arena;
     size_t N = gpt2_rows(g), C = g->config.n_embd;
@@ -103,7 +103,7 @@ size_t gpt2_activation_bytes(const gpt2_config *config, const model_shape *shape
     if (!memory_product(&rows, shape->sequences, shape->length)) return SIZE_MAX;
     g.blocks = calloc(config->n_layer, sizeof *g.blocks);
     if (!g.blocks) return SIZE_MAX;
-    place(&g, arena_count_rows);
+    gpt2_place(&g, arena_count_rows);
     free(g.blocks);
     return g.arena.used;
 }
@@ -125,7 +125,7 @@ status gpt2_open(gpt2 **model, const gpt2_config *config, const model_shape *sha
         gpt2_close(&g);
         return result;
     }
-    place(g, arena_take_rows);
+    gpt2_place(g, arena_take_rows);
     *model = g;
     return STATUS_OK;
 }

@@ -89,7 +89,7 @@ static void place_variances(mlp *m, size_t act, arena_rows *take)
 }
 
 /* Hand out all buffers; with arena_count_rows only adds up what they take. */
-static void place(mlp *m, arena_rows *take)
+static void mlp_place(mlp *m, arena_rows *take)
 {
     const mlp_config *c = &m->config;
     arena *a = &m->arena;
@@ -108,7 +108,7 @@ static void place(mlp *m, arena_rows *take)
 size_t mlp_activation_bytes(const mlp_config *config, const model_shape *shape)
 {
     mlp m = {.config = *config, .shape = *shape};
-    place(&m, arena_count_rows);
+    mlp_place(&m, arena_count_rows);
     return m.arena.used;
 }
 
@@ -126,7 +126,7 @@ status mlp_open(mlp **model, const mlp_config *config, const model_shape *shape)
         mlp_close(&m);
         return result;
     }
-    place(m, arena_take_rows);
+    mlp_place(m, arena_take_rows);
     *model = m;
     return STATUS_OK;
 }

@@ -122,8 +122,8 @@ static void layer_variances(void *context, const mlp_pass *p, size_t l)
 }
 
 /* Go forward, and back. */
-static void run(mlp *m, const model_hooks *hooks, const batch *b, float *outputs,
-                layer_visit *visit, void *context)
+static void mlp_variances_run(mlp *m, const model_hooks *hooks, const batch *b, float *outputs,
+                              layer_visit *visit, void *context)
 {
     mlp_pass p = {.m = m, .hooks = hooks, .b = b};
     mlp_forward(&p);
@@ -134,7 +134,7 @@ static void run(mlp *m, const model_hooks *hooks, const batch *b, float *outputs
 void mlp_variances(mlp *m, const model_hooks *hooks, const float *const *variances, const batch *b,
                    float *outputs, float *found)
 {
-    run(m, hooks, b, outputs, layer_variances, &(summing){variances, found});
+    mlp_variances_run(m, hooks, b, outputs, layer_variances, &(summing){variances, found});
 }
 
 typedef struct {
@@ -152,5 +152,5 @@ static void show_layer(void *context, const mlp_pass *p, size_t l)
 void mlp_jacobian(mlp *m, const model_hooks *hooks, const batch *b, float *outputs,
                   mlp_slopes *visit, void *context)
 {
-    run(m, hooks, b, outputs, show_layer, &(showing){visit, context});
+    mlp_variances_run(m, hooks, b, outputs, show_layer, &(showing){visit, context});
 }

@@ -6,7 +6,7 @@
 enum { RUN = 4096 };
 
 typedef struct {
-    float g_scale, keep1, keep2, correct1, correct2, epsilon, shrink, lr;
+    float g_scale, one_less_beta1, one_less_beta2, correct1, correct2, epsilon, shrink, lr;
 } constants;
 
 static void adamw_run(float *restrict m, float *restrict first, float *restrict second,
@@ -15,8 +15,8 @@ static void adamw_run(float *restrict m, float *restrict first, float *restrict 
     const constants k = *c;
     for (size_t i = 0; i < n; i++) {
         float g = k.g_scale * g_sum[i];
-        float a = first[i] + k.keep1 * (g - first[i]);
-        float v = second[i] + k.keep2 * (g * g - second[i]);
+        float a = first[i] + k.one_less_beta1 * (g - first[i]);
+        float v = second[i] + k.one_less_beta2 * (g * g - second[i]);
         float step = (a * k.correct1) / (sqrtf(v * k.correct2) + k.epsilon);
         first[i] = a;
         second[i] = v;
@@ -29,8 +29,8 @@ void adamw_update(float *m, float *exp_avg, float *exp_avg_sq, const float *g_su
 {
     double n = (double)step->updates;
     constants c = {.g_scale = (float)g_scale,
-                   .keep1 = (float)(1.0 - step->beta1),
-                   .keep2 = (float)(1.0 - step->beta2),
+                   .one_less_beta1 = (float)(1.0 - step->beta1),
+                   .one_less_beta2 = (float)(1.0 - step->beta2),
                    .correct1 = (float)(1.0 / (1.0 - pow(step->beta1, n))),
                    .correct2 = (float)(1.0 / (1.0 - pow(step->beta2, n))),
                    .epsilon = (float)step->epsilon,
@@ -43,7 +43,7 @@ void adamw_update(float *m, float *exp_avg, float *exp_avg_sq, const float *g_su
     }
 }
 
-static void update(const optimizer_update *u)
+static void adamw_step_update(const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
     adamw_step step = {.beta1 = s->beta1,
@@ -60,7 +60,7 @@ OPTIMIZER_ROW(adamw) = {
     .title = "AdamW",
     .arrays = {{"exp_avg.", false, NULL}, {"exp_avg_sq.", false, NULL}},
     .array_count = 2,
-    .update = update,
+    .update = adamw_step_update,
     .keys = {{"optimizer.beta1", NULL},
              {"optimizer.beta2", "0.95"},
              {"optimizer.weight_decay", "0.1"},

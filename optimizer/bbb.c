@@ -9,7 +9,8 @@ enum { RUN = 1024 /* elements of one thread's turn */ };
 
 /* Constants of a step, rounded once from double. */
 typedef struct {
-    float g_scale, f_scale, lambda, delta, keep1, keep2, correct1, correct2, epsilon, lr;
+    float g_scale, f_scale, lambda, delta, one_less_beta1, one_less_beta2, correct1, correct2,
+        epsilon, lr;
 } constants;
 
 static void sigma_run(float *sigma, const float *rho, size_t count)
@@ -26,8 +27,8 @@ void bbb_sigma(float *sigma, const float *rho, size_t count)
 
 static inline float moved(float value, float *first, float *second, float g, const constants *c)
 {
-    *first += c->keep1 * (g - *first);
-    *second += c->keep2 * (g * g - *second);
+    *first += c->one_less_beta1 * (g - *first);
+    *second += c->one_less_beta2 * (g * g - *second);
     return value - c->lr * ((*first * c->correct1) / (sqrtf(*second * c->correct2) + c->epsilon));
 }
 
@@ -62,8 +63,8 @@ void bbb_update(float *m, float *rho, float *const first[2], float *const second
                    .f_scale = (float)f_scale,
                    .lambda = (float)step->lambda,
                    .delta = (float)step->delta,
-                   .keep1 = (float)(1.0 - step->beta1),
-                   .keep2 = (float)(1.0 - step->beta2),
+                   .one_less_beta1 = (float)(1.0 - step->beta1),
+                   .one_less_beta2 = (float)(1.0 - step->beta2),
                    .correct1 = (float)(1.0 / (1.0 - pow(step->beta1, updates))),
                    .correct2 = (float)(1.0 / (1.0 - pow(step->beta2, updates))),
                    .epsilon = (float)step->epsilon,
@@ -81,7 +82,7 @@ static double first_log(const optimizer_settings *s)
     return log(s->sigma_init);
 }
 
-static void update(const optimizer_update *u)
+static void bbb_step_update(const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
     bbb_step step = {.lambda = s->ess,
@@ -96,7 +97,7 @@ static void update(const optimizer_update *u)
                u->f_scale, &step, u->count);
 }
 
-static void describe(posterior_sums *sums, const optimizer_update *u)
+static void bbb_describe(posterior_sums *sums, const optimizer_update *u)
 {
     sums->sigma += bbb_sigma_sum(u->arrays[0], u->count);
 }
@@ -113,8 +114,8 @@ OPTIMIZER_ROW(bbb) = {
     .spread = SPREAD_LOG,
     .estimates = true,
     .decays_all = true,
-    .update = update,
-    .describe = describe,
+    .update = bbb_step_update,
+    .describe = bbb_describe,
     .keys = {{"optimizer.ess", NULL},
              {"optimizer.sigma_init", NULL},
              {"optimizer.beta1", NULL},

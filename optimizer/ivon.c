@@ -12,21 +12,22 @@ enum { RUN = 1024 /* elements of one thread's turn */ };
 
 /* Constants of a step, rounded once from double. */
 typedef struct {
-    float g_scale, f_scale, lambda, delta, keep1, keep2, half_square, debias, alpha, xi;
+    float g_scale, f_scale, lambda, delta, one_less_beta1, one_less_beta2, half_square, debias,
+        alpha, xi;
     bool price;
 } constants;
 
 static constants make_constants(double g_scale, double f_scale, const ivon_step *s)
 {
-    double keep2 = 1.0 - s->beta2;
+    double one_less_beta2 = 1.0 - s->beta2;
     double debias = s->debias ? 1.0 - pow(s->beta1, (double)s->updates) : 1.0;
     return (constants){.g_scale = (float)g_scale,
                        .f_scale = (float)f_scale,
                        .lambda = (float)s->lambda,
                        .delta = (float)s->delta,
-                       .keep1 = (float)(1.0 - s->beta1),
-                       .keep2 = (float)keep2,
-                       .half_square = (float)(0.5 * keep2 * keep2),
+                       .one_less_beta1 = (float)(1.0 - s->beta1),
+                       .one_less_beta2 = (float)one_less_beta2,
+                       .half_square = (float)(0.5 * one_less_beta2 * one_less_beta2),
                        .debias = (float)(1.0 / debias),
                        .alpha = (float)s->alpha,
                        .xi = (float)s->xi,
@@ -57,7 +58,8 @@ update_run(float *restrict m, float *restrict h, float *restrict momentum,
            const float *restrict g_sum, const float *restrict f_sum, const constants *c, bool price,
            size_t n, uint32_t counts[2])
 {
-    const float g_scale = c->g_scale, delta = c->delta, keep1 = c->keep1, keep2 = c->keep2;
+    const float g_scale = c->g_scale, delta = c->delta, one_less_beta1 = c->one_less_beta1,
+                one_less_beta2 = c->one_less_beta2;
     const float half_square = c->half_square, debias = c->debias, alpha = c->alpha, xi = c->xi;
     const float lambda = c->lambda, f_scale = price ? c->f_scale : c->f_scale * c->lambda;
     int32_t clipped = 0, rescued = 0;
@@ -66,11 +68,11 @@ update_run(float *restrict m, float *restrict h, float *restrict momentum,
         float old = h[i], precision = old + delta;
         float f = f_scale * f_sum[i] * (price ? sqrtf(lambda * precision) : 1.0F);
         float difference = f - old;
-        float moved =
-            old + (keep2 * difference + half_square * (difference * difference) / precision);
+        float moved = old + (one_less_beta2 * difference +
+                             half_square * (difference * difference) / precision);
         int32_t holds = (moved + delta > 0.0F ? 1 : 0) & (moved <= FLT_MAX ? 1 : 0); /* 0 for NaN */
         float next = holds ? moved : old;
-        float g = momentum[i] + keep1 * (g_scale * g_sum[i] - momentum[i]);
+        float g = momentum[i] + one_less_beta1 * (g_scale * g_sum[i] - momentum[i]);
         float wanted = (g * debias + delta * m[i]) / (next + delta);
         float upper = wanted > xi ? xi : wanted;
         float step = upper < -xi ? -xi : upper;
@@ -145,7 +147,7 @@ static double rate_scale(const optimizer_settings *s)
     return s->rescale_lr ? s->hessian_init + s->weight_decay : 1.0;
 }
 
-static void update(const optimizer_update *u)
+static void ivon_step_update(const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
     ivon_step step = {.lambda = s->ess,
@@ -162,7 +164,7 @@ static void update(const optimizer_update *u)
                 u->count, u->clipped, u->rescued);
 }
 
-static void describe(posterior_sums *sums, const optimizer_update *u)
+static void ivon_describe(posterior_sums *sums, const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
     ivon_statistics(sums, u->arrays[0], u->sums->f, u->f_scale, s->ess, u->decay, s->beta2,
@@ -178,8 +180,8 @@ OPTIMIZER_ROW(ivon) = {
     .estimates = true,
     .rate_scale = rate_scale,
     .takes_pieces = true,
-    .update = update,
-    .describe = describe,
+    .update = ivon_step_update,
+    .describe = ivon_describe,
     .keys = {{"optimizer.ess", NULL},
              {"optimizer.hessian_init", NULL},
              {"optimizer.hessian", NULL},

@@ -3,19 +3,19 @@
 #include "optimizer/table.h"
 
 /* c = beta1 v + (1 - beta1) g;  m -= lr (sign(c) + decay m);  v <- beta2 v + (1 - beta2) g */
-static void update(const optimizer_update *u)
+static void lion_step_update(const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
     const float scale = (float)u->g_scale, lr = (float)u->lr, shrink = (float)(u->lr * u->decay);
-    const float keep1 = (float)(1.0 - s->beta1), keep2 = (float)(1.0 - s->beta2);
+    const float one_less_beta1 = (float)(1.0 - s->beta1), one_less_beta2 = (float)(1.0 - s->beta2);
     float *restrict m = u->mean, *restrict momentum = u->arrays[0];
     const float *restrict g_sum = u->sums->g;
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < u->count; i++) {
         float old = momentum[i], difference = scale * g_sum[i] - old;
-        float c = old + keep1 * difference;
+        float c = old + one_less_beta1 * difference;
         float sign = c > 0.0F ? 1.0F : c < 0.0F ? -1.0F : 0.0F;
-        momentum[i] = old + keep2 * difference;
+        momentum[i] = old + one_less_beta2 * difference;
         m[i] = m[i] - (shrink * m[i] + lr * sign);
     }
 }
@@ -25,7 +25,7 @@ OPTIMIZER_ROW(lion) = {
     .title = "Lion",
     .arrays = {{"exp_avg.", false, NULL}},
     .array_count = 1,
-    .update = update,
+    .update = lion_step_update,
     .keys = {{"optimizer.beta1", NULL},
              {"optimizer.beta2", "0.99"},
              {"optimizer.weight_decay", "1"},

@@ -13,7 +13,7 @@ void sgd_update(float *m, float *velocity, const float *g_sum, double g_scale, c
     }
 }
 
-static void update(const optimizer_update *u)
+static void sgd_step_update(const optimizer_update *u)
 {
     const optimizer_settings *s = u->settings;
     sgd_step step = {.momentum = s->momentum, .decay = u->decay, .lr = u->lr};
@@ -25,7 +25,7 @@ OPTIMIZER_ROW(sgd) = {
     .title = "SGD",
     .arrays = {{"momentum.", false, NULL}},
     .array_count = 1,
-    .update = update,
+    .update = sgd_step_update,
     .keys = {{"optimizer.weight_decay", "0"},
              {"optimizer.momentum", NULL},
              {"schedule.peak", "0.1"},

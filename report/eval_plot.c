@@ -18,7 +18,7 @@ size_t evaluation_panels(const ensemble *e)
 }
 
 /* Where a panel's axes lie, as shares of the picture. */
-static void place(FILE *out, size_t panel, size_t panels, double bottom, double top)
+static void eval_plot_place(FILE *out, size_t panel, size_t panels, double bottom, double top)
 {
     double width = 1.0 / (double)panels, left = (double)panel * width;
     fprintf(out,
@@ -44,7 +44,7 @@ static void draw_reliability(FILE *out, const evaluation *v, size_t panel, size_
                              const char *title, const prediction_scores *s)
 {
     double half = 0.5 / (double)v->bin_count;
-    place(out, panel, panels, 0.40, 0.86);
+    eval_plot_place(out, panel, panels, 0.40, 0.86);
     fprintf(out,
             "set title '%s: accuracy %.3f, ECE %.3f'\nset xrange [0:1]\nset yrange [0:1]\n"
             "set format x ''\nunset xlabel\nset ylabel 'accuracy'\nset ytics 0.2\nset key tmargin "
@@ -56,7 +56,7 @@ static void draw_reliability(FILE *out, const evaluation *v, size_t panel, size_
             "fs transparent solid 0.6 lc rgb orange title 'gap to confidence', "
             "x with lines dt 2 lc rgb dark notitle\n",
             panel, 2.0 * half, panel, half, half);
-    place(out, panel, panels, 0.12, 0.34);
+    eval_plot_place(out, panel, panels, 0.12, 0.34);
     fprintf(out,
             "unset title\nset format x '%%g'\nset xlabel 'confidence'\nset ylabel 'share'\n"
             "unset key\nset yrange [0:1]\nset ytics 0.5\n"
@@ -73,14 +73,14 @@ static void draw_members(FILE *out, const evaluation *v, size_t panel, size_t pa
                 classes ? v->curve[i].ece : v->curve[i].coverage_error);
     fprintf(out, "EOD\nset logscale x 2\nset xrange [*:*]\nset yrange [*:*]\nset ytics auto\nset "
                  "key tmargin center horizontal\n");
-    place(out, panel, panels, 0.53, 0.86);
+    eval_plot_place(out, panel, panels, 0.53, 0.86);
     fprintf(out,
             "set title 'against the members averaged'\nset format x ''\nunset xlabel\n"
             "set ylabel 'loss (nats)'\nset offsets 0, 0, graph 0.1, graph 0.1\n"
             "plot $members using 1:2 with linespoints ls 2 title 'averaged', "
             "%.17g with lines dt 2 lc rgb blue title 'mean'\n",
             v->at_mean.nll);
-    place(out, panel, panels, 0.12, 0.45);
+    eval_plot_place(out, panel, panels, 0.12, 0.45);
     fprintf(out,
             "unset title\nunset key\nset format x '%%g'\nset xlabel 'members'\nset ylabel '%s'\n"
             "plot $members using 1:3 with linespoints ls 2 title 'averaged', "
@@ -108,7 +108,7 @@ static size_t draw_coverage(FILE *out, const evaluation *v, size_t panels)
         fprintf(out, "%.17g %.17g %.17g\n", metrics_level(k), v->at_mean.coverage[k],
                 average->coverage[k]);
     fprintf(out, "EOD\n");
-    place(out, 0, panels, 0.12, 0.86);
+    eval_plot_place(out, 0, panels, 0.12, 0.86);
     fprintf(out, "set title 'coverage error: mean %.3f", v->at_mean.coverage_error);
     if (v->averaged.points) fprintf(out, ", averaged %.3f", average->coverage_error);
     fprintf(out, "'\nset xrange [0:1]\nset yrange [0:1]\nset xlabel 'nominal coverage'\n"
@@ -146,7 +146,7 @@ static void draw_bands(FILE *out, const evaluation *v, size_t panel, size_t pane
 {
     write_points(out, &v->trained);
     write_bands(out, v);
-    place(out, panel, panels, 0.12, 0.86);
+    eval_plot_place(out, panel, panels, 0.12, 0.86);
     fprintf(out,
             "set title '%s prediction and two deviations'\nset xrange [*:*]\nset yrange [*:*]\n"
             "set ytics auto\nset format x '%%g'\nset xlabel 'input'\nset ylabel 'value'\n"

@@ -17,7 +17,7 @@ static size_t stride_of(const exact_report *r)
     return (r->o->unknowns + POINTS - 1) / POINTS;
 }
 
-static void place(FILE *out, size_t panel, size_t panels)
+static void exact_plot_place(FILE *out, size_t panel, size_t panels)
 {
     double width = 1.0 / (double)panels, left = (double)panel * width;
     fprintf(out,
@@ -39,7 +39,7 @@ static void write_points(FILE *out, const exact_report *r)
 /* Deviations over the optimum's: a run's should lie on the line, the exact ones above it. */
 static void draw_deviations(FILE *out, const exact_report *r, size_t panels)
 {
-    place(out, 0, panels);
+    exact_plot_place(out, 0, panels);
     fprintf(out,
             "set logscale xy\nset format xy '%%.0e'\nset xlabel 'best diagonal: 1/sqrt(L_{ii})'\n"
             "set ylabel 'deviation'\nplot $unknowns using 3:2 with points pt 7 ps 0.4 lc rgb "
@@ -51,7 +51,7 @@ static void draw_deviations(FILE *out, const exact_report *r, size_t panels)
 
 static void draw_means(FILE *out, size_t panels)
 {
-    place(out, 1, panels);
+    exact_plot_place(out, 1, panels);
     fprintf(out, "set xlabel 'exact mode'\nset ylabel 'mean of the run'\nplot $unknowns using 1:4 "
                  "with points pt 7 ps 0.4 lc rgb blue notitle, x with lines dt 2 lc rgb dark "
                  "notitle\n");
@@ -70,7 +70,7 @@ static void write_sorted(FILE *out, const exact_report *r, const char *name, con
 static void draw_spectrum(FILE *out, const exact_report *r, size_t panels)
 {
     double least = 1e-12 * r->spectrum[r->o->unknowns - 1];
-    place(out, panels - 1, panels);
+    exact_plot_place(out, panels - 1, panels);
     write_sorted(out, r, "eigenvalues", r->spectrum);
     write_sorted(out, r, "diagonal", r->curvature);
     write_sorted(out, r, "hessian", r->hessian);

@@ -8,19 +8,19 @@
 
 static double value_ranks(const report_run *run)
 {
-    return history_number(history_leg(&run->h), "ranks", NAN);
+    return history_number(history_restart(&run->h), "ranks", NAN);
 }
 static double value_threads(const report_run *run)
 {
-    return history_number(history_leg(&run->h), "threads", NAN);
+    return history_number(history_restart(&run->h), "threads", NAN);
 }
 static double value_nodes(const report_run *run)
 {
-    return history_number(history_leg(&run->h), "nodes", NAN);
+    return history_number(history_restart(&run->h), "nodes", NAN);
 }
 static double value_peak(const report_run *run)
 {
-    double gflops = history_number(history_leg(&run->h), "product_gflops", NAN);
+    double gflops = history_number(history_restart(&run->h), "product_gflops", NAN);
     return gflops > 0.0 ? gflops : NAN;
 }
 
@@ -92,15 +92,15 @@ static void copy_text(char *text, size_t size, const json_t *object, const char 
 
 static void print_processor(char *text, size_t size, const report_run *run)
 {
-    copy_text(text, size, history_leg(&run->h), "processor");
+    copy_text(text, size, history_restart(&run->h), "processor");
 }
 static void print_precision(char *text, size_t size, const report_run *run)
 {
-    copy_text(text, size, history_leg(&run->h), "precision");
+    copy_text(text, size, history_restart(&run->h), "precision");
 }
 static void print_instructions(char *text, size_t size, const report_run *run)
 {
-    copy_text(text, size, history_leg(&run->h), "instructions");
+    copy_text(text, size, history_restart(&run->h), "instructions");
     if (!*text) copy_text(text, size, run->state, "instruction_set");
 }
 static void print_libraries(char *text, size_t size, const report_run *run)
@@ -109,11 +109,11 @@ static void print_libraries(char *text, size_t size, const report_run *run)
 }
 static void print_version(char *text, size_t size, const report_run *run)
 {
-    copy_text(text, size, history_leg(&run->h), "version");
+    copy_text(text, size, history_restart(&run->h), "version");
 }
 static void print_began(char *text, size_t size, const report_run *run)
 {
-    copy_text(text, size, history_leg(&run->h), "time");
+    copy_text(text, size, history_restart(&run->h), "time");
 }
 
 status report_write_jobs(const report *r)

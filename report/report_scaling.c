@@ -61,7 +61,7 @@ static double rounds_of(const job *j, size_t ranks)
 /* Older vario's events have no precision. */
 static dtype precision_of(const report_run *run)
 {
-    const char *name = json_string_value(json_object_get(history_leg(&run->h), "precision"));
+    const char *name = json_string_value(json_object_get(history_restart(&run->h), "precision"));
     if (!name) return run->h.job.precision;
     return strcmp(name, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
 }
@@ -99,8 +99,8 @@ static size_t count_of(const json_t *leg, const char *key)
 static status make_point(scaling_point *p, const report *r, size_t run)
 {
     const report_run *of = &r->runs[run];
-    size_t ranks = count_of(history_leg(&of->h), "ranks"),
-           threads = count_of(history_leg(&of->h), "threads");
+    size_t ranks = count_of(history_restart(&of->h), "ranks"),
+           threads = count_of(history_restart(&of->h), "threads");
     *p = (scaling_point){.run = run,
                          .ranks = threads > 0 ? ranks : 0,
                          .workers = (double)ranks * (double)threads,
@@ -242,7 +242,7 @@ static void write_study_table(const report *r, const scaling_study *s)
         report_row(r, r->runs[p->run].label);
         write_cells(r, (double)p->ranks, "%.0f");
         write_cells(r, p->workers, "%.0f");
-        write_cells(r, history_number(history_leg(&r->runs[p->run].h), "nodes", NAN), "%.0f");
+        write_cells(r, history_number(history_restart(&r->runs[p->run].h), "nodes", NAN), "%.0f");
         write_cells(r, p->speed, "%.0f");
         write_cells(r, 100.0 * p->efficiency, "%.1f");
         write_cells(r, 100.0 * p->bound, "%.1f");

@@ -81,7 +81,7 @@ static void print_bar(FILE *out, double share, int width)
 static void print_head(FILE *out, const history *h, const metrics *now, int columns)
 {
     char so_far[40];
-    const json_t *leg = history_leg(h);
+    const json_t *leg = history_restart(h);
     int width = columns - 8 < BAR ? columns - 8 : BAR;
     double share = h->job.steps ? (double)now->step / (double)h->job.steps : 0.0;
     terminal_print(out, "%s: %s", h->path, history_words(h->state));

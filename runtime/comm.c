@@ -97,7 +97,7 @@ comm comm_alone(void)
         .world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1, .count_most = COUNT_MOST};
 }
 
-void comm_meet(comm *c)
+void comm_barrier(comm *c)
 {
     MPI_Request request;
     int done = 0;
@@ -259,7 +259,8 @@ static void gather_counted(comm *c, void *data, const size_t *first, size_t elem
 }
 
 /* Where a piece lies is counted in int, too: beyond it pieces go one by one. */
-void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind)
+void comm_all_gather(comm *c, void *data, const size_t *first, size_t element_bytes,
+                     bytes_kind kind)
 {
     if (c->size == 1) return;
     time_kind before = timing_switch(&c->timing, TIME_WAIT);

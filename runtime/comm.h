@@ -56,7 +56,7 @@ void comm_leave(comm *c);
 comm comm_alone(void);
 
 /** Wait asleep until all ranks are here: a barrier would spin on the processors. Collective. */
-void comm_meet(comm *c);
+void comm_barrier(comm *c);
 
 /** Sum doubles over the ranks in rank order, the same bits on every rank; collective.
  * @param values [count] in and out */
@@ -77,6 +77,7 @@ void comm_collect(comm *c, void *data, size_t bytes);
 
 /** Gather pieces of an array in place: rank r's piece is [first[r], first[r + 1]) elements of
  * element_bytes; collective. Counted as each rank sending its piece to the P - 1 others. */
-void comm_gather(comm *c, void *data, const size_t *first, size_t element_bytes, bytes_kind kind);
+void comm_all_gather(comm *c, void *data, const size_t *first, size_t element_bytes,
+                     bytes_kind kind);
 
 #endif

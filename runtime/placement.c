@@ -52,13 +52,13 @@ static const char *plural(int count)
     return count == 1 ? "" : "s";
 }
 
-static void describe(placement *p, bool overlap)
+static void placement_describe(placement *p, bool overlap)
 {
     char host[MPI_MAX_PROCESSOR_NAME] = "";
     int length;
     MPI_Get_processor_name(host, &length);
     if (p->threads > p->share) {
-        p->crowded = true;
+        p->oversubscribed = true;
         snprintf(p->warning, sizeof p->warning,
                  "%d threads a rank, and %d processor%s for it: threads that share a processor are "
                  "many times slower",
@@ -77,9 +77,9 @@ static void agree_on_warning(const comm *c, placement *p)
 {
     int first = *p->warning ? c->rank : c->size;
     MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, c->world);
-    int crowded = p->crowded;
-    MPI_Allreduce(MPI_IN_PLACE, &crowded, 1, MPI_INT, MPI_MAX, c->world);
-    p->crowded = crowded;
+    int oversubscribed = p->oversubscribed;
+    MPI_Allreduce(MPI_IN_PLACE, &oversubscribed, 1, MPI_INT, MPI_MAX, c->world);
+    p->oversubscribed = oversubscribed;
     if (first < c->size) MPI_Bcast(p->warning, (int)sizeof p->warning, MPI_CHAR, first, c->world);
 }
 
@@ -104,7 +104,7 @@ placement placement_choose(const comm *c, uint64_t wanted)
     p.nodes = node_rank == 0;
     MPI_Allreduce(MPI_IN_PLACE, &p.nodes, 1, MPI_INT, MPI_SUM, c->world);
     MPI_Comm_free(&node);
-    describe(&p, allowed > p.node_processors);
+    placement_describe(&p, allowed > p.node_processors);
     agree_on_warning(c, &p);
     return p;
 }

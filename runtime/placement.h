@@ -10,8 +10,8 @@ typedef struct {
                       run on too divided among them; at least 1 */
     int node_ranks, node_threads, node_processors; /**< of this rank's node */
     int nodes;                                     /**< of the launch; the same on all */
-    bool crowded;      /**< a rank has more threads than its share; the same on all ranks */
-    char warning[300]; /**< a sentence where threads share processors, else ""; the same on all */
+    bool oversubscribed; /**< a rank has more threads than its share; the same on all ranks */
+    char warning[300];   /**< a sentence where threads share processors, else ""; the same on all */
 } placement;
 
 /** Choose this rank's threads: `wanted`, or when 0 OMP_NUM_THREADS, or the share. Collective.

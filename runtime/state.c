@@ -184,8 +184,9 @@ static void gather(state *s, comm *c, state_array array)
 {
     if (!array.values || !array.whole || c->size == 1) return;
     for (size_t u = 0; u < s->p->unit_count; u++)
-        comm_gather(c, array.values + s->p->units[u].index,
-                    s->owned->first + u * (s->owned->ranks + 1), sizeof(float), BYTES_PARAMETERS);
+        comm_all_gather(c, array.values + s->p->units[u].index,
+                        s->owned->first + u * (s->owned->ranks + 1), sizeof(float),
+                        BYTES_PARAMETERS);
 }
 
 static void gather_block_sums(state *s, comm *c)
@@ -195,7 +196,7 @@ static void gather_block_sums(state *s, comm *c)
     for (size_t u = 0; u < s->p->unit_count; u++) {
         for (size_t r = 0; r <= (size_t)c->size; r++)
             first[r] = (sharding_first(s->owned, u, r) + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-        comm_gather(c, s->block_sums + s->unit_blocks[u], first, sizeof(double), BYTES_NORMS);
+        comm_all_gather(c, s->block_sums + s->unit_blocks[u], first, sizeof(double), BYTES_NORMS);
     }
 }
 

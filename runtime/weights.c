@@ -162,12 +162,12 @@ static void sample_piece(const weights *w, size_t u, size_t to, char *piece)
                      piece + slice_piece_offset(owned, &w->compute, &owned->owned[i]));
 }
 
-static void post_sends(weights *w, size_t u, size_t turn)
+static void post_sends(weights *w, size_t u, size_t buffer)
 {
     const sharding *owned = w->s->owned;
     size_t begin, end, stride = outgoing_piece(owned, &w->compute), me = (size_t)w->c->rank;
-    comm_wait(w->c, w->sends[turn], w->send_count[turn]);
-    w->send_count[turn] = 0;
+    comm_wait(w->c, w->sends[buffer], w->send_count[buffer]);
+    w->send_count[buffer] = 0;
     sharding_bytes(owned, &w->compute, u, me, &begin, &end);
     if (begin == end) return;
     for (size_t to = 0; to < w->round.active; to++) {
@@ -175,31 +175,31 @@ static void post_sends(weights *w, size_t u, size_t turn)
             sample_piece(w, u, to, slots_at(&w->theta, u) + begin);
             continue;
         }
-        char *piece = w->outgoing[turn] + to * stride + piece_lead(begin);
+        char *piece = w->outgoing[buffer] + to * stride + piece_lead(begin);
         sample_piece(w, u, to, piece);
         comm_send(w->c, piece, end - begin, (int)to, TAG_WEIGHTS, BYTES_WEIGHTS,
-                  &w->sends[turn][w->send_count[turn]++]);
+                  &w->sends[buffer][w->send_count[buffer]++]);
     }
 }
 
-static void post_receives(weights *w, size_t u, size_t turn)
+static void post_receives(weights *w, size_t u, size_t buffer)
 {
-    assert(w->receive_count[turn] == 0);
+    assert(w->receive_count[buffer] == 0);
     if (!working(w)) return;
     for (size_t from = 0; from < (size_t)w->c->size; from++) {
         size_t begin, end;
         sharding_bytes(w->s->owned, &w->compute, u, from, &begin, &end);
         if (from == (size_t)w->c->rank || begin == end) continue;
         comm_receive(w->c, slots_at(&w->theta, u) + begin, end - begin, (int)from, TAG_WEIGHTS,
-                     &w->receives[turn][w->receive_count[turn]++]);
+                     &w->receives[buffer][w->receive_count[buffer]++]);
     }
 }
 
 static void post(weights *w)
 {
-    size_t u = fetch_unit(w->s->p, w->posted), turn = w->posted % 2;
-    post_receives(w, u, turn);
-    post_sends(w, u, turn);
+    size_t u = fetch_unit(w->s->p, w->posted), buffer = w->posted % 2;
+    post_receives(w, u, buffer);
+    post_sends(w, u, buffer);
     w->posted++;
 }
 
@@ -211,9 +211,9 @@ static const void *fetch(weights *w, size_t u)
     size_t count = fetch_count(p, w->round.backward);
     assert(w->done < count && fetch_unit(p, w->done) == u);
     while (w->posted < count && w->posted <= w->done + 1) post(w);
-    size_t turn = w->done++ % 2;
-    comm_wait(w->c, w->receives[turn], w->receive_count[turn]);
-    w->receive_count[turn] = 0;
+    size_t buffer = w->done++ % 2;
+    comm_wait(w->c, w->receives[buffer], w->receive_count[buffer]);
+    w->receive_count[buffer] = 0;
     return slots_at(&w->theta, u);
 }
 

@@ -327,18 +327,18 @@ MPI_TEST(refuses_what_is_singular_or_indefinite)
     free(whole);
 }
 
-MPI_TEST(refuses_what_has_no_room)
+MPI_TEST(refuses_what_has_no_memory)
 {
-    status result = exact_check_room(grid, "2000000 unknowns", 2000000, 2, 1000000);
+    status result = exact_check_memory(grid, "2000000 unknowns", 2000000, 2, 1000000);
     cr_expect(everywhere(result == STATUS_INPUT && strstr(status_message(), "2000000 unknowns: ")),
               "%s", status_message());
     status_clear();
-    cr_expect_eq(exact_check_room(grid, "100 unknowns", 100, 2, 0), STATUS_OK);
+    cr_expect_eq(exact_check_memory(grid, "100 unknowns", 100, 2, 0), STATUS_OK);
     exact_matrix *m;
     result = exact_matrix_open(&m, grid, 200000, 200000);
     cr_expect(everywhere(result == STATUS_INPUT && !m));
     status_clear();
-    result = exact_check_room(grid, "43000 unknowns", 43000, 500, 0);
+    result = exact_check_memory(grid, "43000 unknowns", 43000, 500, 0);
     cr_expect(everywhere(result == STATUS_NOMEM &&
                          strstr(status_message(), "500 x 43000 x 43000 x 8 bytes are 7396 GB")),
               "%s", status_message());

@@ -360,7 +360,7 @@ Test(examples, bad_texts_are_named)
                    "glyphs:0-9/10-12: no example of these classes found, at least one expected");
 }
 
-Test(examples, wishes_that_cannot_be_are_named)
+Test(examples, requests_that_cannot_be_are_named)
 {
     expect_refused((examples_spec){.text = "glyphs:0-9"}, true,
                    "glyphs:0-9: targets are classes, real values expected");

@@ -51,7 +51,7 @@ MPI_TEST(unbound_ranks_divide_the_node)
     cr_expect_eq(p.node_ranks, world.size);
     cr_expect_eq(p.node_processors, count);
     cr_expect_eq(*p.warning != '\0', share == 0, "%s", p.warning);
-    cr_expect_not(p.crowded);
+    cr_expect_not(p.oversubscribed);
     expect_same_warning(&p);
 }
 
@@ -66,7 +66,7 @@ MPI_TEST(bound_ranks_have_their_mask)
     cr_expect_str_empty(p.warning);
     p = placement_choose(&world, (uint64_t)each + 1);
     cr_expect_eq(p.threads, each + 1);
-    cr_expect(p.crowded);
+    cr_expect(p.oversubscribed);
     cr_expect(strstr(p.warning, "threads a rank"), "%s", p.warning);
 }
 
@@ -87,7 +87,7 @@ MPI_TEST(one_crowded_rank_is_enough)
     bind_to(0, count);
     bool last = world.rank == world.size - 1;
     placement p = placement_choose(&world, last ? (uint64_t)count + 1 : 1);
-    cr_expect(p.crowded);
+    cr_expect(p.oversubscribed);
     cr_expect(strstr(p.warning, "processor"), "%s", p.warning);
     expect_same_warning(&p);
 }

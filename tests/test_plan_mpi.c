@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "train/plan.h"
 
 #include <math.h>
@@ -257,14 +257,14 @@ static void open_node(char *folder, double group)
         write_node(folder, group);
     }
     MPI_Bcast(folder, PATH_SIZE, MPI_BYTE, 0, world.world);
-    room_proc = folder;
+    free_memory_proc = folder;
 }
 
 static void close_node(const char *folder)
 {
     MPI_Barrier(world.world);
     if (world.rank == 0) file_remove_tree(folder);
-    room_proc = "/proc";
+    free_memory_proc = "/proc";
 }
 
 /* The ranks of a node share its control group, and arenas that are open take what they will use. */
@@ -273,22 +273,23 @@ MPI_TEST(ranks_share_a_limit)
     char folder[PATH_SIZE] = "/tmp/vario-test-plan-XXXXXX", expected[64];
     arena a;
     open_node(folder, 1e8);
-    status result = room_check(world.world, 4e7, "%d ranks", world.size);
+    status result = free_memory_check(world.world, 4e7, "%d ranks", world.size);
     cr_expect_eq(result, world.size > 2 ? STATUS_NOMEM : STATUS_OK, "%s", status_message());
     snprintf(expected, sizeof expected, "(%d) need %.4g GB, and 0.1 GB are free", world.size,
              0.04 * world.size);
     if (result) cr_expect(strstr(status_message(), expected), "%s", status_message());
     status_clear();
     cr_assert_eq(arena_open(&a, "test", 50 << 20), STATUS_OK);
-    cr_expect_eq(room_check(world.world, 4e7, "ranks"), world.size > 1 ? STATUS_NOMEM : STATUS_OK);
-    cr_expect_eq(room_check(world.world, 6e7, "ranks"), STATUS_NOMEM);
+    cr_expect_eq(free_memory_check(world.world, 4e7, "ranks"),
+                 world.size > 1 ? STATUS_NOMEM : STATUS_OK);
+    cr_expect_eq(free_memory_check(world.world, 6e7, "ranks"), STATUS_NOMEM);
     status_clear();
     arena_close(&a);
     close_node(folder);
 }
 
 /* Refused before memory is taken, the same on all ranks, and opened where there is enough. */
-MPI_TEST(a_trainer_looks_for_room)
+MPI_TEST(a_trainer_looks_for_memory)
 {
     char folder[PATH_SIZE] = "/tmp/vario-test-plan-XXXXXX";
     job j = small_job();
@@ -391,7 +392,7 @@ static bool gather_works(void)
     size_t first[RANKS_MOST + 1] = {0};
     for (int r = 0; r < world.size; r++) first[r + 1] = first[r] + 30 + 60 * (size_t)r;
     fill(bytes + 3 * first[world.rank], 3 * (first[world.rank + 1] - first[world.rank]));
-    comm_gather(&world, bytes, first, 3, BYTES_PARAMETERS);
+    comm_all_gather(&world, bytes, first, 3, BYTES_PARAMETERS);
     for (int r = 0; r < world.size; r++)
         if (!are_of(bytes + 3 * first[r], 3 * (first[r + 1] - first[r]), r)) return false;
     return true;

@@ -1,7 +1,7 @@
 /* Validation: batch b on rank b mod P, sums in double, added in the order of b. */
 #include "posterior/metrics.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "train/trainer_parts.h"
 
 #include <inttypes.h>
@@ -176,12 +176,13 @@ static status open_averages(evaluation *e)
     return STATUS_OK;
 }
 
-static status check_room(const evaluation *e)
+static status check_memory(const evaluation *e)
 {
     double rows = (double)e->rounds * (double)e->most;
     double bytes = 8.0 * rows * (1.0 + (double)e->classes);
-    return room_check(e->r->rounds.c->world, bytes,
-                      "%s: averages over %.4g rows of validation a rank", e->r->job->name, rows);
+    return free_memory_check(e->r->rounds.c->world, bytes,
+                             "%s: averages over %.4g rows of validation a rank", e->r->job->name,
+                             rows);
 }
 
 static void close_averages(evaluation *e)
@@ -213,7 +214,7 @@ status trainer_evaluate(trainer *r, const dataset *data, uint64_t batches, uint6
     evaluation e = plan_evaluation(r, data, batches, samples);
     sums mean = {0}, averaged = {0};
     *out = (validation){NAN, NAN, NAN, NAN};
-    status result = samples > 0 ? check_room(&e) : STATUS_OK;
+    status result = samples > 0 ? check_memory(&e) : STATUS_OK;
     if (!result) result = agree(r->rounds.c->world, open_averages(&e));
     if (!result) result = run_mean(&e, &mean);
     if (!result && samples > 0) result = run_samples(&e, &averaged);

@@ -37,7 +37,7 @@ static status open_run(training *g, bool *resume)
 }
 
 /* Where a leg begins and what computes it. */
-static void note_leg(training *g)
+static void note_restart(training *g)
 {
     char processor[100], *details = NULL;
     size_t size = 0;
@@ -116,7 +116,7 @@ static status prepare_run(training *g, bool resume)
     char said[STATUS_MESSAGE_SIZE];
     if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds, said);
     if (result) return result;
-    note_leg(g);
+    note_restart(g);
     note_init(g);
     if (*said) train_warn(g, said);
     if (*g->options->placement->warning) train_warn(g, g->options->placement->warning);

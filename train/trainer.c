@@ -1,7 +1,7 @@
 /* Opening and closing a rank's part of a run, and what it weighs. */
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 #include "train/trainer_parts.h"
 
 #include <inttypes.h>
@@ -53,9 +53,9 @@ size_t trainer_memory_sum(const trainer_memory *m)
            m->sensitivity;
 }
 
-status trainer_check_room(const job *j, const comm *c, const trainer_memory *m)
+status trainer_check_memory(const job *j, const comm *c, const trainer_memory *m)
 {
-    return room_check(
+    return free_memory_check(
         c->world, (double)trainer_memory_sum(m) + TRAINER_BESIDE,
         "%s: rank %d is to take %.4g GB of memory (state %.3g, weights %.3g, gradients %.3g, "
         "pieces %.3g, "
@@ -66,7 +66,7 @@ status trainer_check_room(const job *j, const comm *c, const trainer_memory *m)
 }
 
 /* Before any of it is open. */
-static status check_room(const trainer *r)
+static status check_memory(const trainer *r)
 {
     parameters p = {0};
     sharding owned = {0};
@@ -78,7 +78,7 @@ static status check_room(const trainer *r)
     sharding_close(&owned);
     parameters_close(&p);
     result = agree(r->rounds.c->world, result);
-    return result ? result : trainer_check_room(r->job, r->rounds.c, &memory);
+    return result ? result : trainer_check_memory(r->job, r->rounds.c, &memory);
 }
 
 static status open_data(trainer *r)
@@ -89,7 +89,7 @@ static status open_data(trainer *r)
                      : fail(STATUS_NOMEM, "memory for the losses of %zu rows", n);
 }
 
-static status open_here(trainer *r, const runtime_settings *with, bool measures)
+static status trainer_open_local(trainer *r, const runtime_settings *with, bool measures)
 {
     model_shape shape = shape_of(r->job, r->precision, r->rounds.training);
     status result = model_parameters(&r->rounds.p, &r->config);
@@ -107,8 +107,8 @@ static status open_with(trainer *r, const job *j, const runtime_settings *with, 
                    .rounds = {.c = c, .training = training},
                    .precision = precision};
     r->hooks = trainer_hooks(r);
-    status result = check_room(r);
-    if (!result) result = agree(c->world, open_here(r, with, measures));
+    status result = check_memory(r);
+    if (!result) result = agree(c->world, trainer_open_local(r, with, measures));
     if (result)
         trainer_close(r);
     else

@@ -15,7 +15,7 @@ enum { WINDOWS = 4, ROWS_LEAST = 256, ROWS_A_THREAD = 64, ROWS_MOST = 4096 };
 static const double window_seconds = 0.04;
 
 /* The node's key on its first rank, an empty one on the others. */
-static host_ceiling describe(MPI_Comm node, dtype precision, const placement *p)
+static host_ceiling utilization_describe(MPI_Comm node, dtype precision, const placement *p)
 {
     host_ceiling mine = {0};
     char processor[100];
@@ -87,7 +87,7 @@ double utilization_ceiling(const comm *c, dtype precision, const placement *p)
 {
     MPI_Comm node;
     MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    host_ceiling mine = describe(node, precision, p);
+    host_ceiling mine = utilization_describe(node, precision, p);
     double total = sum_nodes(c, &mine, false);
     if (!(total > 0.0)) {
         mine.gflops = measure(node, precision, p->threads);

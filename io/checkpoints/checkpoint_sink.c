@@ -151,7 +151,7 @@ static status make_files(checkpoint_sink *s)
     return STATUS_OK;
 }
 
-static status open_here(checkpoint_sink *s, const checkpoint_prior *prior)
+static status checkpoint_sink_open_local(checkpoint_sink *s, const checkpoint_prior *prior)
 {
     s->sums = calloc(s->array_count * s->p->tensor_count, sizeof *s->sums);
     status result = s->sums ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint's checksums");
@@ -183,7 +183,7 @@ status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *ru
     snprintf(s->temporary, sizeof s->temporary, "%.3900s/.writing-step-%08" PRIu64, run,
              facts->steps);
     snprintf(s->final, sizeof s->final, "%.3900s/step-%08" PRIu64, run, facts->steps);
-    result = agree(comm, open_here(s, prior));
+    result = agree(comm, checkpoint_sink_open_local(s, prior));
     if (result) checkpoint_sink_abandon(&s);
     *out = s;
     return result;

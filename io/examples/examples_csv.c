@@ -2,7 +2,7 @@
 #include "base/memory.h"
 #include "io/examples/examples_kinds.h"
 #include "io/files/file.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -156,7 +156,7 @@ static status take_memory(examples *x, const table *t)
     if (!memory_product(&numbers, (size_t)x->count, t->columns) ||
         !memory_product(&bytes, numbers, sizeof(float)))
         bytes = SIZE_MAX;
-    if (!room_has((double)bytes, 1, lack, sizeof lack))
+    if (!free_memory_has((double)bytes, 1, lack, sizeof lack))
         return fail(STATUS_NOMEM, "%s: %llu rows of %zu columns found; %s", t->path,
                     (unsigned long long)x->count, t->columns, lack);
     x->data = malloc(bytes);

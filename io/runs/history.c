@@ -72,7 +72,7 @@ size_t history_count(const history *h, const char *name)
     return count;
 }
 
-const json_t *history_leg(const history *h)
+const json_t *history_restart(const history *h)
 {
     const json_t *resumed = history_event(h, "resumed");
     return resumed ? resumed : history_event(h, "started");

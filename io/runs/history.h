@@ -36,7 +36,7 @@ void history_close(history *h);
 const json_t *history_event(const history *h, const char *name);
 
 /** The event of the newest leg that began, NULL for none. */
-const json_t *history_leg(const history *h);
+const json_t *history_restart(const history *h);
 
 /** A state in words. */
 const char *history_words(history_state state);

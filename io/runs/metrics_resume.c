@@ -137,7 +137,7 @@ static status write_kept(const table *t, uint64_t steps, double *seconds)
 }
 
 /* "3 rows are damaged and now in PATH.damaged: lines 4, 7 and 9 (WHY)". */
-static void describe(const table *t, size_t damaged, char said[STATUS_MESSAGE_SIZE])
+static void metrics_resume_describe(const table *t, size_t damaged, char said[STATUS_MESSAGE_SIZE])
 {
     size_t named = 0, n;
     n = (size_t)snprintf(said, STATUS_MESSAGE_SIZE,
@@ -171,7 +171,7 @@ static status set_aside(const table *t, char said[STATUS_MESSAGE_SIZE])
     snprintf(path, sizeof path, "%s.damaged", t->path);
     status result = fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to write %s", path);
     if (!result && damaged > 0) result = file_append_line(path, text, size);
-    if (!result && damaged > 0) describe(t, damaged, said);
+    if (!result && damaged > 0) metrics_resume_describe(t, damaged, said);
     free(text);
     return result;
 }

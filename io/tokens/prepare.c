@@ -326,7 +326,7 @@ static status encode(preparation *p)
     return result;
 }
 
-static status run(preparation *p)
+static status prepare_run(preparation *p)
 {
     status result = store_open(&p->store, p->o, hash_command(p));
     if (result) {
@@ -345,7 +345,7 @@ status prepare_tokens(const prepare_options *o)
 {
     preparation p = {.o = o};
     status result = open_preparation(&p);
-    if (!result) result = run(&p);
+    if (!result) result = prepare_run(&p);
     close_workers(&p);
     close_batch(&p.now, p.capacity);
     close_batch(&p.next, p.capacity);

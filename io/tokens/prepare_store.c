@@ -321,7 +321,7 @@ static status write_tokenizer(const store *s, const tokenizer *t)
     return result ? result : file_remove_tree(path);
 }
 
-static status place(store *s, const tokenizer *t, uint64_t shards, uint64_t train)
+static status prepare_store_place(store *s, const tokenizer *t, uint64_t shards, uint64_t train)
 {
     char from[STORE_PATH], to[STORE_PATH];
     status result = STATUS_OK;
@@ -366,5 +366,5 @@ status store_publish(store *s, const tokenizer *t, bool *refused)
         if (!result) result = write_state(s);
     }
     if (!result) tell_of_rest(s, train, shards);
-    return result ? result : place(s, t, shards, train);
+    return result ? result : prepare_store_place(s, t, shards, train);
 }

@@ -2,7 +2,7 @@
  * each pair knows the places where it stood, so that a merge costs what it changes. Of a pair's
  * counts those in the heap may be too high: it is looked at again when it comes first. */
 #include "io/tokens/tokenizer_parts.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,7 @@ void piece_counts_close(piece_counts **c)
 static bool has_room(size_t bytes)
 {
     char ignored[512];
-    return bytes < LARGE_BYTES || room_has((double)bytes, 1, ignored, sizeof ignored);
+    return bytes < LARGE_BYTES || free_memory_has((double)bytes, 1, ignored, sizeof ignored);
 }
 
 /* Make room for `more` elements behind count; false without memory. */

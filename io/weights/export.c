@@ -114,7 +114,7 @@ static status open_files(export_sink *e)
     return result;
 }
 
-static status open_here(export_sink *e)
+static status export_open_local(export_sink *e)
 {
     gpt2_config biased = e->config;
     biased.bias = true;
@@ -143,7 +143,7 @@ status export_open(export_sink **out, MPI_Comm comm, const char *directory,
     MPI_Comm_rank(comm, &e->rank);
     snprintf(e->directory, sizeof e->directory, "%s", directory);
     join(e->temporary, directory, ".exporting");
-    result = open_here(e);
+    result = export_open_local(e);
     if (result) export_abandon(&e);
     *out = e;
     return result;

@@ -152,7 +152,7 @@ static status open_files(pretrained *w)
     return result;
 }
 
-static status open_here(pretrained *w, const char *path, const model_config *config)
+static status pretrained_open_local(pretrained *w, const char *path, const model_config *config)
 {
     status result = agree(w->comm, open_tables(w, config));
     if (!result) result = agree(w->comm, w->rank == 0 ? find(w, path, config) : STATUS_OK);
@@ -173,7 +173,7 @@ status pretrained_open(pretrained **out, MPI_Comm comm, const char *path,
     w->comm = comm;
     MPI_Comm_rank(comm, &w->rank);
     MPI_Comm_size(comm, &w->size);
-    result = open_here(w, path, config);
+    result = pretrained_open_local(w, path, config);
     if (result) pretrained_close(&w);
     *out = w;
     return result;
@@ -279,8 +279,8 @@ static status read_values(const pretrained *w, size_t number, size_t first, size
         memset(values, 0, count * sizeof *values);
         return STATUS_OK;
     }
-    status result = s->turned ? read_turned(w, s, t, first, count, values)
-                              : read_straight(w, s, t, first, count, values);
+    status result = s->transposed ? read_turned(w, s, t, first, count, values)
+                                  : read_straight(w, s, t, first, count, values);
     return result ? result : refuse_infinite(w, s, t, first, count, values);
 }
 

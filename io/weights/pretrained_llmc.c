@@ -123,10 +123,10 @@ typedef struct {
     uint64_t offset; /* of the next tensor */
 } placing;
 
-static void place(placing *at, const char *name, uint64_t count, bool turned)
+static void pretrained_llmc_place(placing *at, const char *name, uint64_t count, bool transposed)
 {
     at->found[parameters_find(at->p, name)] =
-        (stored_tensor){.offset = at->offset, .type = at->type, .turned = turned};
+        (stored_tensor){.offset = at->offset, .type = at->type, .transposed = transposed};
     at->offset += count * stored_bytes(at->type);
 }
 
@@ -136,7 +136,7 @@ static void place_all(placing *at, const gpt2_config *c, uint64_t padded_vocab)
     const struct {
         const char *name;
         uint64_t count;
-        bool turned;
+        bool transposed;
     } kinds[] = {{"ln_1.weight", C, false},
                  {"ln_1.bias", C, false},
                  {"attn.c_attn.weight", 3 * C * C, true},
@@ -150,15 +150,15 @@ static void place_all(placing *at, const gpt2_config *c, uint64_t padded_vocab)
                  {"mlp.c_proj.weight", 4 * C * C, true},
                  {"mlp.c_proj.bias", C, false}};
     char name[64];
-    place(at, "wte.weight", padded_vocab * C, false);
-    place(at, "wpe.weight", c->block_size * C, false);
+    pretrained_llmc_place(at, "wte.weight", padded_vocab * C, false);
+    pretrained_llmc_place(at, "wpe.weight", c->block_size * C, false);
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
         for (size_t l = 0; l < c->n_layer; l++) {
             snprintf(name, sizeof name, "h.%zu.%s", l, kinds[k].name);
-            place(at, name, kinds[k].count, kinds[k].turned);
+            pretrained_llmc_place(at, name, kinds[k].count, kinds[k].transposed);
         }
-    place(at, "ln_f.weight", C, false);
-    place(at, "ln_f.bias", C, false);
+    pretrained_llmc_place(at, "ln_f.weight", C, false);
+    pretrained_llmc_place(at, "ln_f.bias", C, false);
 }
 
 status stored_find_llmc(stored_tensor *found, stored_files *files, const char *path,

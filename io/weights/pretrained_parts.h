@@ -16,7 +16,7 @@ typedef struct {
     uint64_t offset; /**< bytes, in its file */
     size_t file;
     stored_type type; /**< nowhere: a bias that is 0 */
-    bool turned;      /**< stored as (out, in) */
+    bool transposed;  /**< stored as (out, in) */
 } stored_tensor;
 
 /** GPT-2's output layer, which is tied to wte.weight. */

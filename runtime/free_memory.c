@@ -1,7 +1,7 @@
 /* A limit is known by a number, so that ranks in different control groups add up what falls under
  * each. Pages of files are given back when a group needs memory, so they count as free. */
 #define _GNU_SOURCE
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include "base/memory.h"
 #include "runtime/agree.h"
@@ -20,7 +20,7 @@ enum {
     LINE_MOST = 3 * PATH_MOST,
 };
 
-const char *room_proc = "/proc";
+const char *free_memory_proc = "/proc";
 
 /* How a version of control groups names things. */
 typedef struct {
@@ -66,30 +66,31 @@ static double read_field(const char *directory, const char *name, const char *wo
     return number;
 }
 
-static void add_limit(room_limit *limits, size_t *count, const room_limit *found)
+static void add_limit(free_memory_limit *limits, size_t *count, const free_memory_limit *found)
 {
-    if (!isfinite(found->allows) || !isfinite(found->free) || *count == ROOM_LIMITS) return;
+    if (!isfinite(found->allows) || !isfinite(found->free) || *count == FREE_MEMORY_LIMITS) return;
     limits[*count] = *found;
     if (limits[*count].free < 0.0) limits[*count].free = 0.0;
     ++*count;
 }
 
 /* What the kernel would give without swapping. */
-static void add_node(room_limit *limits, size_t *count)
+static void add_node(free_memory_limit *limits, size_t *count)
 {
-    room_limit node = {.allows = 1024.0 * read_field(room_proc, "meminfo", "MemTotal:"),
-                       .free = 1024.0 * read_field(room_proc, "meminfo", "MemAvailable:"),
-                       .shared = ROOM_NODE,
-                       .name = "this host"};
+    free_memory_limit node = {
+        .allows = 1024.0 * read_field(free_memory_proc, "meminfo", "MemTotal:"),
+        .free = 1024.0 * read_field(free_memory_proc, "meminfo", "MemAvailable:"),
+        .shared = FREE_MEMORY_NODE,
+        .name = "this host"};
     add_limit(limits, count, &node);
 }
 
-static void add_own(room_limit *limits, size_t *count, const struct rlimit *found, const char *name,
-                    const char *used)
+static void add_own(free_memory_limit *limits, size_t *count, const struct rlimit *found,
+                    const char *name, const char *used)
 {
     if (found->rlim_cur == RLIM_INFINITY) return;
-    room_limit own = {.allows = (double)found->rlim_cur, .shared = ROOM_OWN};
-    own.free = own.allows - 1024.0 * read_field(room_proc, "self/status", used);
+    free_memory_limit own = {.allows = (double)found->rlim_cur, .shared = FREE_MEMORY_OWN};
+    own.free = own.allows - 1024.0 * read_field(free_memory_proc, "self/status", used);
     snprintf(own.name, sizeof own.name, "%s", name);
     add_limit(limits, count, &own);
 }
@@ -99,7 +100,7 @@ static bool find_mount(const hierarchy *h, char *root, char *mount)
 {
     char line[LINE_MOST], type[64], options[PATH_MOST];
     bool found = false;
-    FILE *file = open_in(room_proc, "self/mountinfo");
+    FILE *file = open_in(free_memory_proc, "self/mountinfo");
     while (file && !found && fgets(line, sizeof line, file)) {
         const char *rest = strstr(line, " - ");
         found = rest && sscanf(rest, " - %63s %*s %4095s", type, options) == 2 &&
@@ -116,7 +117,7 @@ static bool find_group(const hierarchy *h, char *group)
 {
     char line[LINE_MOST];
     bool found = false;
-    FILE *file = open_in(room_proc, "self/cgroup");
+    FILE *file = open_in(free_memory_proc, "self/cgroup");
     while (file && !found && fgets(line, sizeof line, file)) {
         char *controllers = strchr(line, ':'),
              *path = controllers ? strchr(++controllers, ':') : NULL;
@@ -130,11 +131,11 @@ static bool find_group(const hierarchy *h, char *group)
     return found;
 }
 
-static void add_group(room_limit *limits, size_t *count, const hierarchy *h, const char *directory,
-                      const char *name)
+static void add_group(free_memory_limit *limits, size_t *count, const hierarchy *h,
+                      const char *directory, const char *name)
 {
     struct stat info;
-    room_limit group = {.allows = read_number(directory, h->limit)};
+    free_memory_limit group = {.allows = read_number(directory, h->limit)};
     if (isnan(group.allows) || stat(directory, &info) != 0) return;
     group.free = group.allows - read_number(directory, h->usage);
     for (int i = 0; i < 2; i++)
@@ -146,7 +147,7 @@ static void add_group(room_limit *limits, size_t *count, const hierarchy *h, con
 
 /* The group and all above it, up to where the hierarchy is mounted. A container may see a part of
  * the hierarchy only, and not the beginning of its group's path. */
-static void add_groups(room_limit *limits, size_t *count, const hierarchy *h)
+static void add_groups(free_memory_limit *limits, size_t *count, const hierarchy *h)
 {
     char root[PATH_MOST], directory[2 * PATH_MOST], group[PATH_MOST];
     if (!find_group(h, group) || !find_mount(h, root, directory)) return;
@@ -162,7 +163,7 @@ static void add_groups(room_limit *limits, size_t *count, const hierarchy *h)
     }
 }
 
-size_t room_limits(room_limit limits[ROOM_LIMITS])
+size_t free_memory_limits(free_memory_limit limits[FREE_MEMORY_LIMITS])
 {
     size_t count = 0;
     struct rlimit own;
@@ -177,7 +178,8 @@ size_t room_limits(room_limit limits[ROOM_LIMITS])
 }
 
 /* The limit that is missed by most. */
-static void say_lack(char *text, size_t size, const room_limit *limit, double wanted, int ranks)
+static void say_lack(char *text, size_t size, const free_memory_limit *limit, double wanted,
+                     int ranks)
 {
     char host[256] = "this host";
     gethostname(host, sizeof host - 1);
@@ -186,13 +188,13 @@ static void say_lack(char *text, size_t size, const room_limit *limit, double wa
              ranks, 1e-9 * wanted, 1e-9 * limit->free, 1e-9 * limit->allows, limit->name);
 }
 
-bool room_has(double bytes, size_t ranks, char *text, size_t size)
+bool free_memory_has(double bytes, size_t ranks, char *text, size_t size)
 {
-    room_limit limits[ROOM_LIMITS];
-    size_t count = room_limits(limits);
+    free_memory_limit limits[FREE_MEMORY_LIMITS];
+    size_t count = free_memory_limits(limits);
     double most = 0.0;
     for (size_t i = 0; i < count; i++) {
-        size_t sharing = limits[i].shared == ROOM_OWN ? 1 : ranks;
+        size_t sharing = limits[i].shared == FREE_MEMORY_OWN ? 1 : ranks;
         double wanted = (double)sharing * bytes, lack = wanted - limits[i].free;
         if (lack <= most) continue;
         most = lack;
@@ -204,19 +206,19 @@ bool room_has(double bytes, size_t ranks, char *text, size_t size)
 /* What a rank takes, and under which limits. */
 typedef struct {
     double bytes, promised;
-    uint64_t shared[ROOM_LIMITS];
+    uint64_t shared[FREE_MEMORY_LIMITS];
 } claim;
 
 /* Of the ranks of this node that share a limit. */
-static double add_claims(const room_limit *limit, const claim *own, const claim *all, int size,
-                         int *ranks)
+static double add_claims(const free_memory_limit *limit, const claim *own, const claim *all,
+                         int size, int *ranks)
 {
     double wanted = 0.0;
     *ranks = 1;
-    if (limit->shared == ROOM_OWN) return own->bytes;
+    if (limit->shared == FREE_MEMORY_OWN) return own->bytes;
     *ranks = 0;
     for (int rank = 0; rank < size; rank++)
-        for (size_t i = 0; i < ROOM_LIMITS; i++) {
+        for (size_t i = 0; i < FREE_MEMORY_LIMITS; i++) {
             if (all[rank].shared[i] != limit->shared) continue;
             wanted += all[rank].bytes + all[rank].promised;
             ++*ranks;
@@ -228,13 +230,13 @@ static double add_claims(const room_limit *limit, const claim *own, const claim 
  * anything. */
 static bool find_lack(MPI_Comm node, double bytes, char *text, size_t size)
 {
-    room_limit limits[ROOM_LIMITS];
+    free_memory_limit limits[FREE_MEMORY_LIMITS];
     claim own = {.bytes = bytes, .promised = (double)memory_untouched()};
     int ranks, sharing;
     MPI_Comm_size(node, &ranks);
-    size_t count = room_limits(limits);
-    for (size_t i = 0; i < ROOM_LIMITS; i++)
-        own.shared[i] = i < count ? limits[i].shared : ROOM_OWN;
+    size_t count = free_memory_limits(limits);
+    for (size_t i = 0; i < FREE_MEMORY_LIMITS; i++)
+        own.shared[i] = i < count ? limits[i].shared : FREE_MEMORY_OWN;
     claim all[ranks];
     MPI_Allgather(&own, sizeof own, MPI_BYTE, all, sizeof own, MPI_BYTE, node);
     double most = 0.0;
@@ -247,7 +249,7 @@ static bool find_lack(MPI_Comm node, double bytes, char *text, size_t size)
     return most > 0.0;
 }
 
-status room_check(MPI_Comm world, double bytes, const char *format, ...)
+status free_memory_check(MPI_Comm world, double bytes, const char *format, ...)
 {
     char what[512], lack[512];
     MPI_Comm node;

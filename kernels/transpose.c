@@ -1,7 +1,7 @@
 /* Blocks of 4 x 4 words in vectors of 16 bytes: a block is transposed by two rounds of interleaving
  * row i with row i + 2. 64 bytes of columns at a time, so that the lines that are written stay
  * cached. */
-#include "kernels/turn.h"
+#include "kernels/transpose.h"
 
 #include <string.h>
 
@@ -9,7 +9,8 @@ enum { SIDE = 4, STRIP = 16 };
 
 typedef uint32_t words __attribute__((vector_size(16), may_alias, aligned(4)));
 
-static void turn_block(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in, size_t ldi)
+static void transpose_block(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in,
+                            size_t ldi)
 {
     words x[SIDE], y[SIDE];
     for (size_t i = 0; i < SIDE; i++) x[i] = *(const words *)(in + i * ldi);
@@ -23,8 +24,8 @@ static void turn_block(uint32_t *restrict out, size_t ldo, const uint32_t *restr
     for (size_t i = 0; i < SIDE; i++) *(words *)(out + i * ldo) = x[i];
 }
 
-void turn_words(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in, size_t ldi,
-                size_t rows, size_t columns)
+void transpose_words(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in, size_t ldi,
+                     size_t rows, size_t columns)
 {
     size_t whole = rows / SIDE * SIDE;
     for (size_t at = 0; at < columns; at += STRIP) {
@@ -32,7 +33,7 @@ void turn_words(uint32_t *restrict out, size_t ldo, const uint32_t *restrict in,
         size_t fit = at + (end - at) / SIDE * SIDE;
         for (size_t i = 0; i < whole; i += SIDE)
             for (size_t j = at; j < fit; j += SIDE)
-                turn_block(out + j * ldo + i, ldo, in + i * ldi + j, ldi);
+                transpose_block(out + j * ldo + i, ldo, in + i * ldi + j, ldi);
         for (size_t j = at; j < end; j++)
             for (size_t i = j < fit ? whole : 0; i < rows; i++) out[j * ldo + i] = in[i * ldi + j];
     }

@@ -1,7 +1,7 @@
 /* What is free, told by a tree of files as the kernel makes them. */
 #include "base/memory.h"
 #include "folder_fixture.h"
-#include "runtime/room.h"
+#include "runtime/free_memory.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -39,7 +39,7 @@ static void open_node(void)
     write_text("self/status", "Name:\tx\nVmSize:\t     300 kB\nVmData:\t 200 kB\n");
     static char path[128];
     snprintf(path, sizeof path, "%s", folder);
-    room_proc = path;
+    free_memory_proc = path;
 }
 
 static void write_mount(const char *root, const char *tree, const char *type, const char *options)
@@ -52,7 +52,8 @@ static void write_mount(const char *root, const char *tree, const char *type, co
     write_text("self/mountinfo", text);
 }
 
-static const room_limit *find(const room_limit *limits, size_t count, const char *name)
+static const free_memory_limit *find(const free_memory_limit *limits, size_t count,
+                                     const char *name)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(limits[i].name, name) == 0) return &limits[i];
@@ -61,8 +62,8 @@ static const room_limit *find(const room_limit *limits, size_t count, const char
 
 static void expect(const char *name, double allows, double free)
 {
-    room_limit limits[ROOM_LIMITS];
-    const room_limit *found = find(limits, room_limits(limits), name);
+    free_memory_limit limits[FREE_MEMORY_LIMITS];
+    const free_memory_limit *found = find(limits, free_memory_limits(limits), name);
     cr_assert(found, "%s", name);
     cr_expect_eq(found->allows, allows, "%s: %g allowed", name, found->allows);
     cr_expect_eq(found->free, free, "%s: %g free", name, found->free);
@@ -72,21 +73,21 @@ TestSuite(room, .init = open_node, .fini = close_folder);
 
 Test(room, node)
 {
-    room_limit limits[ROOM_LIMITS];
-    cr_expect_eq(room_limits(limits), 1);
+    free_memory_limit limits[FREE_MEMORY_LIMITS];
+    cr_expect_eq(free_memory_limits(limits), 1);
     expect("this host", 10000000.0 * 1024, 8000000.0 * 1024);
 }
 
 /* The group has no limit of its own; the one above it has, and the root has no files at all. */
 Test(room, groups_of_version_2)
 {
-    room_limit limits[ROOM_LIMITS];
+    free_memory_limit limits[FREE_MEMORY_LIMITS];
     write_text("self/cgroup", "0::/slurm/job_7/step_0\n");
     write_mount("/", "unified", "cgroup2", "rw");
     write_group("unified/slurm/job_7", "memory.max", "5000000\n", "memory.current", "4000000\n",
                 "anon 100\ninactive_file 300000\nactive_file 200000\n");
     write_group("unified/slurm/job_7/step_0", "memory.max", "max\n", "memory.current", "1\n", "");
-    cr_expect_eq(room_limits(limits), 2);
+    cr_expect_eq(free_memory_limits(limits), 2);
     expect("control group /slurm/job_7", 5e6, 1.5e6);
 }
 
@@ -129,8 +130,8 @@ Test(room, sentence)
     write_text("self/cgroup", "0::/job\n");
     write_mount("/", "unified", "cgroup2", "rw");
     write_group("unified/job", "memory.max", "5000000000", "memory.current", "1000000000", "");
-    cr_expect(room_has(2e9, 2, text, sizeof text), "%s", text);
-    cr_expect_not(room_has(2e9, 3, text, sizeof text));
+    cr_expect(free_memory_has(2e9, 2, text, sizeof text), "%s", text);
+    cr_expect_not(free_memory_has(2e9, 3, text, sizeof text));
     cr_expect(strstr(text, "(3) need 6 GB, and 4 GB are free of the 5 GB of control group /job"),
               "%s", text);
 }

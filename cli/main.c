@@ -66,7 +66,9 @@ static int print_out(int code)
     bool gone = poll(&reader, 1, 0) == 1 && reader.revents & POLLERR;
     bool failed = ferror(stdout) != 0;
     errno = 0;
-    bool whole = fclose(stdout) == 0 && !failed;
+    /* Some file systems tell at a close what they could not keep. */
+    int copy = fflush(stdout) == 0 ? dup(STDOUT_FILENO) : -1;
+    bool whole = copy >= 0 && close(copy) == 0 && !failed;
     if (code != 0 || whole || gone) return code;
     fail(STATUS_IO, "standard output: what was printed could not be written whole%s%s",
          errno ? ": " : "", errno ? strerror(errno) : "");

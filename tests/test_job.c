@@ -476,9 +476,9 @@ Test(job, many_keys_are_refused_not_overrun)
 /* Paths that only look like a shell's, and those with "./" before them, are taken as they are. */
 Test(job, paths_are_taken_as_they_are)
 {
-    static const char *const overrides[] = {"output=./~/runs",    "output=./$HOME/a", "output=a~b",
-                                            "output=price-5$",    "output=a$1",       "output=~/a",
-                                            "data.train=a/~b.bin"};
+    static const char *const overrides[] = {
+        "output=./~/runs", "data.train=./$HOME/a", "output=a~b",         "data.train=price-5$",
+        "data.train=a$1",  "output=~/a",           "data.train=a/~b.bin"};
     for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
         char path[PATH_MOST];
         job j;

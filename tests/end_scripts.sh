@@ -6,9 +6,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tests/end_common.bash
 . "$root/tests/end_common.bash"
 checkout="$work/it's a \$(touch RUN) copy"
-mkdir -p "$checkout/build/release" "$checkout/io" "$checkout/data" stubs
+mkdir -p "$checkout/build/release" "$checkout/io/files" "$checkout/data" stubs
 cp -r "$root/scripts" "$root/slurm" "$checkout"
-cp "$root/io/plot_style.inc" "$checkout/io"
+cp "$root/io/files/plot_style.inc" "$checkout/io/files"
 export PATH=$work/stubs:$PATH TOLD=$work/told
 
 # stub FILE LINE...: a program that appends its arguments to $TOLD, each in brackets, then does LINEs

@@ -18,7 +18,7 @@ tops=$(IFS='|' && echo "${rooms[*]}")
 none()
 {
     local what=$1
-    [ -z "$found" ] || sed 's/^/    /' <<<"$found"
+    [ -z "$found" ] || echo "    ${found//$'\n'/$'\n'    }"
     check "$what" test -z "$found"
     found=
 }
@@ -50,9 +50,8 @@ check "code was found in the pages" test "$(wc -l <"$work/code")" -ge 500
 # Files: words that begin with a room. NAME, VERB and * stand for anything.
 exists()
 {
-    local path=$1
-    while [[ $path =~ ^(.*)(NAME|VERB)(.*)$ ]]; do path=${BASH_REMATCH[1]}*${BASH_REMATCH[3]}; done
-    compgen -G "$path" >/dev/null
+    local path=${1//NAME/'*'}
+    compgen -G "${path//VERB/'*'}" >/dev/null
 }
 files=0
 while IFS=: read -r file line path; do

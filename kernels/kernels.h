@@ -70,12 +70,12 @@ void embedding_backward(float *dwte, float *dwpe, const float *dresidual, const 
  * NULL. */
 void layernorm_forward(void *out, dtype type, float *mean, float *rstd, const float *in,
                        const float *gain, const float *bias, size_t N, size_t C);
-/** din(N, C) += ; dgain, dbias [C] = (written; dbias may be NULL). dout is act. scratch:
- * [threads * 2 * C] floats inside the function's own static-free workspace `work`. */
+/** din(N, C) += ; dgain, dbias [C] = (written; dbias may be NULL). dout is act.
+ * work [layernorm_work_floats(C)]: dgain, dbias and a widened row of each thread. */
 void layernorm_backward(float *din, float *dgain, float *dbias, const void *dout, dtype type,
                         const float *in, const float *gain, const float *mean, const float *rstd,
                         float *work, size_t N, size_t C);
-size_t layernorm_work_floats(size_t C); /**< for the present number of threads */
+size_t layernorm_work_floats(size_t C); /**< 3 C for each of the present threads */
 
 /** GELU, tanh form; act in and out. */
 void gelu_forward(void *out, const void *in, dtype type, size_t count);
@@ -88,9 +88,9 @@ void tanh_backward(float *din, const float *dout, const float *in, size_t count)
 void relu_forward(float *out, const float *in, size_t count);
 void relu_backward(float *din, const float *dout, const float *in, size_t count); /**< 0 at 0 */
 
-/** dbias[C] = column sums of act dout(N, C). */
+/** dbias[C] = column sums of act dout(N, C). work [bias_work_floats(C)] */
 void bias_backward(float *dbias, const void *dout, dtype type, float *work, size_t N, size_t C);
-size_t bias_work_floats(size_t C);
+size_t bias_work_floats(size_t C); /**< 2 C for each of the present threads */
 
 /** Causal attention. qkv(B, T, 3C) act; out(B, T, C) act; lse(B, NH, T) fp32: log-sum-exp of each
  * row of scores (scaled by 1/sqrt(C/NH)). With dropout > 0 the probabilities are dropped after the

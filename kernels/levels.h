@@ -1,6 +1,7 @@
 /** Included before each file that is compiled once for every level of instructions: gives its
- * public functions the level's name. kernels/levels.c chooses one when the program starts. Without
- * levels (other processors, sanitizers) the files are compiled once and nothing is renamed. */
+ * public functions the level's name. CHOOSE in chosen*.c has the
+ * loader take one (kernels/choose.h). Without levels (other processors, sanitizers) the files are
+ * compiled once and nothing is renamed. */
 #ifndef VARIO_KERNELS_LEVELS_H
 #define VARIO_KERNELS_LEVELS_H
 

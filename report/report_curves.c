@@ -37,7 +37,7 @@ static const curve_panel loss_panels[] = {
       {offsetof(metrics, valid_loss_averaged), "averaged", false}}},
     {"loss-time",
      "Loss against time",
-     "of training steps, over all legs",
+     "of training steps, over all restarts",
      "loss",
      true,
      AXIS_LOSS,

@@ -126,7 +126,7 @@ status report_write_jobs(const report *r)
     };
     report_section(r, "Machine");
     report_table(r);
-    report_texts(r, "newest leg began", print_began);
+    report_texts(r, "newest restart began", print_began);
     report_texts(r, "processor", print_processor);
     report_texts(r, "instructions", print_instructions);
     report_texts(r, "precision", print_precision);

@@ -89,9 +89,9 @@ static void insert(scaling_study *s, const scaling_point *p)
 }
 
 /* A number of ranks or threads that an event has; 0 for what cannot be one. */
-static size_t count_of(const json_t *leg, const char *key)
+static size_t count_of(const json_t *restart, const char *key)
 {
-    double count = history_number(leg, key, 0.0);
+    double count = history_number(restart, key, 0.0);
     return count >= 1.0 && count <= INT_MAX ? (size_t)count : 0;
 }
 

@@ -115,7 +115,7 @@ static const char *warning_of(const history *h, size_t i)
     return is ? json_string_value(json_object_get(event, "message")) : NULL;
 }
 
-/* Every leg of a run warns again. */
+/* Every restart of a run warns again. */
 static bool warned_before(const history *h, size_t i)
 {
     for (size_t k = 0; k < i; k++) {

@@ -81,13 +81,13 @@ static void print_bar(FILE *out, double share, int width)
 static void print_head(FILE *out, const history *h, const metrics *now, int columns)
 {
     char so_far[40];
-    const json_t *leg = history_restart(h);
+    const json_t *restart = history_restart(h);
     int width = columns - 8 < BAR ? columns - 8 : BAR;
     double share = h->job.steps ? (double)now->step / (double)h->job.steps : 0.0;
     terminal_print(out, "%s: %s", h->path, history_words(h->state));
-    if (leg)
-        fprintf(out, ", %.0f ranks x %.0f threads", history_number(leg, "ranks", NAN),
-                history_number(leg, "threads", NAN));
+    if (restart)
+        fprintf(out, ", %.0f ranks x %.0f threads", history_number(restart, "ranks", NAN),
+                history_number(restart, "threads", NAN));
     progress_duration(so_far, sizeof so_far, now->seconds);
     fputc('\n', out);
     if (width > 4) {

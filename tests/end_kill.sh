@@ -32,7 +32,7 @@ trap stop_all EXIT
 # begin RANKS: start the run killed/ in the background.
 begin()
 {
-    rm -f last.out last.err # of the leg before: they are looked into below
+    rm -f last.out last.err # of the restart before: they are looked into below
     mpirun -n "$1" "$program" train job.yaml "${sets[@]}" --set name=killed "${extra[@]}" \
         >last.out 2>last.err </dev/null &
     main=$!
@@ -110,7 +110,7 @@ while [ "$killed" -lt "$kills" ] && [ "$rounds" -lt $((4 * kills)) ]; do
     fi
     if [ -n "$before" ]; then
         number=$(resumed_step killed)
-        check "leg $rounds goes on from step ${before##*-}" same "${number:-none}" \
+        check "restart $rounds goes on from step ${before##*-}" same "${number:-none}" \
             "$((10#${before##*-}))"
         resumed=$((resumed + 1))
     fi
@@ -123,11 +123,11 @@ while [ "$killed" -lt "$kills" ] && [ "$rounds" -lt $((4 * kills)) ]; do
     extra=(--set "parallel.shard=$([ $((RANDOM % 2)) -eq 0 ] && echo gradients || echo parameters)")
 done
 check "$kills ranks were killed, $killed found" test "$killed" -eq "$kills"
-check "most legs went on from a checkpoint" test "$resumed" -ge $((kills / 2))
+check "most restarts went on from a checkpoint" test "$resumed" -ge $((kills / 2))
 
 if [ -d runs/killed ]; then
     launch "$ranks" train job.yaml "${sets[@]}" --set name=killed
-    check "the last leg" exits 0
+    check "the last restart" exits 0
     check "bits at the end" same "$(bits killed)" "$expected"
     check "no step is logged twice" same "$(column killed step | sort | uniq -d)" ""
     check "the log has the steps of the undisturbed run" same "$(column killed step)" \

@@ -122,7 +122,7 @@ check "bereaved: has a checkpoint" wait "$held_bereaved"
 check "orphaned: has a checkpoint" wait "$held_orphaned"
 check "a node dies" node_dies n2
 
-# The second leg stands still until its time limit comes near.
+# The second restart stands still until its time limit comes near.
 check "interrupted: goes on" wait_for interrupted says interrupted "resumed from step"
 mapfile -t paused < <(ranks_of interrupted)
 check "interrupted: stands still" kill -STOP "${paused[@]}"

@@ -112,23 +112,23 @@ wait_written()
     done
 }
 
-legs=0
+restarts=0
 stuck=0
 killed=0
 ranks=2
 rm -rf runs/stress
 while [ "$(written)" -lt "$wanted" ]; do
-    legs=$((legs + 1))
+    restarts=$((restarts + 1))
     count=$(written)
     mpirun -n "$ranks" "$program" train job.yaml --quiet --set name=stress --set steps=1000000 \
         --set schedule.kind=constant --set checkpoint.every=1 --set eval.every=0 >last.out 2>last.err </dev/null &
     main=$!
     if ! wait_written $((count + 20 + RANDOM % 100)); then
         stuck=$((stuck + 1))
-        echo "stuck: leg $legs on $ranks ranks: $(tail -n 1 last.err)"
+        echo "stuck: restart $restarts on $ranks ranks: $(tail -n 1 last.err)"
     elif ! running "$main"; then
         failed=$((failed + 1))
-        echo "FAILED: leg $legs ended: $(tail -n 1 last.err)"
+        echo "FAILED: restart $restarts ended: $(tail -n 1 last.err)"
     fi
     sleep "$(printf '0.%03d' $((RANDOM % 100)))" # anywhere in a checkpoint
     mapfile -t processes < <(pgrep -P "$main" || true)
@@ -141,7 +141,7 @@ while [ "$(written)" -lt "$wanted" ]; do
     for process in "$main" "${processes[@]}"; do
         ended "$process" 30 && continue
         stuck=$((stuck + 1))
-        echo "stuck: process $process of leg $legs lives on after the kill"
+        echo "stuck: process $process of restart $restarts lives on after the kill"
         kill -KILL "$process" 2>/dev/null || true
     done
     wait "$main" 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kills at random moments: of one rank, some, all, or mpirun itself, some of them while a checkpoint is
-# being written; each leg goes on on another number of ranks. What it leaves has the files of a run that
+# being written; each restart goes on on another number of ranks. What it leaves has the files of a run that
 # nobody disturbed (sha256), and nothing hangs. Not part of ctest: hundreds of kills take as many
 # seconds.
 #   tests/stress_kills.sh PROGRAM [COUNT]       (300; VARIO_SEED repeats a sequence of moments)
@@ -88,9 +88,9 @@ compare_last()
 
 kinds=(one some all mpirun)
 declare -A tally=([one]=0 [some]=0 [all]=0 [mpirun]=0)
-kills=0 inside=0 hung=0 resumed=0 finished=0 compared=0 different=0 wrong=0 wanted=2 leg=0
-while [ $kills -lt "$count" ] && [ $leg -lt $((4 * count)) ]; do
-    leg=$((leg + 1))
+kills=0 inside=0 hung=0 resumed=0 finished=0 compared=0 different=0 wrong=0 wanted=2 restart=0
+while [ $kills -lt "$count" ] && [ $restart -lt $((4 * count)) ]; do
+    restart=$((restart + 1))
     before=$(last_checkpoint killed)
     stage=$([ $((RANDOM % 2)) -eq 0 ] && echo gradients || echo parameters)
     rm -f last.out last.err
@@ -125,7 +125,7 @@ while [ $kills -lt "$count" ] && [ $leg -lt $((4 * count)) ]; do
             # Nothing newer may have been passed over, and nothing whole be lost.
             if [ "$number" -ne "$((10#${before##*-}))" ]; then
                 wrong=$((wrong + 1))
-                check "leg $leg goes on from step ${before##*-}" same "$number" "$((10#${before##*-}))"
+                check "restart $restart goes on from step ${before##*-}" same "$number" "$((10#${before##*-}))"
             fi
         fi
     fi
@@ -137,11 +137,11 @@ while [ $kills -lt "$count" ] && [ $leg -lt $((4 * count)) ]; do
         rm -rf runs/killed
     fi
     wanted=$((1 + (wanted + RANDOM % 3) % 4)) # another number than before
-    [ $((leg % 25)) -ne 0 ] || echo "$(date +%T) $kills kills, $finished runs finished, $compared compared, $different different, $hung hung"
+    [ $((restart % 25)) -ne 0 ] || echo "$(date +%T) $kills kills, $finished runs finished, $compared compared, $different different, $hung hung"
 done
 if [ -d runs/killed ]; then
     launch "$wanted" train job.yaml "${sets[@]}" --set name=killed
-    check "the last leg" exits 0
+    check "the last restart" exits 0
     finished=$((finished + 1))
     compare_last
     check "no leftovers of killed writers" same \
@@ -149,7 +149,7 @@ if [ -d runs/killed ]; then
 fi
 cat <<TALLY
 kills: $kills (one rank ${tally[one]}, some ${tally[some]}, all ${tally[all]}, mpirun ${tally[mpirun]}), $inside of them while a checkpoint was written
-launches: $leg on 1 to 4 ranks, $resumed went on from a checkpoint, $wrong from another than the newest
+launches: $restart on 1 to 4 ranks, $resumed went on from a checkpoint, $wrong from another than the newest
 checkpoints compared with the undisturbed run's: $compared, $different with other bits; $finished of the runs
 came to their end
 launches that hung: $hung

@@ -1,4 +1,4 @@
-/* Run directories: the lock, metrics over several legs, starting over. */
+/* Run directories: the lock, metrics over several restarts, starting over. */
 #include "io/files/file.h"
 #include "io/runs/history.h"
 #include "io/runs/run.h"

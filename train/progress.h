@@ -12,7 +12,7 @@ typedef struct {
     uint64_t steps;
     double last; /**< seconds of the last print */
     double started;
-    uint64_t first; /**< step this leg began with */
+    uint64_t first; /**< step this restart began with */
     double loss;    /**< smoothed */
 } progress;
 

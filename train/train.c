@@ -36,7 +36,7 @@ static status open_run(training *g, bool *resume)
     return STATUS_OK;
 }
 
-/* Where a leg begins and what computes it. */
+/* Where a restart begins and what computes it. */
 static void note_restart(training *g)
 {
     char processor[100], *details = NULL;

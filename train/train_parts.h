@@ -24,7 +24,7 @@ typedef struct {
     checkpoint_facts facts;
     progress progress;
     double ceiling;        /**< GFLOP/s of all ranks' products */
-    double seconds;        /**< of training, over all legs */
+    double seconds;        /**< of training, over all restarts */
     double logged_seconds; /**< at the last row */
     uint64_t logged_rows;  /**< tokens or examples at the last row */
     uint64_t saved;        /**< steps of the newest checkpoint, UINT64_MAX for none */
@@ -64,7 +64,8 @@ status train_log(training *g, const finished_step *step);
 /** Whether estimates of the leave-one-out loss say that the run is over (early_stop). */
 bool train_over(const training *g);
 
-/** The last event, with the bytes that all ranks sent in this leg, and the JSON result; collective.
+/** The last event, with the bytes that all ranks sent in this restart, and the JSON result;
+ * collective.
  */
 void train_log_end(training *g);
 

@@ -1,5 +1,5 @@
-/* Lines of JSON are read one by one: a process that was killed leaves half a line, and the next leg
- * goes on behind it. */
+/* Lines of JSON are read one by one: a process that was killed leaves half a line, and the next
+ * restart goes on behind it. */
 #include "io/runs/history.h"
 
 #include "io/files/file.h"
@@ -91,7 +91,7 @@ const char *history_words(history_state state)
     return "not trained";
 }
 
-/* What the last of these events says: of a leg that began, or of one that ended. */
+/* What the last of these events says: of a restart that began, or of one that ended. */
 static history_state last_state(const json_t *events)
 {
     for (size_t i = json_array_size(events); i-- > 0;) {
@@ -113,7 +113,7 @@ status history_broken(bool *broken, const char *directory)
     return result;
 }
 
-/* A process that has the run may not have said yet that its leg began. */
+/* A process that has the run may not have said yet that its restart began. */
 static history_state state_of(const history *h, bool locked)
 {
     history_state last = last_state(h->events);

@@ -13,7 +13,7 @@ typedef enum {
     HISTORY_FINISHED, /**< ended as the job says */
     HISTORY_STOPPED,  /**< by a signal or a deadline, with a checkpoint */
     HISTORY_BROKEN,   /**< no process has it, and none said that it ended */
-    HISTORY_UNTRAINED /**< no process has it, and no leg ever began */
+    HISTORY_UNTRAINED /**< no process has it, and no restart ever began */
 } history_state;
 
 typedef struct {
@@ -35,7 +35,7 @@ void history_close(history *h);
 /** The newest event of a name, NULL for none. */
 const json_t *history_event(const history *h, const char *name);
 
-/** The event of the newest leg that began, NULL for none. */
+/** The event of the newest restart that began, NULL for none. */
 const json_t *history_restart(const history *h);
 
 /** A state in words. */
@@ -50,8 +50,8 @@ size_t history_count(const history *h, const char *name);
  * @return STATUS_OK, STATUS_NOMEM or STATUS_INPUT (a file that cannot be read) */
 status history_read_lines(json_t **lines, size_t *damaged, const char *directory, const char *name);
 
-/** Whether the newest leg of a run has not said that it ended. The lock is not asked for: for the
- * process that holds it.
+/** Whether the newest restart of a run has not said that it ended. The lock is not asked for: for
+ * the process that holds it.
  * @return as history_read_lines */
 status history_broken(bool *broken, const char *directory);
 

@@ -13,7 +13,7 @@
 typedef struct {
     uint64_t step;   /**< finished steps */
     uint64_t tokens; /**< seen since step 0 */
-    double seconds;  /**< since step 0, of training, over all legs */
+    double seconds;  /**< since step 0, of training, over all restarts */
     double train_loss, valid_loss, valid_loss_averaged, lr, grad_norm, grad_clip_fraction,
         update_clip_fraction, sigma_mean, hessian_min, hessian_mean, hessian_bias,
         tokens_per_second, model_flops_utilization;

@@ -25,9 +25,17 @@ typedef struct {
     size_t size, lines;
 } waiting;
 
-const char *const run_files[] = {
-    "metrics.csv", "metrics.csv.damaged", "events.jsonl",  "job.yaml",    "vocab.json",
-    "merges.txt",  "evaluation.json",     "samples.jsonl", "report.html", NULL};
+const char *const run_files[] = {"metrics.csv",
+                                 "metrics.csv.damaged",
+                                 "events.jsonl",
+                                 "job.yaml",
+                                 "vocab.json",
+                                 "tokenizer.json",
+                                 "merges.txt",
+                                 "evaluation.json",
+                                 "samples.jsonl",
+                                 "report.html",
+                                 NULL};
 
 struct run {
     char path[RUN_PATH];

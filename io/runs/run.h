@@ -33,8 +33,8 @@ status run_clear(run *r, bool force);
 /** Write job.yaml (resolved) under another name and rename it. */
 status run_write_job(run *r, const job *j);
 
-/** Make metrics.csv ready for rows after `steps`: those of a leg that went further than its last
- * checkpoint are removed, and what metrics_resume says of damaged ones is done.
+/** Make metrics.csv ready for rows after `steps`: those of a restart that went further than its
+ * last checkpoint are removed, and what metrics_resume says of damaged ones is done.
  * @param seconds, said  out: as metrics_resume's */
 status run_metrics_open(run *r, uint64_t steps, double *seconds, char said[STATUS_MESSAGE_SIZE]);
 

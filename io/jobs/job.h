@@ -12,9 +12,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/** No job's kind: a program's that uses the C library. */
-#define MODEL_OWN MODEL_KINDS
-
 enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
 
 typedef enum { EARLY_STOP_NONE, EARLY_STOP_LOO } early_stop_kind;

@@ -8,7 +8,7 @@
 status checkpoint_words_copy(checkpoint_words *words, const checkpoint_words *from);
 void checkpoint_words_close(checkpoint_words *words);
 
-/** That of settings: ess (0 but for ivon and bbb) and settings_decay. @return STATUS_OK or
+/** That of settings: ess (0 where nothing is drawn) and settings_decay. @return STATUS_OK or
  * STATUS_NOMEM (delta is then NULL) */
 status checkpoint_prior_of_settings(checkpoint_prior *prior, const runtime_settings *settings,
                                     const parameters *p);

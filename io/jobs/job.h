@@ -106,9 +106,6 @@ bool job_collects(const job *j);
 /** Whether a job's runs end with a posterior to draw weights from. */
 bool job_has_posterior(const job *j);
 
-/** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
-double job_decay(const job *j, const tensor *t);
-
 /** What ivon multiplies the learning rate by: hessian_init + weight_decay with rescale_lr; 1. */
 double job_rate_scale(const job *j);
 

@@ -3,9 +3,9 @@
 #include "analysis/curvature.h"
 
 #include "analysis/new_run.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/json_text.h"
 #include "io/weights/pretrained.h"
-#include "io/weights/safetensors.h"
 #include "kernels/kernels.h"
 #include "posterior/curvature.h"
 #include "runtime/agree.h"
@@ -340,7 +340,9 @@ static status write_run(curvature *x, const saved_array *arrays, size_t count)
     checkpoint_prior prior;
     double typical = fmin(fmax(out->hessian_mean, out->floor), 1e30); /* what a job may say */
     job_become_ivon(&x->made, out->lambda, out->delta, typical);
-    status result = agree(x->c->world, checkpoint_prior_of_job(&prior, &x->made, &x->r.rounds.p));
+    const runtime_settings settings = job_settings(&x->made);
+    status result =
+        agree(x->c->world, checkpoint_prior_of_settings(&prior, &settings, &x->r.rounds.p));
     if (!result) result = new_run_begin(&x->n, &x->facts, &prior, &x->r.rounds.p, arrays, count);
     checkpoint_prior_close(&prior);
     if (result) return result;

@@ -3,11 +3,11 @@
 #include "analysis/exporting.h"
 
 #include "io/checkpoints/checkpoint_source.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/json_text.h"
-#include "io/files/output.h"
+#include "io/runs/output.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/export.h"
-#include "io/weights/safetensors.h"
 #include "optimizer/optimizer.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"

@@ -2,9 +2,9 @@
 #include "analysis/importing.h"
 
 #include "analysis/new_run.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/json_text.h"
 #include "io/weights/pretrained.h"
-#include "io/weights/safetensors.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"
@@ -51,7 +51,8 @@ static status begin(importing *x)
     checkpoint_facts facts = {.ranks = 1};
     snprintf(facts.instruction_set, sizeof facts.instruction_set, "%s", kernels_instruction_set());
     snprintf(facts.libraries, sizeof facts.libraries, "%s", kernels_library_version());
-    status result = agree(x->c->world, checkpoint_prior_of_job(&prior, x->job, &x->p));
+    const runtime_settings settings = job_settings(x->job);
+    status result = agree(x->c->world, checkpoint_prior_of_settings(&prior, &settings, &x->p));
     if (!result) result = new_run_begin(&x->made, &facts, &prior, &x->p, x->arrays, x->array_count);
     checkpoint_prior_close(&prior);
     return result;

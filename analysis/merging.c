@@ -4,9 +4,9 @@
 
 #include "analysis/new_run.h"
 #include "io/checkpoints/checkpoint_source.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/json_text.h"
 #include "io/tokens/tokenizer.h"
-#include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"
 #include "runtime/sharding.h"

@@ -1,7 +1,8 @@
 /* Rank 0 holds the lock from before the work until the new run is whole. */
 #include "analysis/new_run.h"
 
-#include "io/files/output.h"
+#include "io/runs/job_checkpoint.h"
+#include "io/runs/output.h"
 #include "io/tokens/tokenizer.h"
 #include "runtime/agree.h"
 
@@ -56,8 +57,8 @@ status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoin
     facts.steps = facts.updates = facts.skipped_in_row = facts.item = facts.snapshots = 0;
     facts.loo_made = facts.loo_waited = 0;
     facts.seed = n->job->seed;
-    return checkpoint_sink_open(&n->sink, n->c->checkpoint, n->path, n->job, prior, &facts, p,
-                                arrays, count);
+    return job_checkpoint_open(&n->sink, n->c->checkpoint, n->path, n->job, prior, &facts, p,
+                               arrays, count);
 }
 
 status new_run_settle(new_run *n)

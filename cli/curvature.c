@@ -5,7 +5,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/files/json_text.h"
-#include "io/files/output.h"
+#include "io/runs/output.h"
 #include "runtime/agree.h"
 
 #include <inttypes.h>

@@ -4,7 +4,7 @@
 #include "cli/session.h"
 #include "cli/verbs.h"
 #include "io/files/json_text.h"
-#include "io/files/output.h"
+#include "io/runs/output.h"
 #include "io/weights/pretrained.h"
 #include "runtime/agree.h"
 

@@ -3,7 +3,7 @@
 
 #include "cli/manual.h"
 #include "io/files/file.h"
-#include "io/files/output.h"
+#include "io/runs/output.h"
 
 #include <errno.h>
 #include <math.h>

@@ -10,7 +10,7 @@
 
 /** OPTION_PATH is a text that names a file, a directory or data; OPTION_INPUT one that is read, as
  * positional arguments are; OPTION_OUTPUT a file that is written, which options_parse refuses where
- * an input is (io/files/output.h). */
+ * an input is (io/runs/output.h). */
 typedef enum {
     OPTION_FLAG,
     OPTION_TEXT,
@@ -62,7 +62,7 @@ bool options_speaks(void);
 status options_parse(const option_table *table, int argc, char **argv, const char **rest,
                      size_t *rest_count, bool *helped);
 
-/** Refuse OPTION_OUTPUTs where these inputs are, and what io/files/output.h refuses besides; not
+/** Refuse OPTION_OUTPUTs where these inputs are, and what io/runs/output.h refuses besides; not
  * collective. @param inputs  [count] NULL entries are passed over */
 status options_check_outputs(const option_table *table, const char *const *inputs, size_t count);
 

@@ -1,108 +1,11 @@
-/* Creating and freeing; what all calls share. */
+/* Creating and freeing. */
 #include "library/optimizer.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"
 
-#include <locale.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-
-static locale_t plain;
-static _Thread_local locale_t outside; /* the program's, while a call is in progress */
-static _Thread_local char warning[STATUS_MESSAGE_SIZE];
-
-static void keep_warning(const char *sentence)
-{
-    snprintf(warning, sizeof warning, "%s", sentence);
-}
-
-/* A library never prints, and in some locales 0.5 is no number. */
-__attribute__((constructor)) static void prepare(void)
-{
-    status_listen(keep_warning);
-    plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-}
-
-void library_begin(void)
-{
-    outside = uselocale(plain);
-    status_clear();
-    warning[0] = '\0';
-}
-
-vario_status library_end(status result)
-{
-    _Static_assert((int)VARIO_INPUT == (int)STATUS_INPUT && (int)VARIO_IO == (int)STATUS_IO &&
-                       (int)VARIO_NOMEM == (int)STATUS_NOMEM && (int)VARIO_PEER == (int)STATUS_PEER,
-                   "statuses are those of base");
-    if (!result) status_clear();
-    uselocale(outside);
-    return (vario_status)result;
-}
-
-const char *vario_error(void)
-{
-    return *status_message() ? status_message() : warning;
-}
-
-const char *vario_version(void)
-{
-    return VARIO_VERSION;
-}
-
-static status refuse_null(const char *call, const char *what)
-{
-    return fail(STATUS_INPUT, "%s: %s expected, NULL found", call, what);
-}
-
-status library_connected(const vario_optimizer *v, const char *call)
-{
-    int ended = 0;
-    if (!v) return refuse_null(call, "an optimizer");
-    MPI_Finalized(&ended);
-    if (!ended) return STATUS_OK;
-    return fail(STATUS_PEER, "%s: MPI has ended, MPI_Finalize after it expected", call);
-}
-
-status library_usable(const vario_optimizer *v, const char *call)
-{
-    if (!v) return refuse_null(call, "an optimizer");
-    if (!v->broken) return STATUS_OK;
-    return fail(STATUS_INPUT, "%s: vario_load has failed, a load that works or vario_free expected",
-                call);
-}
-
-status library_posterior(const vario_optimizer *v, const char *call)
-{
-    status result = library_usable(v, call);
-    if (result || job_has_posterior(&v->job)) return result;
-    return fail(STATUS_INPUT, "%s: a posterior expected, AdamW has none", call);
-}
-
-static bool differ(const vario_optimizer *v, uint64_t hash, uint64_t complement)
-{
-    const uint64_t mine[] = {hash, complement};
-    uint64_t least[2];
-    MPI_Allreduce(mine, least, 2, MPI_UINT64_T, MPI_MIN, v->c.world);
-    return least[0] != ~least[1];
-}
-
-bool library_differ(const vario_optimizer *v, uint64_t hash)
-{
-    return differ(v, hash, ~hash);
-}
-
-/* One message where all is well: a hash and its complement have the same least values only there.
- */
-status library_agree(const vario_optimizer *v, status here, uint64_t arguments,
-                     const char *sentence)
-{
-    if (!differ(v, here ? 0 : arguments, here ? 0 : ~arguments)) return STATUS_OK;
-    status result = agree(v->c.world, here);
-    return result ? result : fail(STATUS_INPUT, "%s", sentence);
-}
 
 static status check_mpi(void)
 {
@@ -116,10 +19,13 @@ static status check_mpi(void)
 }
 
 /* What must be the same on all ranks, lest they wait for each other. The struct's padding is of the
- * memset in library_job, so equal jobs are equal bytes. */
-static uint64_t fingerprint(const vario_optimizer *v, bool given)
+ * memset in library_settings, so equal settings are equal bytes, but for a rank's own address. */
+static uint64_t fingerprint(const vario_optimizer *v, const runtime_settings *settings, bool given)
 {
-    uint64_t sum = XXH3_64bits(&v->job, sizeof v->job) + given;
+    runtime_settings plain;
+    memcpy(&plain, settings, sizeof plain);
+    plain.row = NULL;
+    uint64_t sum = XXH3_64bits(&plain, sizeof plain) + given;
     for (size_t i = 0; i < v->r.p.tensor_count; i++) {
         const tensor *t = &v->r.p.tensors[i];
         sum = XXH3_64bits_withSeed(t->name, strlen(t->name), sum);
@@ -129,10 +35,11 @@ static uint64_t fingerprint(const vario_optimizer *v, bool given)
     return sum;
 }
 
-static status create_open_local(vario_optimizer *v, const vario_tensor *tensors, size_t count,
-                                float *const *theta, const vario_settings *settings)
+static status create_open_local(vario_optimizer *v, runtime_settings *with,
+                                const vario_tensor *tensors, size_t count, float *const *theta,
+                                const vario_settings *settings)
 {
-    status result = library_job(&v->job, settings, (size_t)v->c.size);
+    status result = library_settings(with, settings, (size_t)v->c.size);
     if (!result) result = library_parameters(&v->r.p, tensors, count);
     if (!result && theta) result = library_values(&v->r.p, theta, "vario_create");
     return result;
@@ -168,15 +75,15 @@ static status check_memory(vario_optimizer *v, const runtime_settings *with)
                      1e-9 * (double)m.state, 1e-9 * (double)m.gradients, 1e-9 * (double)m.pieces);
 }
 
-static status open_all(vario_optimizer *v, status here, float *const *theta)
+static status open_all(vario_optimizer *v, status here, const runtime_settings *with,
+                       float *const *theta)
 {
-    status result = library_agree(v, here, here ? 0 : fingerprint(v, theta),
+    status result = library_agree(v, here, here ? 0 : fingerprint(v, with, theta),
                                   "vario_create: ranks differ in tensors or settings, the same "
                                   "expected");
-    const runtime_settings with = job_settings(&v->job);
     if (!result && theta) result = library_agree_weights(v, theta);
-    if (!result) result = check_memory(v, &with);
-    if (!result) result = agree(v->c.world, rounds_open(&v->r, &with, false));
+    if (!result) result = check_memory(v, with);
+    if (!result) result = agree(v->c.world, rounds_open(&v->r, with, false));
     if (!result) set_mean(v, theta);
     return result;
 }
@@ -200,9 +107,10 @@ static status create(vario_optimizer **out, MPI_Comm over, const vario_tensor *t
     if (!result) {
         v->c = c;
         v->r = (rounds){.c = &v->c, .training = true};
-        status here = out ? create_open_local(v, tensors, count, theta, settings)
-                          : refuse_null("vario_create", "a pointer to set");
-        result = open_all(v, here, theta);
+        runtime_settings with;
+        status here = out ? create_open_local(v, &with, tensors, count, theta, settings)
+                          : library_refuse_null("vario_create", "a pointer to set");
+        result = open_all(v, here, &with, theta);
     }
     if (!result) {
         *out = v;

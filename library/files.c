@@ -36,7 +36,7 @@ static checkpoint_facts facts_of(const vario_optimizer *v)
     checkpoint_facts f = {.steps = v->steps,
                           .updates = v->r.state.updates,
                           .skipped_in_row = v->skipped_in_row,
-                          .seed = v->job.seed,
+                          .seed = v->r.state.settings.seed,
                           .item = v->steps * v->r.state.settings.items,
                           .threads = (uint64_t)omp_get_max_threads(),
                           .ranks = (uint64_t)v->c.size};
@@ -69,19 +69,23 @@ static void write_arrays(const vario_optimizer *v, checkpoint_sink *sink, const 
 
 static status save(const vario_optimizer *v, const char *directory, uint64_t keep)
 {
+    const runtime_settings *with = &v->r.state.settings;
     MPI_Comm world = v->c.world;
     saved_array arrays[SAVED_ARRAYS];
     size_t count = state_saved_arrays(&v->r.state, arrays);
     checkpoint_facts facts = facts_of(v);
+    checkpoint_words words = {0};
     checkpoint_prior prior = {0};
     checkpoint_sink *sink = NULL;
     status result = v->c.rank == 0 ? file_make_directories(directory) : STATUS_OK;
-    if (!result) result = checkpoint_prior_of_job(&prior, &v->job, &v->r.p);
+    if (!result) result = library_words(&words, with);
+    if (!result) result = checkpoint_prior_of_settings(&prior, with, &v->r.p);
     result = agree(world, result);
     if (!result)
-        result = checkpoint_sink_open(&sink, world, directory, &v->job, &prior, &facts, &v->r.p,
+        result = checkpoint_sink_open(&sink, world, directory, &words, &prior, &facts, &v->r.p,
                                       arrays, count);
     checkpoint_prior_close(&prior);
+    checkpoint_words_close(&words);
     if (result) return result;
     write_arrays(v, sink, arrays, count);
     return checkpoint_sink_finish(&sink, keep);
@@ -104,11 +108,12 @@ vario_status vario_save(vario_optimizer *v, const char *directory, uint64_t keep
 /* Rank 0: the posterior in the checkpoint means what this optimizer's does. */
 static status check_prior(const vario_optimizer *v, const char *path, const checkpoint_facts *facts)
 {
+    const runtime_settings *with = &v->r.state.settings;
     checkpoint_prior prior;
-    double lambda = job_has_posterior(&v->job) ? v->job.optimizer.ess : 0.0;
-    if (facts->seed != v->job.seed)
+    double lambda = with->variational ? with->optimizer.ess : 0.0;
+    if (facts->seed != with->seed)
         return fail(STATUS_INPUT, "%s: seed %" PRIu64 " expected, %" PRIu64 " found", path,
-                    v->job.seed, facts->seed);
+                    with->seed, facts->seed);
     status result = checkpoint_prior_read(&prior, path, &v->r.p);
     if (result) return result;
     if (prior.lambda != lambda)
@@ -116,9 +121,10 @@ static status check_prior(const vario_optimizer *v, const char *path, const chec
             fail(STATUS_INPUT, "%s: ess %.17g expected, %.17g found", path, lambda, prior.lambda);
     for (size_t i = 0; !result && i < v->r.p.tensor_count; i++) {
         const tensor *t = &v->r.p.tensors[i];
-        if (prior.delta[i] != job_decay(&v->job, t))
+        double delta = settings_decay(with, t);
+        if (prior.delta[i] != delta)
             result = fail(STATUS_INPUT, "%s: tensor '%s': weight decay %.17g expected, %.17g found",
-                          path, t->name, job_decay(&v->job, t), prior.delta[i]);
+                          path, t->name, delta, prior.delta[i]);
     }
     checkpoint_prior_close(&prior);
     return result;

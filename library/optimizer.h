@@ -4,13 +4,12 @@
 #define VARIO_LIBRARY_OPTIMIZER_H
 
 #include "include/vario.h"
-#include "io/jobs/job.h"
+#include "io/checkpoints/checkpoint_state.h"
 #include "runtime/rounds.h"
 
 struct vario_optimizer {
-    job job; /* of a program's own model; its schedule is the step's learning rate */
     comm c;
-    rounds r;
+    rounds r;           /* with their settings in r.state */
     step_result result; /* of the step in progress */
     size_t round;       /* accumulated in this step */
     bool sampled;       /* the round's item was drawn */
@@ -42,11 +41,23 @@ status library_agree(const vario_optimizer *v, status here, uint64_t arguments,
 /** Whether a hash is not the same on all ranks; collective. */
 bool library_differ(const vario_optimizer *v, uint64_t hash);
 
-/** Make a job of settings, which are in the ranges of a job's keys; local. */
-status library_job(job *j, const vario_settings *settings, size_t ranks);
+/** Refuse a pointer: "CALL: WHAT expected, NULL found". */
+status library_refuse_null(const char *call, const char *what);
+
+/** Fill the runtime's settings, padding included, from a program's, whose ranges are those of job
+ * files; local.
+ * @param given  NULL: the defaults
+ * @return STATUS_OK or STATUS_INPUT, naming the setting */
+status library_settings(runtime_settings *s, const vario_settings *given, size_t ranks);
 
 /** Whether a step can be made with this learning rate; local. */
-status library_rate(const job *j, double lr);
+status library_rate(const runtime_settings *s, double lr);
+
+/** What checkpoints say of settings: the keys that a job file has for them, and a config.json of
+ * a model that is the program's own.
+ * @param words  out: checkpoint_words_close frees it
+ * @return STATUS_OK or STATUS_NOMEM (words are then empty) */
+status library_words(checkpoint_words *words, const runtime_settings *s);
 
 /** Make parameters of tensors; local. @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM (p is then
  * empty) */

@@ -1,10 +1,12 @@
-/* Settings are a job's keys: the schema has their defaults and ranges. */
-#include "io/jobs/job_schema.h"
+/* A program's settings, with the defaults and ranges that job files have for their keys
+ * (tests/test_library_settings.c compares them with the schema). */
+#include "base/number.h"
 #include "library/optimizer.h"
 
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,36 +19,45 @@ _Static_assert((int)VARIO_IVON == (int)OPTIMIZER_IVON && (int)VARIO_ADAMW == (in
                    (int)VARIO_SHARD_OPTIMIZER == (int)SHARD_OPTIMIZER &&
                    (int)VARIO_SHARD_GRADIENTS == (int)SHARD_GRADIENTS &&
                    (int)VARIO_FP32 == (int)DTYPE_F32 && (int)VARIO_BF16 == (int)DTYPE_BF16,
-               "the words of settings are those of jobs");
+               "the words of settings are those of the runtime");
 
-static void set_standard(job *j, int kind)
-{
-    memset(j, 0, sizeof *j);
-    j->model.kind = MODEL_OWN;
-    j->optimizer.kind = (optimizer_kind)kind;
-    job_set_defaults(j);
-}
+typedef struct {
+    const char *name;
+    size_t given, kept; /* where it stands in a program's settings and in the runtime's */
+    double standard, standard_adamw;
+    number_range range;
+} number_setting;
+
+#define NUMBER(name, member)                                                                       \
+#name, offsetof(vario_settings, name), offsetof(runtime_settings, member)
+
+static const number_setting numbers[] = {
+    {NUMBER(ess, optimizer.ess), 1e10, 1e10, {0.0, 1e30, ENDS_OPEN_LEAST}},
+    {NUMBER(hessian_init, optimizer.hessian_init), 1e-3, 1e-3, {1e-30, 1e30, ENDS_CLOSED}},
+    {NUMBER(beta1, optimizer.beta1), 0.9, 0.9, {0.0, 1.0, ENDS_OPEN_MOST}},
+    {NUMBER(beta2, optimizer.beta2), 0.99999, 0.95, {0.0, 1.0, ENDS_OPEN}},
+    {NUMBER(weight_decay, optimizer.weight_decay), 1e-6, 0.1, {0.0, 1e30, ENDS_CLOSED}},
+    {NUMBER(epsilon, optimizer.epsilon), 1e-8, 1e-8, {0.0, 1.0, ENDS_OPEN_LEAST}},
+    {NUMBER(clip_norm, clip.norm), INFINITY, INFINITY, {0.0, INFINITY, ENDS_OPEN_LEAST}},
+    {NUMBER(clip_update, clip.update), INFINITY, INFINITY, {0.0, INFINITY, ENDS_OPEN_LEAST}},
+};
+enum { NUMBERS = sizeof numbers / sizeof numbers[0], RANGE_TEXT = 120 };
+
+static const number_range rates = {0.0, 1e30, ENDS_CLOSED};
 
 static void set_defaults(vario_settings *settings, int kind)
 {
-    job j;
-    set_standard(&j, kind);
-    *settings = (vario_settings){.ess = j.optimizer.ess,
-                                 .hessian_init = j.optimizer.hessian_init,
-                                 .beta1 = j.optimizer.beta1,
-                                 .beta2 = j.optimizer.beta2,
-                                 .weight_decay = j.optimizer.weight_decay,
-                                 .clip_norm = j.clip.norm,
-                                 .clip_update = j.clip.update,
-                                 .epsilon = j.optimizer.epsilon,
-                                 .seed = j.seed,
+    *settings = (vario_settings){.seed = 1337,
                                  .optimizer = kind,
-                                 .clip_scope = (int)j.clip.scope,
-                                 .hessian = (int)j.optimizer.hessian,
-                                 .rescale_lr = j.optimizer.rescale_lr,
-                                 .debias = j.optimizer.debias,
-                                 .shard = (int)j.parallel.shard,
-                                 .wire = (int)j.parallel.wire};
+                                 .clip_scope = VARIO_CLIP_MICROBATCH,
+                                 .hessian = VARIO_PRICE,
+                                 .rescale_lr = 1,
+                                 .debias = 1,
+                                 .shard = VARIO_SHARD_GRADIENTS,
+                                 .wire = VARIO_FP32};
+    for (const number_setting *n = numbers; n < numbers + NUMBERS; n++)
+        *(double *)((char *)settings + n->given) =
+            kind == VARIO_ADAMW ? n->standard_adamw : n->standard;
 }
 
 static void give_defaults(vario_settings *settings, int kind, const char *call)
@@ -67,20 +78,18 @@ void vario_defaults_adamw(vario_settings *settings)
     give_defaults(settings, VARIO_ADAMW, "vario_defaults_adamw");
 }
 
-static status set_number(job *j, const char *key, double value)
+static status set_number(runtime_settings *s, const number_setting *n, const vario_settings *given)
 {
-    char text[40], expected[SCHEMA_TEXT];
-    const schema_row *row = schema_find(key);
-    const char *name = strchr(key, '.') + 1;
-    bool clip = strncmp(key, "clip.", 5) == 0;
+    char text[NUMBER_TEXT], expected[RANGE_TEXT];
+    const double value = *(const double *)((const char *)given + n->given);
+    *(double *)((char *)s + n->kept) = value + 0.0; /* -0 is 0 */
+    if (number_fits(&n->range, value)) return STATUS_OK;
     if (value > 0.0 && isinf(value))
         snprintf(text, sizeof text, ".inf");
     else
         snprintf(text, sizeof text, "%.17g", value);
-    if (schema_parse(row, j, text)) return STATUS_OK;
-    schema_describe(row, expected, sizeof expected);
-    return fail(STATUS_INPUT, "vario_settings.%s%s: %s found, %s expected", clip ? "clip_" : "",
-                name, text, expected);
+    number_describe_range(&n->range, "a number", expected, sizeof expected);
+    return fail(STATUS_INPUT, "vario_settings.%s: %s found, %s expected", n->name, text, expected);
 }
 
 static status check_word(const char *name, int value, int most)
@@ -90,20 +99,20 @@ static status check_word(const char *name, int value, int most)
                 most);
 }
 
-static status set_words(job *j, const vario_settings *s)
+static status set_words(runtime_settings *s, const vario_settings *given)
 {
-    status result = check_word("clip_scope", s->clip_scope, VARIO_CLIP_STEP);
-    if (!result) result = check_word("hessian", s->hessian, VARIO_GRADSQ);
-    if (!result) result = check_word("rescale_lr", s->rescale_lr, 1);
-    if (!result) result = check_word("debias", s->debias, 1);
-    if (!result) result = check_word("shard", s->shard, VARIO_SHARD_GRADIENTS);
-    if (!result) result = check_word("wire", s->wire, VARIO_BF16);
-    j->clip.scope = (clip_scope)s->clip_scope;
-    j->optimizer.hessian = (hessian_kind)s->hessian;
-    j->optimizer.rescale_lr = s->rescale_lr;
-    j->optimizer.debias = s->debias;
-    j->parallel.shard = (shard_stage)s->shard;
-    j->parallel.wire = (dtype)s->wire;
+    status result = check_word("clip_scope", given->clip_scope, VARIO_CLIP_STEP);
+    if (!result) result = check_word("hessian", given->hessian, VARIO_GRADSQ);
+    if (!result) result = check_word("rescale_lr", given->rescale_lr, 1);
+    if (!result) result = check_word("debias", given->debias, 1);
+    if (!result) result = check_word("shard", given->shard, VARIO_SHARD_GRADIENTS);
+    if (!result) result = check_word("wire", given->wire, VARIO_BF16);
+    s->clip.scope = (clip_scope)given->clip_scope;
+    s->optimizer.hessian = (hessian_kind)given->hessian;
+    s->optimizer.rescale_lr = given->rescale_lr;
+    s->optimizer.debias = given->debias;
+    s->shard = (shard_stage)given->shard;
+    s->wire = (dtype)given->wire;
     return result;
 }
 
@@ -118,45 +127,41 @@ static status check_reserved(const vario_settings *s)
     return STATUS_OK;
 }
 
-status library_job(job *j, const vario_settings *given, size_t ranks)
+status library_settings(runtime_settings *s, const vario_settings *settings, size_t ranks)
 {
-    vario_settings s;
-    set_defaults(&s, VARIO_IVON);
-    if (given) s = *given;
-    status result = check_reserved(&s);
-    if (!result) result = check_word("optimizer", s.optimizer, VARIO_ADAMW);
+    vario_settings given;
+    set_defaults(&given, VARIO_IVON);
+    if (settings) given = *settings;
+    memset(s, 0, sizeof *s);
+    status result = check_reserved(&given);
+    if (!result) result = check_word("optimizer", given.optimizer, VARIO_ADAMW);
     if (result) return result;
-    set_standard(j, s.optimizer);
-    j->schedule.kind = SCHEDULE_CONSTANT; /* each step brings its rate */
-    j->seed = s.seed;
-    j->batch.microbatches = s.items ? s.items : ranks;
-    result = set_number(j, "optimizer.ess", s.ess);
-    if (!result) result = set_number(j, "optimizer.hessian_init", s.hessian_init);
-    if (!result) result = set_number(j, "optimizer.beta1", s.beta1);
-    if (!result) result = set_number(j, "optimizer.beta2", s.beta2);
-    if (!result) result = set_number(j, "optimizer.weight_decay", s.weight_decay);
-    if (!result) result = set_number(j, "optimizer.epsilon", s.epsilon);
-    if (!result) result = set_number(j, "clip.norm", s.clip_norm);
-    if (!result) result = set_number(j, "clip.update", s.clip_update);
-    if (!result) result = set_words(j, &s);
-    if (!result && j->batch.microbatches > UINT32_MAX)
+    s->seed = given.seed;
+    s->optimizer.kind = (optimizer_kind)given.optimizer;
+    s->optimizer.mc_samples = 1;
+    s->row = optimizer_row(s->optimizer.kind);
+    s->microbatches = given.items ? given.items : ranks;
+    for (size_t i = 0; !result && i < NUMBERS; i++) result = set_number(s, &numbers[i], &given);
+    if (!result) result = set_words(s, &given);
+    if (!result && s->microbatches > UINT32_MAX)
         result = fail(STATUS_INPUT, "vario_settings.items: %" PRIu64 " found, below 2^32 expected",
-                      s.items);
+                      given.items);
+    if (!result) settings_decide(s);
     return result;
 }
 
-/* In the range of a job's key, and finite in the update, which is made in fp32. */
-status library_rate(const job *j, double lr)
+/* In range, and finite in the update, which is made in fp32. */
+status library_rate(const runtime_settings *s, double lr)
 {
-    char expected[SCHEMA_TEXT];
-    const schema_row *row = schema_find("schedule.peak");
-    if (!(lr >= row->least && lr <= row->most)) {
-        schema_describe(row, expected, sizeof expected);
+    char expected[RANGE_TEXT];
+    const double scale = optimizer_rate_scale(s->row, &s->optimizer);
+    if (!number_fits(&rates, lr)) {
+        number_describe_range(&rates, "a number", expected, sizeof expected);
         return fail(STATUS_INPUT, "vario_step: learning rate %g found, %s expected", lr, expected);
     }
-    if (lr * job_rate_scale(j) <= (double)FLT_MAX) return STATUS_OK;
+    if (lr * scale <= (double)FLT_MAX) return STATUS_OK;
     return fail(STATUS_INPUT,
                 "vario_step: learning rate %g found, times %g in the update: a product of at most "
                 "%.2g expected",
-                lr, job_rate_scale(j), (double)FLT_MAX);
+                lr, scale, (double)FLT_MAX);
 }

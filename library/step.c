@@ -86,7 +86,7 @@ vario_status vario_sample(vario_optimizer *v, float *const *theta)
     rounds_begin_round(r, first_item(v));
     if (item_of(v) >= 0) {
         noise_key key = rounds_item_key(r, (size_t)v->c.rank);
-        draw(v, job_has_posterior(&v->job) ? &key : NULL, theta);
+        draw(v, v->r.state.settings.variational ? &key : NULL, theta);
     }
     v->sampled = true;
     return library_end(STATUS_OK);
@@ -137,7 +137,7 @@ static status check_step(const vario_optimizer *v, double lr)
     if (!result && v->round < rounds_of(v))
         result = fail(STATUS_INPUT, "vario_step: %zu rounds of %zu are accumulated, all expected",
                       v->round, rounds_of(v));
-    return result ? result : library_rate(&v->job, lr);
+    return result ? result : library_rate(&v->r.state.settings, lr);
 }
 
 /* What all ranks must agree in: an update, and whether it is told about. */
@@ -195,7 +195,8 @@ vario_status vario_draw(const vario_optimizer *v, uint32_t sample, float *const 
     library_begin();
     status result = library_posterior(v, "vario_draw");
     if (!result) result = library_values(&v->r.p, theta, "vario_draw");
-    noise_key key = {.seed = v ? v->job.seed : 0, .stream = STREAM_POSTERIOR, .sample = sample};
+    noise_key key = {
+        .seed = v ? v->r.state.settings.seed : 0, .stream = STREAM_POSTERIOR, .sample = sample};
     if (!result) draw(v, &key, theta);
     return library_end(result);
 }

@@ -15,7 +15,7 @@ const model_row *model_row_of(model_kind kind)
 {
 #define MODEL_ENTRY(KIND, name) &name##_row,
     static const model_row *const rows[MODEL_KINDS] = {MODEL_KINDS_LIST(MODEL_ENTRY)};
-    return kind < MODEL_KINDS ? rows[kind] : &mlp_row;
+    return rows[kind];
 }
 
 const model_row *model_words(const model_config *config)

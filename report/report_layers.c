@@ -1,6 +1,6 @@
 /* Quantiles of a layer come from counts in narrow logarithmic bins, so weights pass by once. */
 #include "io/checkpoints/checkpoint_source.h"
-#include "io/weights/safetensors.h"
+#include "io/checkpoints/safetensors.h"
 #include "optimizer/optimizer.h"
 #include "report/report.h"
 #include "runtime/sharding.h"

@@ -43,7 +43,7 @@ typedef struct {
 /** Decide what follows from the rest. */
 void settings_decide(runtime_settings *s);
 
-/** The weight decay of a tensor. */
+/** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
 double settings_decay(const runtime_settings *s, const tensor *t);
 
 #endif

@@ -2,8 +2,8 @@
 #ifndef VARIO_TESTS_CHECKPOINT_FIXTURE_H
 #define VARIO_TESTS_CHECKPOINT_FIXTURE_H
 
-#include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
+#include "io/runs/job_checkpoint.h"
 #include "mpi_fixture.h"
 #include "runtime/agree.h"
 #include "runtime/sharding.h"
@@ -134,8 +134,8 @@ static status begin(setup *t, checkpoint_writer **w, uint64_t steps)
 {
     t->facts.steps = steps;
     set_values(t, steps);
-    status result = checkpoint_begin(w, world.checkpoint, t->run, &t->job, &t->facts, &t->p,
-                                     t->arrays, ARRAYS, t->s.owned, t->s.owned_count);
+    status result = job_checkpoint_begin(w, world.checkpoint, t->run, &t->job, &t->facts, &t->p,
+                                         t->arrays, ARRAYS, t->s.owned, t->s.owned_count);
     clear_values(t); /* the writer has its copy */
     return result;
 }

@@ -39,6 +39,8 @@ check "exports are the header's functions" diff promised exported
 readelf -d "$library" >needed
 check "its soname is versioned" has needed 'SONAME.*libvario\.so\.[0-9]'
 check "it needs no library of the model's" lacks needed 'NEEDED.*(dnnl|yaml|scalapack|lapack|blas|pcre|archive)'
+nm "$library" >inside
+check "it has nothing of jobs and models" lacks inside ' [a-zA-Z] (job|schema|model|gpt2|mlp|yaml)_'
 
 # compile COMPILER SOURCE OUT FLAG...
 compile()

@@ -4,8 +4,8 @@
 #define VARIO_TESTS_PRETRAINED_FIXTURE_H
 
 #include "checkpoint_fixture.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/weights/pretrained.h"
-#include "io/weights/safetensors.h"
 #include "kernels/kernels.h"
 
 #include <xxhash.h>

@@ -1,6 +1,6 @@
 /* Checkpoints: what is written, what is read back, what is kept, and what a failed write leaves. */
 #include "checkpoint_fixture.h"
-#include "io/weights/safetensors.h"
+#include "io/checkpoints/safetensors.h"
 
 #include <dirent.h>
 

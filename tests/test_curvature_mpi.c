@@ -55,8 +55,8 @@ static status begin_and_finish(const example *x, const trainer *r)
     checkpoint_writer *w;
     size_t count = state_saved_arrays(&r->rounds.state, arrays);
     status result =
-        checkpoint_begin(&w, world.checkpoint, x->run, &x->job, &x->facts, &x->p, arrays, count,
-                         r->rounds.owned.owned, r->rounds.owned.owned_count);
+        job_checkpoint_begin(&w, world.checkpoint, x->run, &x->job, &x->facts, &x->p, arrays, count,
+                             r->rounds.owned.owned, r->rounds.owned.owned_count);
     return result ? result : checkpoint_finish(&w, 0);
 }
 

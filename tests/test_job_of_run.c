@@ -1,6 +1,7 @@
 /* A run's job is found wherever it still is: in job.yaml, else in the newest whole state.json. */
 #include "folder_fixture.h"
 #include "io/checkpoints/checkpoint_state.h"
+#include "io/runs/job_checkpoint.h"
 #include "io/runs/job_of_run.h"
 #include "job_text.h"
 
@@ -18,10 +19,13 @@ static void make_run(void)
         snprintf(set, sizeof set, "steps=%zu", 10 * (i + 1));
         job j = read_with(small_job, (const char *[]){set}, 1);
         mkdir(path_of(steps[i]), 0777);
-        cr_assert_eq(checkpoint_state_write(path_of(steps[i]), &j, &(checkpoint_prior){0},
+        checkpoint_words words;
+        cr_assert_eq(job_checkpoint_words(&words, &j), STATUS_OK);
+        cr_assert_eq(checkpoint_state_write(path_of(steps[i]), &words, &(checkpoint_prior){0},
                                             &(checkpoint_facts){0}, &(parameters){0}, NULL, 0,
                                             NULL),
                      STATUS_OK, "%s", status_message());
+        checkpoint_words_close(&words);
     }
     write_file("job.yaml", small_job, strlen(small_job));
 }

@@ -42,10 +42,11 @@ static void write_run(runs *r, size_t k)
             t->arrays[1].values[at] = h_of(k, index);
             t->arrays[2].values[at] = 1.0F; /* momentum */
         }
-    cr_assert_eq(checkpoint_prior_of_job(&prior, &t->job, &t->p), STATUS_OK);
+    const runtime_settings settings = job_settings(&t->job);
+    cr_assert_eq(checkpoint_prior_of_settings(&prior, &settings, &t->p), STATUS_OK);
     prior.lambda = lambdas[k];
-    status result = checkpoint_sink_open(&s, world.checkpoint, r->paths[k], &t->job, &prior,
-                                         &t->facts, &t->p, t->arrays, ARRAYS);
+    status result = job_checkpoint_open(&s, world.checkpoint, r->paths[k], &t->job, &prior,
+                                        &t->facts, &t->p, t->arrays, ARRAYS);
     for (size_t a = 0; a < ARRAYS; a++)
         checkpoint_sink_write(s, a, t->s.owned, t->s.owned_count, t->arrays[a].values);
     if (!result) result = checkpoint_sink_finish(&s, 0);
@@ -195,8 +196,8 @@ MPI_TEST(refuses_what_no_posterior_can_hold)
         }
         r.t.facts.steps = 50 + a;
         status result =
-            checkpoint_begin(&w, world.checkpoint, r.paths[2], &r.t.job, &r.t.facts, &r.t.p,
-                             r.t.arrays, ARRAYS, r.t.s.owned, r.t.s.owned_count);
+            job_checkpoint_begin(&w, world.checkpoint, r.paths[2], &r.t.job, &r.t.facts, &r.t.p,
+                                 r.t.arrays, ARRAYS, r.t.s.owned, r.t.s.owned_count);
         if (!result) result = checkpoint_finish(&w, 0);
         cr_assert(everywhere(result == STATUS_OK));
         if (at) *at = old;

@@ -1,4 +1,5 @@
 /* Checkpoints of a run: where it goes on from, and what it leaves. */
+#include "io/runs/job_checkpoint.h"
 #include "io/runs/job_of_run.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
@@ -138,9 +139,9 @@ static status begin_checkpoint(training *g)
     saved_array arrays[SAVED_ARRAYS];
     size_t count = state_saved_arrays(s, arrays);
     set_facts(g);
-    result = checkpoint_begin(&g->writer, g->c->checkpoint, g->path, g->job, &g->facts,
-                              &g->trainer.rounds.p, arrays, count, s->owned->owned,
-                              s->owned->owned_count);
+    result = job_checkpoint_begin(&g->writer, g->c->checkpoint, g->path, g->job, &g->facts,
+                                  &g->trainer.rounds.p, arrays, count, s->owned->owned,
+                                  s->owned->owned_count);
     if (!result) g->saved = g->facts.steps;
     return checkpoint_failed(g, result);
 }

@@ -5,7 +5,6 @@
 
 #include "base/parameters.h"
 #include "base/status.h"
-#include "io/jobs/job.h"
 #include "runtime/mpi_calls.h"
 #include "runtime/state_arrays.h"
 
@@ -29,19 +28,35 @@ typedef struct {
     char libraries[256]; /**< versions */
 } checkpoint_facts;
 
+/** What a checkpoint says of the program that wrote it, as texts: a job or another's settings. */
+typedef struct {
+    char *job;     /**< a job file */
+    char *config;  /**< config.json */
+    bool collects; /**< SWAG's snapshots are counted */
+} checkpoint_words;
+
+/** What h means in posterior.safetensors: the precision of a weight is lambda (h + delta). Of bbb,
+ * which keeps log deviations instead, lambda delta is the prior's precision. */
+typedef struct {
+    double lambda; /**< 0: there is no posterior */
+    double *delta; /**< [tensor_count] */
+} checkpoint_prior;
+
 typedef struct checkpoint_writer checkpoint_writer;
 
 /** Begin writing run/step-%08steps under another name; collective. Copies the values, starts the
  * writing in the background (a thread a rank, on descriptors of its own) and returns.
  *
  * @param comm    a communicator used for nothing else
+ * @param words, prior, facts  copied
  * @param arrays  [array_count] consecutive entries of the same file share it, in the order given
  * @param slices  [slice_count] what this rank owns, in logical order; all ranks' slices together
  *                cover every parameter exactly once
  * @return STATUS_OK or STATUS_IO or STATUS_NOMEM, the same on all ranks; nothing is left behind
  *         on failure
  */
-status checkpoint_begin(checkpoint_writer **w, MPI_Comm comm, const char *run, const job *j,
+status checkpoint_begin(checkpoint_writer **w, MPI_Comm comm, const char *run,
+                        const checkpoint_words *words, const checkpoint_prior *prior,
                         const checkpoint_facts *facts, const parameters *p,
                         const saved_array *arrays, size_t array_count, const slice *slices,
                         size_t slice_count);

@@ -2,9 +2,9 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/checkpoints/checkpoint_state.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/data_file.h"
 #include "io/files/file.h"
-#include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
 #include <dirent.h>

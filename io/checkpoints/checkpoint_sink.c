@@ -4,10 +4,10 @@
 #include "io/checkpoints/checkpoint_sink.h"
 
 #include "io/checkpoints/checkpoint_list.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/files/file_calls.h"
-#include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ struct checkpoint_sink {
     MPI_Comm comm;
     int rank;
     char run[PATH_SIZE], temporary[PATH_SIZE], final[PATH_SIZE];
-    job job;
+    checkpoint_words words;
     checkpoint_prior prior;
     checkpoint_facts facts;
     const parameters *p;
@@ -120,6 +120,7 @@ static void sink_free(checkpoint_sink **out)
     checkpoint_sink *s = *out;
     if (!s) return;
     for (size_t a = 0; a < s->array_count; a++) free(s->headers[a].bytes);
+    checkpoint_words_close(&s->words);
     checkpoint_prior_close(&s->prior);
     free(s->sums);
     free(s);
@@ -151,18 +152,21 @@ static status make_files(checkpoint_sink *s)
     return STATUS_OK;
 }
 
-static status checkpoint_sink_open_local(checkpoint_sink *s, const checkpoint_prior *prior)
+static status checkpoint_sink_open_local(checkpoint_sink *s, const checkpoint_words *words,
+                                         const checkpoint_prior *prior)
 {
     s->sums = calloc(s->array_count * s->p->tensor_count, sizeof *s->sums);
     status result = s->sums ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint's checksums");
+    if (!result) result = checkpoint_words_copy(&s->words, words);
     if (!result) result = checkpoint_prior_copy(&s->prior, prior, s->p);
     if (!result) result = make_headers(s);
     return result || s->rank != 0 ? result : make_files(s);
 }
 
-status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *run, const job *j,
-                            const checkpoint_prior *prior, const checkpoint_facts *facts,
-                            const parameters *p, const saved_array *arrays, size_t array_count)
+status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *run,
+                            const checkpoint_words *words, const checkpoint_prior *prior,
+                            const checkpoint_facts *facts, const parameters *p,
+                            const saved_array *arrays, size_t array_count)
 {
     *out = NULL;
     checkpoint_sink *s = calloc(1, sizeof *s);
@@ -172,7 +176,6 @@ status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *ru
         return result;
     }
     s->comm = comm;
-    s->job = *j;
     s->facts = *facts;
     s->p = p;
     s->array_count = array_count;
@@ -183,7 +186,7 @@ status checkpoint_sink_open(checkpoint_sink **out, MPI_Comm comm, const char *ru
     snprintf(s->temporary, sizeof s->temporary, "%.3900s/.writing-step-%08" PRIu64, run,
              facts->steps);
     snprintf(s->final, sizeof s->final, "%.3900s/step-%08" PRIu64, run, facts->steps);
-    result = agree(comm, checkpoint_sink_open_local(s, prior));
+    result = agree(comm, checkpoint_sink_open_local(s, words, prior));
     if (result) checkpoint_sink_abandon(&s);
     *out = s;
     return result;
@@ -230,7 +233,7 @@ static status put_in_place(const checkpoint_sink *s)
 /* Rank 0: facts, names, and only then the older ones go. */
 static status publish(checkpoint_sink *s, uint64_t keep)
 {
-    status result = checkpoint_state_write(s->temporary, &s->job, &s->prior, &s->facts, s->p,
+    status result = checkpoint_state_write(s->temporary, &s->words, &s->prior, &s->facts, s->p,
                                            s->arrays, s->array_count, s->sums);
     if (!result) result = file_sync_directory(s->temporary);
     if (!result) result = put_in_place(s);

@@ -15,9 +15,10 @@ typedef struct checkpoint_sink checkpoint_sink;
  * @return STATUS_OK, STATUS_IO or STATUS_NOMEM, the same on all ranks; nothing is left behind on
  *         failure
  */
-status checkpoint_sink_open(checkpoint_sink **s, MPI_Comm comm, const char *run, const job *j,
-                            const checkpoint_prior *prior, const checkpoint_facts *facts,
-                            const parameters *p, const saved_array *arrays, size_t array_count);
+status checkpoint_sink_open(checkpoint_sink **s, MPI_Comm comm, const char *run,
+                            const checkpoint_words *words, const checkpoint_prior *prior,
+                            const checkpoint_facts *facts, const parameters *p,
+                            const saved_array *arrays, size_t array_count);
 
 /** What the facts say of the weights from elsewhere, where that is known only when all are read. */
 void checkpoint_sink_set_init(checkpoint_sink *s, uint64_t checksum);

@@ -3,8 +3,6 @@
 
 #include "io/files/file.h"
 #include "io/files/json_text.h"
-#include "io/jobs/job_schema.h"
-#include "io/weights/config_json.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -15,20 +13,6 @@
 enum { STATE_LIMIT = 64 << 20, PATH_SIZE = 4096 };
 
 static const char ending[] = ",\n\"checksum\": \"";
-
-static void print_job(FILE *out, const job *j)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
-    if (memory) {
-        job_write(j, memory);
-        fclose(memory);
-    }
-    fprintf(out, ",\n\"job\": ");
-    json_text_print(out, text ? text : "");
-    free(text);
-}
 
 /* JSON's readers know integers up to 2^63; above, the digits are a string. */
 static void print_count(FILE *out, const char *key, uint64_t count)
@@ -56,9 +40,10 @@ static void print_prior(FILE *out, const checkpoint_prior *prior, const paramete
     fprintf(out, "}");
 }
 
-static status write_state(const char *directory, const job *j, const checkpoint_prior *prior,
-                          const checkpoint_facts *f, const parameters *p, const saved_array *arrays,
-                          size_t array_count, const uint64_t *sums, uint64_t config)
+static status write_state(const char *directory, const checkpoint_words *words,
+                          const checkpoint_prior *prior, const checkpoint_facts *f,
+                          const parameters *p, const saved_array *arrays, size_t array_count,
+                          const uint64_t *sums, uint64_t config)
 {
     char path[PATH_SIZE], *text = NULL;
     size_t size = 0;
@@ -78,14 +63,15 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     }
     print_count(out, "threads", f->threads);
     print_count(out, "ranks", f->ranks);
-    if (job_collects(j)) print_count(out, "snapshots", f->snapshots);
+    if (words->collects) print_count(out, "snapshots", f->snapshots);
     if (f->init) fprintf(out, ",\n\"init_checksum\": \"%016" PRIx64 "\"", f->init);
     fprintf(out, ",\n\"instruction_set\": ");
     json_text_print(out, f->instruction_set);
     fprintf(out, ",\n\"libraries\": ");
     json_text_print(out, f->libraries);
     print_prior(out, prior, p);
-    print_job(out, j);
+    fprintf(out, ",\n\"job\": ");
+    json_text_print(out, words->job);
     print_sums(out, p, arrays, array_count, sums, config);
     if (fflush(out) == 0)
         fprintf(out, "%s%016" PRIx64 "\"}\n", ending, (uint64_t)XXH3_64bits(text, size));
@@ -96,49 +82,18 @@ static status write_state(const char *directory, const job *j, const checkpoint_
     return result;
 }
 
-/* The job's keys of the model, which are those of no library. */
-static int print_layers(char *text, size_t size, const job *j)
+status checkpoint_state_write(const char *directory, const checkpoint_words *words,
+                              const checkpoint_prior *prior, const checkpoint_facts *facts,
+                              const parameters *p, const saved_array *arrays, size_t array_count,
+                              const uint64_t *sums)
 {
-    static const char *const keys[] = {"model.inputs",     "model.outputs", "model.hidden",
-                                       "model.activation", "model.loss",    "model.bias",
-                                       "model.dropout"};
-    char value[JOB_TEXT];
-    schema_format(schema_find("model.kind"), j, value, sizeof value);
-    int n = snprintf(text, size, "{\"model_type\": \"%s\"", value);
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        const schema_row *row = schema_find(keys[i]);
-        if (!schema_applies(row, j)) continue;
-        const char *quote = row->type == KEY_CHOICE ? "\"" : "";
-        schema_format(row, j, value, sizeof value);
-        n += snprintf(text + n, size - (size_t)n, ", \"%s\": %s%s%s", strchr(keys[i], '.') + 1,
-                      quote, value, quote);
-    }
-    return n + snprintf(text + n, size - (size_t)n, "}\n");
-}
-
-static status write_config(const char *directory, const job *j, uint64_t *checksum)
-{
-    char path[PATH_SIZE], text[2048];
+    char path[PATH_SIZE];
+    const size_t size = strlen(words->config);
     snprintf(path, sizeof path, "%s/config.json", directory);
-    int n;
-    if (j->model.kind == MODEL_OWN)
-        n = snprintf(text, sizeof text, "{\"model_type\": \"own\"}\n");
-    else if (j->model.kind == MODEL_GPT2)
-        n = config_json_print(text, sizeof text, &j->model.gpt2);
-    else
-        n = print_layers(text, sizeof text, j);
-    *checksum = XXH3_64bits(text, (size_t)n);
-    return file_write_atomic(path, text, (size_t)n);
-}
-
-status checkpoint_state_write(const char *directory, const job *j, const checkpoint_prior *prior,
-                              const checkpoint_facts *facts, const parameters *p,
-                              const saved_array *arrays, size_t array_count, const uint64_t *sums)
-{
-    uint64_t config;
-    status result = write_config(directory, j, &config);
+    status result = file_write_atomic(path, words->config, size);
     return result ? result
-                  : write_state(directory, j, prior, facts, p, arrays, array_count, sums, config);
+                  : write_state(directory, words, prior, facts, p, arrays, array_count, sums,
+                                XXH3_64bits(words->config, size));
 }
 
 /* The text's own checksum: altered or torn text does not match it. */
@@ -261,6 +216,21 @@ status checkpoint_job_text(char **text, const char *directory)
     return result;
 }
 
+void checkpoint_words_close(checkpoint_words *words)
+{
+    free(words->job);
+    free(words->config);
+    *words = (checkpoint_words){0};
+}
+
+status checkpoint_words_copy(checkpoint_words *words, const checkpoint_words *from)
+{
+    *words = (checkpoint_words){strdup(from->job), strdup(from->config), from->collects};
+    if (words->job && words->config) return STATUS_OK;
+    checkpoint_words_close(words);
+    return fail(STATUS_NOMEM, "memory for the job of a checkpoint");
+}
+
 static status prior_open(checkpoint_prior *prior, const parameters *p)
 {
     *prior = (checkpoint_prior){.delta = calloc(p->tensor_count, sizeof(double))};
@@ -275,12 +245,14 @@ void checkpoint_prior_close(checkpoint_prior *prior)
     *prior = (checkpoint_prior){0};
 }
 
-status checkpoint_prior_of_job(checkpoint_prior *prior, const job *j, const parameters *p)
+status checkpoint_prior_of_settings(checkpoint_prior *prior, const runtime_settings *settings,
+                                    const parameters *p)
 {
     status result = prior_open(prior, p);
     if (result) return result;
-    prior->lambda = job_is_variational(j) ? j->optimizer.ess : 0.0;
-    for (size_t i = 0; i < p->tensor_count; i++) prior->delta[i] = job_decay(j, &p->tensors[i]);
+    prior->lambda = settings->variational ? settings->optimizer.ess : 0.0;
+    for (size_t i = 0; i < p->tensor_count; i++)
+        prior->delta[i] = settings_decay(settings, &p->tensors[i]);
     return STATUS_OK;
 }
 

@@ -4,16 +4,14 @@
 
 #include "io/checkpoints/checkpoint.h"
 
-/** What h means in posterior.safetensors: the precision of a weight is lambda (h + delta). Of bbb,
- * which keeps log deviations instead, lambda delta is the prior's precision. */
-typedef struct {
-    double lambda; /**< 0: there is no posterior */
-    double *delta; /**< [tensor_count] */
-} checkpoint_prior;
+/** @return STATUS_OK or STATUS_NOMEM (both texts are then NULL) */
+status checkpoint_words_copy(checkpoint_words *words, const checkpoint_words *from);
+void checkpoint_words_close(checkpoint_words *words);
 
-/** That of a job: ess (0 but for ivon and bbb) and job_decay. @return STATUS_OK or STATUS_NOMEM
- * (delta is then NULL) */
-status checkpoint_prior_of_job(checkpoint_prior *prior, const job *j, const parameters *p);
+/** That of settings: ess (0 where nothing is drawn) and settings_decay. @return STATUS_OK or
+ * STATUS_NOMEM (delta is then NULL) */
+status checkpoint_prior_of_settings(checkpoint_prior *prior, const runtime_settings *settings,
+                                    const parameters *p);
 status checkpoint_prior_copy(checkpoint_prior *prior, const checkpoint_prior *from,
                              const parameters *p);
 
@@ -24,9 +22,10 @@ status checkpoint_prior_read(checkpoint_prior *prior, const char *directory, con
 void checkpoint_prior_close(checkpoint_prior *prior);
 
 /** Write directory/state.json and directory/config.json. @param sums [array][tensor] checksums */
-status checkpoint_state_write(const char *directory, const job *j, const checkpoint_prior *prior,
-                              const checkpoint_facts *facts, const parameters *p,
-                              const saved_array *arrays, size_t array_count, const uint64_t *sums);
+status checkpoint_state_write(const char *directory, const checkpoint_words *words,
+                              const checkpoint_prior *prior, const checkpoint_facts *facts,
+                              const parameters *p, const saved_array *arrays, size_t array_count,
+                              const uint64_t *sums);
 
 /** Read and verify directory/state.json. @return STATUS_OK, or STATUS_INPUT naming the file */
 status checkpoint_state_read(const char *directory, checkpoint_facts *facts, const parameters *p,

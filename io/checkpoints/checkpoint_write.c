@@ -3,8 +3,8 @@
 #include "base/activity.h"
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_sink.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
-#include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
 #include <dirent.h>
@@ -78,20 +78,8 @@ static status copy_values(checkpoint_writer *w, const parameters *p, const saved
     return STATUS_OK;
 }
 
-static status open_sink(checkpoint_writer *w, const char *run, const job *j,
-                        const checkpoint_facts *facts, const parameters *p,
-                        const saved_array *arrays)
-{
-    checkpoint_prior prior;
-    status result = agree(w->comm, checkpoint_prior_of_job(&prior, j, p));
-    if (!result)
-        result = checkpoint_sink_open(&w->sink, w->comm, run, j, &prior, facts, p, arrays,
-                                      w->array_count);
-    checkpoint_prior_close(&prior);
-    return result;
-}
-
-status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run, const job *j,
+status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run,
+                        const checkpoint_words *words, const checkpoint_prior *prior,
                         const checkpoint_facts *facts, const parameters *p,
                         const saved_array *arrays, size_t array_count, const slice *slices,
                         size_t slice_count)
@@ -106,7 +94,9 @@ status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run,
         result = copy_values(w, p, arrays, slices);
     }
     result = agree(comm, result);
-    if (!result) result = open_sink(w, run, j, facts, p, arrays);
+    if (!result)
+        result =
+            checkpoint_sink_open(&w->sink, comm, run, words, prior, facts, p, arrays, array_count);
     if (!result) {
         w->running = pthread_create(&w->thread, NULL, write_in_background, w) == 0;
         if (!w->running) write_all(w);

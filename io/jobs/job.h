@@ -12,9 +12,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/** No job's kind: a program's that uses the C library. */
-#define MODEL_OWN MODEL_KINDS
-
 enum { JOB_TEXT = 512, JOB_OVERRIDES = 64 };
 
 typedef enum { EARLY_STOP_NONE, EARLY_STOP_LOO } early_stop_kind;
@@ -108,9 +105,6 @@ bool job_collects(const job *j);
 
 /** Whether a job's runs end with a posterior to draw weights from. */
 bool job_has_posterior(const job *j);
-
-/** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
-double job_decay(const job *j, const tensor *t);
 
 /** What ivon multiplies the learning rate by: hessian_init + weight_decay with rescale_lr; 1. */
 double job_rate_scale(const job *j);

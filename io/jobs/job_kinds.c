@@ -57,11 +57,6 @@ bool job_has_posterior(const job *j)
     return job_is_variational(j) || job_collects(j);
 }
 
-double job_decay(const job *j, const tensor *t)
-{
-    return optimizer_decay(job_optimizer(j), &j->optimizer, t->decayed);
-}
-
 double job_rate_scale(const job *j)
 {
     return optimizer_rate_scale(job_optimizer(j), &j->optimizer);

@@ -3,12 +3,10 @@
 #ifndef VARIO_IO_JOBS_JOB_SCHEMA_H
 #define VARIO_IO_JOBS_JOB_SCHEMA_H
 
+#include "base/number.h"
 #include "io/jobs/job.h"
 
 typedef enum { KEY_TEXT, KEY_COUNT, KEY_NUMBER, KEY_BOOL, KEY_CHOICE, KEY_COUNTS } key_type;
-
-/** Which ends of a range do not belong to it. */
-typedef enum { ENDS_CLOSED, ENDS_OPEN_LEAST, ENDS_OPEN_MOST, ENDS_OPEN } range_ends;
 
 /** Sets of kinds of model and of schedules. */
 enum {

@@ -27,38 +27,30 @@ void schema_choices(const schema_row *row, int set, char *text, size_t size)
     }
 }
 
-static const char *bound(double value, char out[32])
+static number_range range_of(const schema_row *row)
 {
-    if (isinf(value)) return ".inf";
-    if (value >= 18446744073709551615.0 && value < 2e19) return "2^64-1";
-    if (value == 4294967295.0) return "2^32-1";
-    snprintf(out, 32, "%.10g", value);
-    return out;
+    return (number_range){row->least, row->most, row->ends};
 }
 
 void schema_range(const schema_row *row, char *text, size_t size)
 {
-    char least[32], most[32];
+    const number_range range = range_of(row);
     text[0] = '\0';
     if (row->type == KEY_TEXT) snprintf(text, size, "1-%d bytes", JOB_TEXT - 1);
-    if (row->type != KEY_COUNT && row->type != KEY_NUMBER && row->type != KEY_COUNTS) return;
-    snprintf(text, size, "%c%s, %s%c", row->ends & ENDS_OPEN_LEAST ? '(' : '[',
-             bound(row->least, least), bound(row->most, most),
-             row->ends & ENDS_OPEN_MOST ? ')' : ']');
+    if (row->type == KEY_COUNT || row->type == KEY_NUMBER || row->type == KEY_COUNTS)
+        number_print_range(&range, text, size);
 }
 
 static void describe_range(const schema_row *row, const char *what, char *text, size_t size)
 {
-    char least[32], most[32];
-    snprintf(text, size, "%s%s%s %s %s and %s %s", row->word ? row->word : "",
-             row->word ? " or " : "", what, row->ends & ENDS_OPEN_LEAST ? "above" : "of at least",
-             bound(row->least, least), row->ends & ENDS_OPEN_MOST ? "below" : "at most",
-             bound(row->most, most));
+    const number_range range = range_of(row);
+    int n = row->word ? snprintf(text, size, "%s or ", row->word) : 0;
+    number_describe_range(&range, what, text + n, size - (size_t)n);
 }
 
 void schema_describe(const schema_row *row, char *text, size_t size)
 {
-    char most[32];
+    char most[NUMBER_TEXT];
     switch (row->type) {
     case KEY_TEXT:
         snprintf(text, size, "a text of 1 to %d bytes without control characters", JOB_TEXT - 1);
@@ -70,9 +62,10 @@ void schema_describe(const schema_row *row, char *text, size_t size)
         snprintf(text, size, "%s%s", strchr(row->choices, '|') ? "one of " : "", row->choices);
         break;
     case KEY_COUNTS:
+        number_print_bound(row->most, most);
         snprintf(text, size,
                  "a list of at most %d %swhole numbers of at least 1 and at most %s, [a, b]",
-                 JOB_COUNTS, row->rising ? "rising " : "", bound(row->most, most));
+                 JOB_COUNTS, row->rising ? "rising " : "", most);
         break;
     }
 }
@@ -126,8 +119,8 @@ static bool parse_text(const char *text, char *field)
 
 static bool in_range(const schema_row *row, double value)
 {
-    if (row->ends & ENDS_OPEN_LEAST ? value <= row->least : value < row->least) return false;
-    return row->ends & ENDS_OPEN_MOST ? value < row->most : value <= row->most;
+    const number_range range = range_of(row);
+    return number_fits(&range, value);
 }
 
 /* strtoull would take a sign, and strtod "nan", "0x1p3" and "inf". */
@@ -225,25 +218,6 @@ bool schema_parse(const schema_row *row, job *j, const char *text)
     return false;
 }
 
-/* The fewest digits that read back the same; with a point, since other readers of YAML take 1e+10
- * for text. */
-static void format_number(double value, char *text, size_t size)
-{
-    if (isinf(value)) {
-        snprintf(text, size, ".inf");
-        return;
-    }
-    char plain[40] = "";
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(plain, sizeof plain, "%.*g", digits, value);
-        bool needs_no_exponent = fabs(value) >= 1e-4 && fabs(value) < 1e7 && strchr(plain, 'e');
-        if (strtod(plain, NULL) == value && !needs_no_exponent) break; /* 60, not 6e+01 */
-    }
-    size_t mantissa = strcspn(plain, "e");
-    bool bare = plain[mantissa] && !strchr(plain, '.');
-    snprintf(text, size, "%.*s%s%s", (int)mantissa, plain, bare ? ".0" : "", plain + mantissa);
-}
-
 static void format_counts(const schema_row *row, const job *j, char *text, size_t size)
 {
     uint64_t values[JOB_COUNTS];
@@ -269,7 +243,7 @@ void schema_format(const schema_row *row, const job *j, char *text, size_t size)
     switch (row->type) {
     case KEY_TEXT: snprintf(text, size, "%s", (const char *)field); break;
     case KEY_COUNT: format_count(row, *(const uint64_t *)field, text, size); break;
-    case KEY_NUMBER: format_number(*(const double *)field, text, size); break;
+    case KEY_NUMBER: number_print(*(const double *)field, text, size); break;
     case KEY_BOOL: snprintf(text, size, "%s", *(const bool *)field ? "true" : "false"); break;
     case KEY_CHOICE: schema_choice(row, *(const int *)field, text, size); break;
     case KEY_COUNTS: format_counts(row, j, text, size); break;

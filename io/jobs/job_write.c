@@ -20,16 +20,8 @@ static void write_value(FILE *out, const schema_row *row, const char *text)
     fputc('"', out);
 }
 
-/* What the C library sets; the model and the rest of a run are its program's business. */
-static bool is_own(const char *key)
-{
-    return strcmp(key, "seed") == 0 || strcmp(key, "batch.microbatches") == 0 ||
-           strncmp(key, "optimizer.", 10) == 0 || strncmp(key, "clip.", 5) == 0;
-}
-
 static bool is_written(const schema_row *row, const job *j)
 {
-    if (j->model.kind == MODEL_OWN && !is_own(row->key)) return false;
     return schema_applies(row, j) &&
            (!row->schedules || row->schedules & (1 << j->schedule.kind)) &&
            (!row->of_swag || job_collects(j));

@@ -5,7 +5,7 @@
 #include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
-#include "io/files/output.h"
+#include "io/runs/output.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,12 +3,12 @@
 #include "io/weights/export.h"
 
 #include "io/checkpoints/checkpoint.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/config_json.h"
-#include "io/weights/safetensors.h"
 #include "runtime/agree.h"
 
 #include <dirent.h>

@@ -2,12 +2,12 @@
  * values themselves. */
 #include "io/weights/pretrained.h"
 
+#include "io/checkpoints/safetensors.h"
 #include "io/files/data_file.h"
 #include "io/files/file.h"
 #include "io/files/foreign.h"
 #include "io/weights/config_json.h"
 #include "io/weights/pretrained_parts.h"
-#include "io/weights/safetensors.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
 

@@ -1,5 +1,5 @@
 /* Paths are compared as what they lead to: links, "..", and other names of one file count. */
-#include "io/files/output.h"
+#include "io/runs/output.h"
 
 #include "io/files/file.h"
 #include "io/runs/run.h"

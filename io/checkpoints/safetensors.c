@@ -1,5 +1,5 @@
 /* Headers, offsets, checksums. */
-#include "io/weights/safetensors.h"
+#include "io/checkpoints/safetensors.h"
 
 #include <inttypes.h>
 #include <stdio.h>

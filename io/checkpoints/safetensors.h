@@ -1,9 +1,10 @@
 /** The safetensors format: an 8-byte length, a JSON header, then the data. Headers are made from
  * the model alone, so they can be compared byte for byte. */
-#ifndef VARIO_IO_WEIGHTS_SAFETENSORS_H
-#define VARIO_IO_WEIGHTS_SAFETENSORS_H
+#ifndef VARIO_IO_CHECKPOINTS_SAFETENSORS_H
+#define VARIO_IO_CHECKPOINTS_SAFETENSORS_H
 
-#include "io/checkpoints/checkpoint.h"
+#include "base/status.h"
+#include "runtime/state_arrays.h"
 
 typedef struct {
     char *bytes; /**< length and JSON, padded with spaces to a multiple of 8 */

@@ -1,6 +1,6 @@
 /** Where results may go: never in the place of what they are made of. Every verb asks here. */
-#ifndef VARIO_IO_FILES_OUTPUT_H
-#define VARIO_IO_FILES_OUTPUT_H
+#ifndef VARIO_IO_RUNS_OUTPUT_H
+#define VARIO_IO_RUNS_OUTPUT_H
 
 #include "base/status.h"
 

@@ -321,6 +321,18 @@ status watch_open(comm *c)
     return open_watch();
 }
 
+/* All ranks are here: who was said to stand still goes on, though no look at it has seen that yet.
+ */
+static void settle(void)
+{
+    char sentence[STATUS_MESSAGE_SIZE], ranks[256];
+    double stalled;
+    if (!w.peers || w.rank != 0) return;
+    for (int r = 0; r < w.size; r++) w.peers[r].stall = STALL_NONE;
+    if (watch_tell_woken(w.peers, w.size, timing_clock(), sentence, ranks, &stalled) >= 0)
+        status_warn("%s", sentence);
+}
+
 /* All are here before the first falls silent. */
 void watch_close(void)
 {
@@ -333,6 +345,7 @@ void watch_close(void)
         pthread_mutex_unlock(&w.lock);
         pthread_join(w.thread, NULL);
         pthread_cond_destroy(&w.wake);
+        settle();
     }
     watch_listen(NULL, NULL);
     MPI_Allreduce(MPI_IN_PLACE, &w.running, 1, MPI_C_BOOL, MPI_LAND, w.world);

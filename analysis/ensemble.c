@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SAMPLES = 65536 /* as eval.samples */ };
+enum { MAX_SAMPLES = 65536 /* as eval.samples */ };
 
 bool ensemble_has_dropout(const job *j)
 {
@@ -56,9 +56,9 @@ static status check_request(const ensemble_request *w)
                     "vario %s: --posterior: '%s' found, auto, mean, samples, dropout or kfac "
                     "expected",
                     w->verb, name);
-    if (w->samples > MOST_SAMPLES)
+    if (w->samples > MAX_SAMPLES)
         return fail(STATUS_INPUT, "vario %s: --samples: %" PRIu64 " found, at most %d expected",
-                    w->verb, w->samples, MOST_SAMPLES);
+                    w->verb, w->samples, MAX_SAMPLES);
     if (w->samples > 0 && strcmp(name, "mean") == 0)
         return fail(STATUS_INPUT,
                     "vario %s: --samples %" PRIu64
@@ -142,11 +142,11 @@ static status check_runs(ensemble *e, const ensemble_request *w)
 
 static status check_sequences(const ensemble *e, const ensemble_request *w)
 {
-    uint64_t most = (UINT64_C(1) << 30) / e->jobs[0].batch.length;
-    if (w->sequences <= most) return STATUS_OK;
+    uint64_t max = (UINT64_C(1) << 30) / e->jobs[0].batch.length;
+    if (w->sequences <= max) return STATUS_OK;
     return fail(STATUS_INPUT,
                 "vario %s: --sequences: %" PRIu64 " found, at most %" PRIu64 " expected", w->verb,
-                w->sequences, most);
+                w->sequences, max);
 }
 
 static status allocate(ensemble *e, bool kfac)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_BYTES = 64 << 20, EXAMPLES_MOST = 4096 };
+enum { ROWS_BYTES = 64 << 20, EXAMPLES_MAX = 4096 };
 
 struct jacobian {
     mean_pass m;
@@ -91,13 +91,13 @@ static status choose(jacobian *x, const char *tensors)
 /* As many examples as their rows' bytes allow. */
 static size_t examples_of(const jacobian *x)
 {
-    size_t each = x->outputs * x->unknowns * sizeof(double), most = ROWS_BYTES / (each ? each : 1);
-    return most < 1 ? 1 : most > EXAMPLES_MOST ? EXAMPLES_MOST : most;
+    size_t each = x->outputs * x->unknowns * sizeof(double), max = ROWS_BYTES / (each ? each : 1);
+    return max < 1 ? 1 : max > EXAMPLES_MAX ? EXAMPLES_MAX : max;
 }
 
 static status open_rows(jacobian *x)
 {
-    size_t most = x->m.job.batch.sequences, cells = most * x->outputs;
+    size_t max = x->m.job.batch.sequences, cells = max * x->outputs;
     x->rows = calloc(cells * x->unknowns, sizeof *x->rows);
     x->f = calloc(cells, sizeof *x->f);
     x->mean = calloc(x->unknowns, sizeof *x->mean);
@@ -292,13 +292,13 @@ static void draw_targets(void *context, size_t first, size_t rows, float *output
     for (size_t row = 0; row < rows; row++) {
         const float *z = outputs + row * V;
         uint32_t word;
-        double most = -INFINITY, sum = 0.0;
+        double max = -INFINITY, sum = 0.0;
         noise_uniform_words(&word, key, first + row, 1);
-        for (size_t v = 0; v < V; v++) most = fmax(most, (double)z[v]);
-        for (size_t v = 0; v < V; v++) sum += exp((double)z[v] - most);
+        for (size_t v = 0; v < V; v++) max = fmax(max, (double)z[v]);
+        for (size_t v = 0; v < V; v++) sum += exp((double)z[v] - max);
         double left = sum * (((double)word + 0.5) * 0x1p-32);
         size_t drawn = 0;
-        while (drawn + 1 < V && (left -= exp((double)z[drawn] - most)) > 0.0) drawn++;
+        while (drawn + 1 < V && (left -= exp((double)z[drawn] - max)) > 0.0) drawn++;
         x->m.batch.targets[first + row] = (uint16_t)drawn;
     }
 }
@@ -326,11 +326,11 @@ status jacobian_round(jacobian *x, const dataset *data, uint64_t round, jacobian
 {
     mean_pass *m = &x->m;
     comm *c = m->r->rounds.c;
-    uint64_t count = dataset_count(data), most = m->job.batch.sequences;
+    uint64_t count = dataset_count(data), max = m->job.batch.sequences;
     uint64_t b = round * (uint64_t)c->size + (uint64_t)c->rank;
-    size_t examples = mean_pass_rows(count, most, b);
+    size_t examples = mean_pass_rows(count, max, b);
     status result = STATUS_OK;
-    *out = (jacobian_rows){.first = b * most,
+    *out = (jacobian_rows){.first = b * max,
                            .examples = examples,
                            .f = is_gpt2(x) ? NULL : x->f,
                            .rows = x->rows,
@@ -341,6 +341,6 @@ status jacobian_round(jacobian *x, const dataset *data, uint64_t round, jacobian
     for (size_t s = 0; !result && s < examples; s++)
         result = dataset_window(data, out->first + s, &m->batch, s);
     result = agree(c->world, result);
-    if (!result) compute(x, mean_pass_active(m, count, most, round), examples);
+    if (!result) compute(x, mean_pass_active(m, count, max, round), examples);
     return result;
 }

@@ -117,7 +117,7 @@ static void place_part(kfac *k, kfac_part *part, arena_rows *take)
     for (int side = 0; side < KFAC_SIDES; side++) {
         kfac_factor *f = &part->factors[side];
         size_t width = f->n - (side == KFAC_INPUTS ? part->bias : 0);
-        f->rows = take(a, k->most, width * sizeof(float));
+        f->rows = take(a, k->max, width * sizeof(float));
         if (home || is_mine(k, f) || f->on_grid) f->values = take(a, f->n, sizeof(double));
         if (home || is_mine(k, f)) f->matrix = take(a, f->n, f->n * sizeof(double));
     }
@@ -134,10 +134,10 @@ static void count_shared(const kfac *k, size_t *work, size_t *received)
         if (part->home == k->m.r->rounds.c->rank) *work = larger(*work, 2 * part->count);
         for (int side = 0; side < KFAC_SIDES; side++) {
             const kfac_factor *f = &part->factors[side];
-            if (is_mine(k, f) || f->on_grid) *work = larger(*work, k->most * f->n);
+            if (is_mine(k, f) || f->on_grid) *work = larger(*work, k->max * f->n);
             if (!is_mine(k, f) || f->on_grid) continue;
             *work = larger(*work, dense_eigen_work(f->n));
-            *received = larger(*received, k->most * f->n);
+            *received = larger(*received, k->max * f->n);
         }
     }
 }
@@ -150,9 +150,9 @@ static void kfac_place(kfac *k, arena_rows *take)
     for (size_t l = 0; l < k->layers; l++) place_part(k, &k->parts[l], take);
     k->work = take(&k->arena, work, sizeof(double));
     k->received = take(&k->arena, received, sizeof(float));
-    k->roots = take(&k->arena, (size_t)k->m.r->rounds.c->size, k->most * sizeof(double));
+    k->roots = take(&k->arena, (size_t)k->m.r->rounds.c->size, k->max * sizeof(double));
     if (k->exact)
-        k->outputs = take(&k->arena, k->most, model_outputs(&k->m.config) * sizeof(double));
+        k->outputs = take(&k->arena, k->max, model_outputs(&k->m.config) * sizeof(double));
 }
 
 static double factor_bytes(const kfac *k)
@@ -179,7 +179,7 @@ static double grid_bytes(const kfac *k)
             widest = fmax(widest, (double)f->n);
         }
     return 8.0 * ((numbers + 4.0 * widest * widest) / k->m.r->rounds.c->size +
-                  2.0 * (double)k->most * widest);
+                  2.0 * (double)k->max * widest);
 }
 
 static status check_memory(const kfac *k, double bytes)
@@ -252,17 +252,17 @@ static status plan(kfac *k, const job *j)
     status result = mean_pass_plan(&k->m, j, &r->rounds.p, r->precision, j->batch.sequences,
                                    MEAN_PASS_TRAINING);
     if (result) return result;
-    k->most = j->batch.sequences * j->batch.length;
+    k->max = j->batch.sequences * j->batch.length;
     k->exact = model_outputs(&k->m.config) <= KFAC_EXACT;
     k->passes = k->exact ? model_outputs(&k->m.config) : 1;
     result = list_layers(k);
     if (!result) result = check_widths(k);
     if (result) return result;
-    if (k->most * k->q->widest > INT_MAX)
+    if (k->max * k->q->widest > INT_MAX)
         return fail(STATUS_INPUT,
                     "%s: K-FAC: batches of %zu rows by %zu found, at most %d numbers expected "
                     "(fewer --sequences)",
-                    j->name, k->most, k->q->widest, INT_MAX);
+                    j->name, k->max, k->q->widest, INT_MAX);
     choose_grid(k);
     deal_out(k);
     kfac_place(k, arena_count_rows);

@@ -37,9 +37,9 @@ static double uniform(const kfac *k, uint64_t row)
 
 static void keep_probabilities(double *p, const float *logits, size_t count)
 {
-    double most = -INFINITY, sum = 0.0;
-    for (size_t i = 0; i < count; i++) most = fmax(most, (double)logits[i]);
-    for (size_t i = 0; i < count; i++) sum += p[i] = exp((double)logits[i] - most);
+    double max = -INFINITY, sum = 0.0;
+    for (size_t i = 0; i < count; i++) max = fmax(max, (double)logits[i]);
+    for (size_t i = 0; i < count; i++) sum += p[i] = exp((double)logits[i] - max);
     for (size_t i = 0; i < count; i++) p[i] /= sum;
 }
 
@@ -113,7 +113,7 @@ static void widen(kfac *k, const kfac_part *part, int side, int from, const floa
     if (side == KFAC_INPUTS)
         kfac_widen_inputs(k->work, x, rows, f->n - part->bias, part->bias);
     else
-        kfac_widen_gradients(k->work, x, (double)rows, k->roots + (size_t)from * k->most, rows,
+        kfac_widen_gradients(k->work, x, (double)rows, k->roots + (size_t)from * k->max, rows,
                              f->n);
 }
 
@@ -183,12 +183,12 @@ static status run_pass(kfac *k, size_t active)
 {
     comm *c = k->m.r->rounds.c;
     size_t rows = k->rows[c->rank];
-    double *roots = k->roots + (size_t)c->rank * k->most;
+    double *roots = k->roots + (size_t)c->rank * k->max;
     set_labels(k, roots, rows);
     if (mean_pass_begin(&k->m, active, true, rows > 0))
         model_backward(k->m.model, &k->m.hooks, &k->m.batch.view, (noise_key){0});
     mean_pass_end(&k->m);
-    MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, k->roots, (int)k->most, MPI_DOUBLE, c->world);
+    MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, k->roots, (int)k->max, MPI_DOUBLE, c->world);
     send_rows(k);
     return add_on_grid(k);
 }

@@ -17,7 +17,7 @@ typedef struct {
     double *values; /**< [n] eigenvalues, likewise; of the grid's on all ranks */
     bool on_grid;   /**< all ranks add it up and decompose it together, */
     exact_matrix *grid; /**< as this, the sum and then the mean; else NULL */
-    float *rows;        /**< (most, n without the bias's 1) of this rank's batch */
+    float *rows;        /**< (max, n without the bias's 1) of this rank's batch */
 } kfac_factor;
 
 typedef struct {
@@ -33,16 +33,16 @@ typedef struct {
     mean_pass m; /**< nobody reads its gradients */
     const kfac_options *o;
     kfac_posterior *q;
-    size_t layers, most; /**< most: rows of a batch */
-    kfac_part *parts;    /**< [layers] */
-    size_t passes;       /**< of a batch */
-    bool exact;          /**< a pass an output, else labels are drawn */
-    exact_grid *grid;    /**< NULL unless factors are on it */
+    size_t layers, max; /**< max: rows of a batch */
+    kfac_part *parts;   /**< [layers] */
+    size_t passes;      /**< of a batch */
+    bool exact;         /**< a pass an output, else labels are drawn */
+    exact_grid *grid;   /**< NULL unless factors are on it */
     arena arena;
     uint64_t batch_row; /**< of the data: the batch's first, for labels */
     size_t pass;
-    double *outputs; /**< (most, outputs) of the batch: probabilities or values; when exact */
-    double *roots;   /**< (P, most) of the probabilities of the labels of a pass */
+    double *outputs; /**< (max, outputs) of the batch: probabilities or values; when exact */
+    double *roots;   /**< (P, max) of the probabilities of the labels of a pass */
     size_t *rows;    /**< [P] of every rank's batch */
     double *work;    /**< rows, LAPACK's work, a layer's noise: one after another */
     float *received; /**< another rank's rows, or its layer */

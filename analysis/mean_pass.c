@@ -85,10 +85,10 @@ void mean_pass_end(mean_pass *m)
     weights_end(&m->r->weights);
 }
 
-size_t mean_pass_active(const mean_pass *m, uint64_t count, uint64_t most, uint64_t round)
+size_t mean_pass_active(const mean_pass *m, uint64_t count, uint64_t max, uint64_t round)
 {
     size_t ranks = (size_t)m->r->rounds.c->size, active = 0;
-    while (active < ranks && mean_pass_rows(count, most, round * ranks + active) > 0) active++;
+    while (active < ranks && mean_pass_rows(count, max, round * ranks + active) > 0) active++;
     return active;
 }
 

@@ -49,15 +49,15 @@ void mean_pass_close(mean_pass *m);
 bool mean_pass_begin(mean_pass *m, size_t active, bool backward, bool works);
 void mean_pass_end(mean_pass *m);
 
-/** Of rows 0 .. count - 1, `most` a batch: those of batch b, 0 past the end. */
-static inline size_t mean_pass_rows(uint64_t count, uint64_t most, uint64_t b)
+/** Of rows 0 .. count - 1, `max` a batch: those of batch b, 0 past the end. */
+static inline size_t mean_pass_rows(uint64_t count, uint64_t max, uint64_t b)
 {
-    if (b * most >= count) return 0;
-    return (size_t)(count - b * most < most ? count - b * most : most);
+    if (b * max >= count) return 0;
+    return (size_t)(count - b * max < max ? count - b * max : max);
 }
 
 /** Ranks that have a batch of them in a round. */
-size_t mean_pass_active(const mean_pass *m, uint64_t count, uint64_t most, uint64_t round);
+size_t mean_pass_active(const mean_pass *m, uint64_t count, uint64_t max, uint64_t round);
 
 /** The gradient of tensor i, which the pass has just written. */
 const float *mean_pass_gradient(const mean_pass *m, size_t i);

@@ -25,7 +25,7 @@ typedef struct {
 status new_run_open(new_run *n, const job *j, comm *c, bool force, const char *const *inputs,
                     size_t count);
 
-/** Make and lock the directory, and look for room for the checkpoint; collective.
+/** Make and lock the directory, and look whether the disk can hold the checkpoint; collective.
  * @return STATUS_OK, STATUS_INPUT (in use, or it has checkpoints now), STATUS_IO, STATUS_NOMEM */
 status new_run_lock(new_run *n, const parameters *p, const saved_array *arrays, size_t count);
 

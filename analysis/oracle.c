@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NEWTON_MOST = 60, HALVINGS = 30 };
+enum { NEWTON_MAX = 60, HALVINGS = 30 };
 
 /* Newton decrements, in deviations of the posterior. Below the first F is quadratic, and rounding
  * would fool a line search. */
@@ -136,11 +136,11 @@ void oracle_outputs(const oracle *o, const jacobian_rows *b, const double *step,
 
 static double class_loss(double *f, double *errors, size_t classes, size_t target)
 {
-    double most = -INFINITY, sum = 0.0, own = f[target];
-    for (size_t c = 0; c < classes; c++) most = fmax(most, f[c]);
-    for (size_t c = 0; c < classes; c++) sum += f[c] = exp(f[c] - most);
+    double max = -INFINITY, sum = 0.0, own = f[target];
+    for (size_t c = 0; c < classes; c++) max = fmax(max, f[c]);
+    for (size_t c = 0; c < classes; c++) sum += f[c] = exp(f[c] - max);
     for (size_t c = 0; c < classes; c++) errors[c] = (f[c] /= sum) - (c == target ? 1.0 : 0.0);
-    return log(sum) + most - own;
+    return log(sum) + max - own;
 }
 
 double oracle_loss(const oracle *o, const jacobian_rows *b, size_t example, double *f,
@@ -341,7 +341,7 @@ static status find_mode(oracle *o)
         before = decrement;
         result = advance(o, way, &decrement);
         if (result || is_done(decrement, before)) break;
-        if (!isfinite(decrement) || o->newton_steps == NEWTON_MOST)
+        if (!isfinite(decrement) || o->newton_steps == NEWTON_MAX)
             result = fail(STATUS_NUMERIC,
                           "no mode was found in %zu Newton steps: the last one is %g deviations "
                           "long",

@@ -24,7 +24,7 @@ typedef struct {
                             an error */
     double bias_prior; /**< of 1-D tensors; NaN: 0, but of bbb, which has no other than matrices' */
     int threads;
-    bool spectrum; /**< there will be oracle_spectrum or oracle_maximize: room for them */
+    bool spectrum; /**< there will be oracle_spectrum or oracle_maximize: take memory for them */
 } oracle_options;
 
 typedef struct {
@@ -49,10 +49,10 @@ typedef struct {
     double log_determinant, log_evidence;
 } oracle;
 
-/** Allocate, after the room was checked; reads nothing of the data yet.
+/** Allocate, after the memory was checked; reads nothing of the data yet.
  * @param data  training data, kept, as r is
- * @return STATUS_OK, STATUS_INPUT (no such tensors, no prior, no room), STATUS_NOMEM, STATUS_IO (no
- *         ScaLAPACK); oracle_close takes o either way */
+ * @return STATUS_OK, STATUS_INPUT (no such tensors, no prior, not enough memory), STATUS_NOMEM,
+ * STATUS_IO (no ScaLAPACK); oracle_close takes o either way */
 status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_options *options);
 /** Whether examples can be left out, or the evidence maximized, of this problem; not collective.
  * @return STATUS_OK or STATUS_INPUT */
@@ -139,7 +139,7 @@ typedef struct {
  * @param by_precision  by solving with the factor of Lambda instead, for comparison or where there
  *                      are fewer unknowns than rows
  * @param out           [dataset_count] out, the same on all ranks
- * @return STATUS_OK, STATUS_INPUT (no room; gpt2), STATUS_NOMEM, STATUS_NUMERIC */
+ * @return STATUS_OK, STATUS_INPUT (not enough memory; gpt2), STATUS_NOMEM, STATUS_NUMERIC */
 status oracle_leave_out(oracle *o, bool by_precision, oracle_left_out *out);
 
 #endif

@@ -137,8 +137,8 @@ static status put_round(leaving *w, jacobian_rows *b, uint64_t round)
         }
         memcpy(b->rows + row * to, w->scratch, to * sizeof *x); /* rows before it were read */
     }
-    uint64_t most = jacobian_batch(o->x) * o->outputs * (uint64_t)o->r->rounds.c->size;
-    return exact_put_columns(w->rows, (size_t)(round * most), b->rows, cells);
+    uint64_t max = jacobian_batch(o->x) * o->outputs * (uint64_t)o->r->rounds.c->size;
+    return exact_put_columns(w->rows, (size_t)(round * max), b->rows, cells);
 }
 
 static status check_gram(const leaving *w)

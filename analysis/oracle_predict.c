@@ -210,10 +210,10 @@ static oracle_score score_values(const prediction *w, const double *facts)
 static status open_prediction(prediction *w)
 {
     const oracle *o = w->o;
-    size_t C = o->outputs, most = jacobian_batch(o->x);
+    size_t C = o->outputs, max = jacobian_batch(o->x);
     status result = oracle_take(&w->step, o->unknowns, 1);
-    if (!result) result = oracle_take(&w->f, most, C);
-    if (!result) result = oracle_take(&w->covariance, most, C * C);
+    if (!result) result = oracle_take(&w->f, max, C);
+    if (!result) result = oracle_take(&w->covariance, max, C * C);
     for (size_t k = 0; !result && k < PREDICTIONS; k++)
         result = oracle_take(&w->facts[k], COLUMNS, w->cells);
     if (!result) result = oracle_take(&w->factor, C, C);

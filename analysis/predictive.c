@@ -17,7 +17,7 @@ typedef struct {
     size_t count, done;          /* done: members up to the one that predicts */
     const dataset *data;
     uint64_t batches, first; /* first: rank 0's in this round */
-    size_t most, rows;       /* of a whole batch, of this rank's in this round */
+    size_t max, rows;        /* of a whole batch, of this rank's in this round */
     bool curve;
     const batch *b; /* this rank's */
     /* Sums over members, for each row of the batch; the last three of several members only. */
@@ -135,7 +135,7 @@ static void gather(prediction *e, size_t point)
     comm *c = e->members[0].r->rounds.c;
     predictions *out = e->out;
     MPI_Request requests[c->size];
-    size_t all = 0, begun = 0, before = (size_t)e->first * e->most;
+    size_t all = 0, begun = 0, before = (size_t)e->first * e->max;
     for (int from = 0; from < c->size; from++) {
         uint64_t b = e->first + (uint64_t)from;
         size_t rows = b < e->batches ? dataset_batch_rows(e->data, b) : 0;
@@ -214,17 +214,17 @@ static status open_sums(prediction *e)
     bool several = e->count > 1, first = e->members[0].r->rounds.c->rank == 0;
     size_t kept = several || !out->classes ? out->outputs : 0;
     size_t ranks = (size_t)e->members[0].r->rounds.c->size;
-    bool enough = take(&e->likelihoods, e->most, 1) && take(&e->sums, e->most, kept) &&
-                  take(&e->squares, e->most, out->classes ? 0 : kept) &&
-                  take(&e->entropies, e->most, out->classes && several) &&
+    bool enough = take(&e->likelihoods, e->max, 1) && take(&e->sums, e->max, kept) &&
+                  take(&e->squares, e->max, out->classes ? 0 : kept) &&
+                  take(&e->entropies, e->max, out->classes && several) &&
                   take(&e->scratch, (size_t)omp_get_max_threads(), out->outputs) &&
-                  take(&e->facts, e->most, out->columns) &&
-                  take(&e->gathered, first ? ranks * e->most : 0, out->columns);
+                  take(&e->facts, e->max, out->columns) &&
+                  take(&e->gathered, first ? ranks * e->max : 0, out->columns);
     if (!enough)
         return fail(STATUS_NOMEM,
                     "memory for averages of %zu rows with %zu outputs each (fewer --sequences take "
                     "less)",
-                    e->most, out->outputs);
+                    e->max, out->outputs);
     for (size_t point = 0; point < out->points; point++)
         if (!take(&out->facts[point], out->rows, out->columns))
             return fail(STATUS_NOMEM, "memory for what %zu averages say of %zu rows", out->points,
@@ -240,14 +240,14 @@ static status check_memory(const prediction *e)
     double each =
         1.0 + (double)out->columns +
         (double)(e->count > 1 || !out->classes) * (double)out->outputs * (out->classes ? 1 : 2);
-    double bytes = 8.0 * (double)e->most * each;
+    double bytes = 8.0 * (double)e->max * each;
     if (c->rank == 0)
         bytes += 8.0 * (double)out->columns *
-                 ((double)c->size * (double)e->most + (double)out->points * (double)out->rows);
+                 ((double)c->size * (double)e->max + (double)out->points * (double)out->rows);
     return free_memory_check(c->world, bytes,
                              "%s: averages of batches of %zu rows with %zu outputs each (fewer "
                              "--sequences take less), and of %zu rows in all on rank 0",
-                             e->members[0].r->job->name, e->most, out->outputs, out->rows);
+                             e->members[0].r->job->name, e->max, out->outputs, out->rows);
 }
 
 static void close_sums(prediction *e)
@@ -268,13 +268,13 @@ static void plan(prediction *e)
     size_t outputs = model_outputs(&r->config);
     uint64_t there = dataset_batches(e->data), rows = 0;
     if (e->batches == 0 || e->batches > there) e->batches = there;
-    e->most = r->job->batch.sequences * r->job->batch.length;
-    if (e->batches) rows = (e->batches - 1) * e->most + dataset_batch_rows(e->data, e->batches - 1);
+    e->max = r->job->batch.sequences * r->job->batch.length;
+    if (e->batches) rows = (e->batches - 1) * e->max + dataset_batch_rows(e->data, e->batches - 1);
     *out = (predictions){.classes = model_has_classes(&r->config),
                          .outputs = outputs,
                          .length = r->job->batch.length,
                          .rows = r->rounds.c->rank == 0 ? (size_t)rows : 0,
-                         .batch_rows = e->most};
+                         .batch_rows = e->max};
     out->columns = out->classes ? CLASS_COLUMNS : VALUE_OF + outputs * VALUE_STRIDE;
     for (size_t n = 1; e->curve && n < e->count; n *= 2) out->members[out->points++] = n;
     out->members[out->points++] = e->count;

@@ -43,7 +43,7 @@ enum {
     VALUE_STRIDE
 };
 
-enum { PREDICTIONS_POINTS = 24 /**< at most: members 1, 2, 4, ... and all of them */ };
+enum { PREDICTIONS_POINTS = 24 /**< at max: members 1, 2, 4, ... and all of them */ };
 
 /** What averages of the first members say of every row, in the order of rows. */
 typedef struct {

@@ -68,12 +68,12 @@ static status open_buffers(sensitivity *x)
     for (size_t i = 0; i < p->tensor_count; i++)
         if (p->tensors[i].count > longest) longest = p->tensors[i].count;
     x->columns = 2 * outputs;
-    x->most = x->m.job.batch.sequences;
-    size_t all = x->m.r->rounds.c->rank == 0 ? x->most * (size_t)x->m.r->rounds.c->size : x->most;
+    x->max = x->m.job.batch.sequences;
+    size_t all = x->m.r->rounds.c->rank == 0 ? x->max * (size_t)x->m.r->rounds.c->size : x->max;
     x->blocks = calloc(longest / PARAMETER_BLOCK + 1, sizeof *x->blocks);
     x->counted = calloc(x->m.job.batch.length, sizeof *x->counted);
-    x->outputs = calloc(x->most * outputs + 1, sizeof *x->outputs);
-    x->found = calloc(x->most * outputs + 1, sizeof *x->found);
+    x->outputs = calloc(x->max * outputs + 1, sizeof *x->outputs);
+    x->found = calloc(x->max * outputs + 1, sizeof *x->found);
     x->errors = calloc(outputs + 1, sizeof *x->errors);
     x->rows = calloc(all, sizeof *x->rows);
     x->details = calloc(all * x->columns + 1, sizeof *x->details);
@@ -174,8 +174,8 @@ typedef struct {
 static size_t rows_of(const work *w, size_t rank, uint64_t *first)
 {
     uint64_t b = w->round * (uint64_t)w->x->m.r->rounds.c->size + rank;
-    *first = b * w->x->most;
-    return mean_pass_rows(w->count, w->x->most, b);
+    *first = b * w->x->max;
+    return mean_pass_rows(w->count, w->x->max, b);
 }
 
 /* Read this rank's batch: rows from w->first + first on. */
@@ -270,14 +270,14 @@ static void collect(work *w)
     sensitivity *x = w->x;
     comm *c = x->m.r->rounds.c;
     bool root = c->rank == 0;
-    comm_collect(c, x->rows, x->most * sizeof *x->rows);
-    comm_collect(c, x->details, x->most * x->columns * sizeof *x->details);
+    comm_collect(c, x->rows, x->max * sizeof *x->rows);
+    comm_collect(c, x->details, x->max * x->columns * sizeof *x->details);
     for (size_t from = 0; root && from < (size_t)c->size; from++) {
         uint64_t first;
         size_t rows = rows_of(w, from, &first);
-        const sensitivity_row *found = x->rows + from * x->most;
+        const sensitivity_row *found = x->rows + from * x->max;
         memcpy(w->out->rows + first, found, rows * sizeof *found);
-        memcpy(w->out->details + first * x->columns, x->details + from * x->most * x->columns,
+        memcpy(w->out->details + first * x->columns, x->details + from * x->max * x->columns,
                rows * x->columns * sizeof *x->details);
         for (size_t s = 0; s < rows; s++) {
             if (found[s].left_out) continue;
@@ -293,7 +293,7 @@ static status run_round(work *w)
     sensitivity *x = w->x;
     uint64_t first;
     size_t rows = rows_of(w, (size_t)x->m.r->rounds.c->rank, &first);
-    size_t active = mean_pass_active(&x->m, w->count, x->most, w->round);
+    size_t active = mean_pass_active(&x->m, w->count, x->max, w->round);
     status result = rows > 0 ? read_batch(w, first, rows) : STATUS_OK;
     result = agree(x->m.r->rounds.c->world, result);
     if (result) return result;
@@ -319,7 +319,7 @@ status sensitivity_run(sensitivity *x, const dataset *data, uint64_t first, uint
                        sensitivity_table *out)
 {
     work w = {.x = x, .data = data, .first = first, .count = count, .out = out};
-    uint64_t batches = (count + x->most - 1) / x->most, ranks = (uint64_t)x->m.r->rounds.c->size;
+    uint64_t batches = (count + x->max - 1) / x->max, ranks = (uint64_t)x->m.r->rounds.c->size;
     double bytes = (double)count * (double)(sizeof *out->rows + x->columns * sizeof(float));
     status result =
         free_memory_check(x->m.r->rounds.c->world, x->m.r->rounds.c->rank == 0 ? bytes : 0.0,

@@ -175,8 +175,8 @@ static span next_batch(const leaving *w, size_t begin, size_t limit)
 {
     bool tokens = w->x->per == PER_TOKEN;
     uint64_t length = w->x->m.job.batch.length, window = row_at(w, begin) / length;
-    size_t end = begin + 1, most = tokens ? (size_t)length : w->x->most;
-    while (end < limit && end - begin < most && (!tokens || row_at(w, end) / length == window))
+    size_t end = begin + 1, max = tokens ? (size_t)length : w->x->max;
+    while (end < limit && end - begin < max && (!tokens || row_at(w, end) / length == window))
         end++;
     return (span){begin, end};
 }

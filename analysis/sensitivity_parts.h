@@ -14,12 +14,12 @@ struct sensitivity {
     double *blocks;    /**< scratch for one tensor */
     uint8_t *counted;  /**< [length] of tokens: the one */
     double form;       /**< of the pass in progress */
-    size_t most;       /**< rows of a batch */
+    size_t max;        /**< rows of a batch */
     /* Of a batch: */
-    float *outputs, *found; /**< (most, outputs) */
+    float *outputs, *found; /**< (max, outputs) */
     double *errors;         /**< [outputs] */
-    sensitivity_row *rows;  /**< [most], on rank 0 [P * most] */
-    float *details;         /**< (most, 2, outputs), likewise */
+    sensitivity_row *rows;  /**< [max], on rank 0 [P * max] */
+    float *details;         /**< (max, 2, outputs), likewise */
     size_t columns;         /**< of details */
 };
 

@@ -113,12 +113,12 @@ static void activity_describe(activity *a, char text[ACTIVITY_TEXT])
     if (a->number >= 0) snprintf(rank, sizeof rank, " %d", a->number);
     int n = snprintf(text, ACTIVITY_TEXT, "%s%s", step, a->phase ? a->phase : "start");
     char *rest = text + n;
-    size_t room = (size_t)(ACTIVITY_TEXT - n);
+    size_t left = (size_t)(ACTIVITY_TEXT - n);
     if (file && !*a->path) find_path(a->path, a->number);
     if (file)
-        snprintf(rest, room, ", %s %s", a->what, a->path);
+        snprintf(rest, left, ", %s %s", a->what, a->path);
     else if (a->kind == ACTIVITY_WAITS)
-        snprintf(rest, room, ", waits for %s%s", a->what, rank);
+        snprintf(rest, left, ", waits for %s%s", a->what, rank);
 }
 
 /* The system is asked about a copy, outside the lock. */

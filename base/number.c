@@ -7,8 +7,8 @@
 
 bool number_fits(const number_range *range, double value)
 {
-    if (range->ends & ENDS_OPEN_LEAST ? value <= range->least : value < range->least) return false;
-    return range->ends & ENDS_OPEN_MOST ? value < range->most : value <= range->most;
+    if (range->ends & ENDS_OPEN_MIN ? value <= range->min : value < range->min) return false;
+    return range->ends & ENDS_OPEN_MAX ? value < range->max : value <= range->max;
 }
 
 void number_print_bound(double value, char text[NUMBER_TEXT])
@@ -25,21 +25,21 @@ void number_print_bound(double value, char text[NUMBER_TEXT])
 
 void number_print_range(const number_range *range, char *text, size_t size)
 {
-    char least[NUMBER_TEXT], most[NUMBER_TEXT];
-    number_print_bound(range->least, least);
-    number_print_bound(range->most, most);
-    snprintf(text, size, "%c%s, %s%c", range->ends & ENDS_OPEN_LEAST ? '(' : '[', least, most,
-             range->ends & ENDS_OPEN_MOST ? ')' : ']');
+    char min[NUMBER_TEXT], max[NUMBER_TEXT];
+    number_print_bound(range->min, min);
+    number_print_bound(range->max, max);
+    snprintf(text, size, "%c%s, %s%c", range->ends & ENDS_OPEN_MIN ? '(' : '[', min, max,
+             range->ends & ENDS_OPEN_MAX ? ')' : ']');
 }
 
 void number_describe_range(const number_range *range, const char *what, char *text, size_t size)
 {
-    char least[NUMBER_TEXT], most[NUMBER_TEXT];
-    number_print_bound(range->least, least);
-    number_print_bound(range->most, most);
+    char min[NUMBER_TEXT], max[NUMBER_TEXT];
+    number_print_bound(range->min, min);
+    number_print_bound(range->max, max);
     snprintf(text, size, "%s %s %s and %s %s", what,
-             range->ends & ENDS_OPEN_LEAST ? "above" : "of at least", least,
-             range->ends & ENDS_OPEN_MOST ? "below" : "at most", most);
+             range->ends & ENDS_OPEN_MIN ? "above" : "of at least", min,
+             range->ends & ENDS_OPEN_MAX ? "below" : "at most", max);
 }
 
 void number_print(double value, char *text, size_t size)

@@ -6,10 +6,10 @@
 #include <stddef.h>
 
 /** Which ends of a range do not belong to it. */
-typedef enum { ENDS_CLOSED, ENDS_OPEN_LEAST, ENDS_OPEN_MOST, ENDS_OPEN } range_ends;
+typedef enum { ENDS_CLOSED, ENDS_OPEN_MIN, ENDS_OPEN_MAX, ENDS_OPEN } range_ends;
 
 typedef struct {
-    double least, most;
+    double min, max;
     range_ends ends;
 } number_range;
 

@@ -28,13 +28,13 @@ size_t utf8_character(const unsigned char *p, size_t left)
 /* The least and the greatest bytes that go on make a character of every beginning that has one. */
 bool utf8_begins(const unsigned char *text, size_t size)
 {
-    unsigned char least[4], most[4];
+    unsigned char min[4], max[4];
     if (size >= 4 || utf8_character(text, size) > 0) return false;
-    memset(least, 0x80, sizeof least);
-    memset(most, 0xbf, sizeof most);
-    memcpy(least, text, size);
-    memcpy(most, text, size);
-    return utf8_character(least, 4) > size || utf8_character(most, 4) > size;
+    memset(min, 0x80, sizeof min);
+    memset(max, 0xbf, sizeof max);
+    memcpy(min, text, size);
+    memcpy(max, text, size);
+    return utf8_character(min, 4) > size || utf8_character(max, 4) > size;
 }
 
 static bool eight_ascii(const unsigned char *p)
@@ -65,12 +65,12 @@ size_t utf8_invalid(const unsigned char *text, size_t size)
     return i;
 }
 
-size_t utf8_whole(const unsigned char *text, size_t size, size_t most)
+size_t utf8_whole(const unsigned char *text, size_t size, size_t max)
 {
-    if (size <= most) return size;
-    for (size_t n = most; n > 0 && n + 4 > most; n--)
+    if (size <= max) return size;
+    for (size_t n = max; n > 0 && n + 4 > max; n--)
         if ((text[n] & 0xc0) != 0x80) return n;
-    return most;
+    return max;
 }
 
 size_t utf8_mark(const char *text, size_t size)

@@ -21,7 +21,7 @@ size_t utf8_invalid(const unsigned char *text, size_t size);
 
 /** Bytes of a text, at most `most` of them, that end where no character is torn; `most` where all
  * that is torn is no character. */
-size_t utf8_whole(const unsigned char *text, size_t size, size_t most);
+size_t utf8_whole(const unsigned char *text, size_t size, size_t max);
 
 /** Bytes of the byte order mark that a text begins with: 3 or 0. */
 size_t utf8_mark(const char *text, size_t size);

@@ -8,7 +8,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-enum { TOKENS = 64, LENGTH_MOST = 1024 };
+enum { TOKENS = 64, LENGTH_MAX = 1024 };
 
 typedef struct {
     parameters p;
@@ -53,8 +53,8 @@ static status open_decoder(decoder *d, const gpt2_config *config, dtype type)
     if (!result) result = gpt2_open(&d->model, config, &shape);
     if (!result) result = gpt2_cache_open(&d->cache, d->model);
     if (!result) result = arena_open(&d->weights, "weights", layout_bytes(d));
-    size_t most = config->vocab_size * config->n_embd;
-    if (!result) result = arena_open(&d->staging, "initial weights", most * sizeof(float));
+    size_t max = config->vocab_size * config->n_embd;
+    if (!result) result = arena_open(&d->staging, "initial weights", max * sizeof(float));
     d->units = calloc(d->p.unit_count + 1, sizeof *d->units);
     if (!result && !d->units) result = fail(STATUS_NOMEM, "memory for %zu units", d->p.unit_count);
     if (!result) fill_weights(d);
@@ -85,7 +85,7 @@ static double read_seconds(const arena *a)
 
 status bench_decode(report *r, const gpt2_config *config, dtype type)
 {
-    static uint16_t tokens[LENGTH_MOST];
+    static uint16_t tokens[LENGTH_MAX];
     decoder d;
     size_t half = config->block_size / 2;
     model_hooks hooks = {.context = &d, .weights = give_weights};
@@ -94,7 +94,7 @@ status bench_decode(report *r, const gpt2_config *config, dtype type)
     if (!result && !logits) result = fail(STATUS_NOMEM, "memory for logits");
     if (!result) {
         double times[TOKENS], reads[TOKENS], element = type == DTYPE_BF16 ? 2.0 : 4.0;
-        for (size_t i = 0; i < LENGTH_MOST; i++) tokens[i] = (uint16_t)(i * 7919 % 50000);
+        for (size_t i = 0; i < LENGTH_MAX; i++) tokens[i] = (uint16_t)(i * 7919 % 50000);
         gpt2_decode(d.model, &hooks, d.cache, tokens, half, logits);
         for (size_t i = 0; i < TOKENS; i++) {
             double start = omp_get_wtime();

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { REPEATS = 5, TEXT_BYTES = 8 << 20, TEXT_MOST = 64 << 20, LEARN_BYTES = 1000000 };
+enum { REPEATS = 5, TEXT_BYTES = 8 << 20, TEXT_MAX = 64 << 20, LEARN_BYTES = 1000000 };
 enum { LEARN_TOKENS = 4096, WORDS = 20000, LONG_BYTES = 1000000 };
 
 typedef struct {
@@ -171,7 +171,7 @@ status bench_encode(report *r, const char *text, const char *path)
     double seconds = NAN;
     status result = STATUS_OK;
     if (text)
-        result = file_read_text(&b.text, &b.size, text, TEXT_MOST);
+        result = file_read_text(&b.text, &b.size, text, TEXT_MAX);
     else if (!draw_text(&b))
         result = fail(STATUS_NOMEM, "memory for a text");
     if (!result) result = learn(&b, &seconds);

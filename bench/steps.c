@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STEPS_MOST = 64, RATES_MOST = 5, PEER_TURNS = 3 };
+enum { STEPS_MAX = 64, RATES_MAX = 5, PEER_TURNS = 3 };
 
 typedef struct {
     job job;
@@ -128,8 +128,8 @@ static void add(report *r, const char *name, const char *what, double measured, 
 status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
 {
     bench_run runs[2];
-    double times[2][STEPS_MOST], rates[STEPS_MOST], ignored;
-    size_t measured = 0, stride = (size->steps + RATES_MOST - 1) / RATES_MOST;
+    double times[2][STEPS_MAX], rates[STEPS_MAX], ignored;
+    size_t measured = 0, stride = (size->steps + RATES_MAX - 1) / RATES_MAX;
     status result = open_run(&runs[0], c, size, OPTIMIZER_IVON);
     if (result) return result;
     result = open_run(&runs[1], c, size, OPTIMIZER_ADAMW);
@@ -190,7 +190,7 @@ static status run_turn(comm *c, const bench_size *size, double *times)
 static status run_turns(comm *c, const bench_size *size, const bench_peer *peer, double *seconds,
                         double *theirs)
 {
-    double times[PEER_TURNS * STEPS_MOST], rates[PEER_TURNS];
+    double times[PEER_TURNS * STEPS_MAX], rates[PEER_TURNS];
     for (uint64_t turn = 0; turn < PEER_TURNS; turn++) {
         status result = run_turn(c, size, &times[turn * size->steps]);
         if (!result) result = run_peer(peer, &rates[turn]);
@@ -228,7 +228,7 @@ status bench_memory(report *r, comm *c, const char *name, const bench_size *size
     trainer_memory plan = {0};
     status result = open_run(&run, c, size, OPTIMIZER_IVON);
     if (result) return result;
-    double times[STEPS_MOST], ignored;
+    double times[STEPS_MAX], ignored;
     result = step(&run, &ignored);
     for (uint64_t i = 0; !result && i < size->steps; i++) result = step(&run, &times[i]);
     double resident = resident_mib();
@@ -287,7 +287,7 @@ typedef struct {
     comm *world, *alone;
     int threads; /* of a rank among all */
     bench_run one, all;
-    double one_seconds[STEPS_MOST], seconds[STEPS_MOST], waited[STEPS_MOST];
+    double one_seconds[STEPS_MAX], seconds[STEPS_MAX], waited[STEPS_MAX];
 } rank_turns;
 
 static status step_alone(rank_turns *x, double *seconds)

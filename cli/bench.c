@@ -22,7 +22,7 @@ typedef struct {
     bool json, fp32, busy, package;
 } arguments;
 
-enum { STEPS_MOST = 64 };
+enum { STEPS_MAX = 64 };
 
 typedef struct {
     session *s;
@@ -122,7 +122,7 @@ static bench_size small_size(void)
         .microbatches = 1,
         .precision = DTYPE_F32,
         .shard = SHARD_GRADIENTS,
-        .steps = STEPS_MOST};
+        .steps = STEPS_MAX};
 }
 
 static status section_small(bench *b)
@@ -174,7 +174,7 @@ static status section_peers(bench *b)
     if (!result) result = peers_of(b, "124M 1 x 1024", &size, false);
     bench_threads(1);
     size = small_size();
-    size.steps = STEPS_MOST / 2;
+    size.steps = STEPS_MAX / 2;
     if (!result) result = peers_of(b, "4 layers of 128, fp32 12 x 64, 1 thread", &size, false);
     bench_threads(threads);
     return result;
@@ -283,9 +283,9 @@ static status check_quiet(session *s, const arguments *a)
 
 static status check_arguments(const arguments *a, const char **names, size_t count)
 {
-    if (a->steps == 0 || a->steps > STEPS_MOST)
+    if (a->steps == 0 || a->steps > STEPS_MAX)
         return fail(STATUS_INPUT, "vario bench: --steps %llu found, 1 to %d expected",
-                    (unsigned long long)a->steps, STEPS_MOST);
+                    (unsigned long long)a->steps, STEPS_MAX);
     if (a->sequences == 0 || a->length == 0 || a->length > 1024 || a->layers == 0 ||
         a->microbatches == 0)
         return fail(

@@ -40,11 +40,11 @@ static status check_arguments(const arguments *a)
 
 static status check_sequences(const arguments *a, const job *j)
 {
-    uint64_t most = (UINT64_C(1) << 30) / j->batch.length;
-    if (a->sequences >= 1 && a->sequences <= most) return STATUS_OK;
+    uint64_t max = (UINT64_C(1) << 30) / j->batch.length;
+    if (a->sequences >= 1 && a->sequences <= max) return STATUS_OK;
     return fail(STATUS_INPUT,
                 "vario curvature: --sequences: %" PRIu64 " found, 1 to %" PRIu64 " expected",
-                a->sequences, most);
+                a->sequences, max);
 }
 
 /* A job file stands for weights from elsewhere, those of its model.init. */

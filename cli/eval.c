@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BINS = 1000 };
+enum { MAX_BINS = 1000 };
 
 typedef struct {
     ensemble_request request;
@@ -20,9 +20,9 @@ typedef struct {
 
 static status check_bins(const arguments *a)
 {
-    if (a->bins >= 1 && a->bins <= MOST_BINS) return STATUS_OK;
+    if (a->bins >= 1 && a->bins <= MAX_BINS) return STATUS_OK;
     return fail(STATUS_INPUT, "vario eval: --bins: %" PRIu64 " found, from 1 to %d expected",
-                a->bins, MOST_BINS);
+                a->bins, MAX_BINS);
 }
 
 /* Rank 0 begins the picture before anything is computed for it. */

@@ -163,7 +163,7 @@ status options_parse(const option_table *table, int argc, char **argv, const cha
         if (argv[i][0] == '-' && argv[i][1]) {
             status result = parse_option(table, argc, argv, &i);
             if (result) return result;
-        } else if (*rest_count == table->most) {
+        } else if (*rest_count == table->max) {
             return fail(STATUS_INPUT, "vario %s: unexpected argument '%s' (usage: vario %s %s)",
                         table->verb, argv[i], table->verb, table->usage);
         } else {
@@ -172,7 +172,7 @@ status options_parse(const option_table *table, int argc, char **argv, const cha
             rest[(*rest_count)++] = argv[i];
         }
     }
-    if (*rest_count < table->least)
+    if (*rest_count < table->min)
         return fail(STATUS_INPUT, "vario %s: an argument is missing (usage: vario %s %s)",
                     table->verb, table->verb, table->usage);
     return check_outputs(table, rest, *rest_count);

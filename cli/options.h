@@ -50,13 +50,13 @@ typedef struct {
     const char *verb, *usage, *summary;
     const option *options;
     size_t count;
-    size_t least, most; /**< positional arguments, which are paths */
+    size_t min, max; /**< positional arguments, which are paths */
 } option_table;
 
 /** Whether this process is the first of its launch, as the launcher's environment says it. */
 bool options_speaks(void);
 
-/** Parse; positional arguments go to `rest` [table->most].
+/** Parse; positional arguments go to `rest` [table->max].
  * @param helped  out: --help was given and has been printed (by rank 0 of the launch only)
  * @return STATUS_OK or STATUS_INPUT */
 status options_parse(const option_table *table, int argc, char **argv, const char **rest,

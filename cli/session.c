@@ -111,8 +111,8 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
     session s;
     bool helped = false;
     if (options_describe(table, argc, argv)) return 0;
-    const char *rest[table->most + 1];
-    for (size_t i = 0; i <= table->most; i++) rest[i] = NULL;
+    const char *rest[table->max + 1];
+    for (size_t i = 0; i <= table->max; i++) rest[i] = NULL;
     status result = guard_launch(0);
     if (result) return options_exit(result, guard_speaks(0));
     bool launched = getenv("OMPI_COMM_WORLD_RANK") || getenv("PMIX_RANK");

@@ -16,7 +16,7 @@ typedef struct {
 
 /** What a verb does; collective.
  * @param arguments  what session_main was given
- * @param rest       [table->most] positional arguments, NULL after the last */
+ * @param rest       [table->max] positional arguments, NULL after the last */
 typedef status session_verb(session *s, void *arguments, const char **rest);
 
 /** A verb from beginning to end: start MPI, parse the arguments, run it unless --help was given,

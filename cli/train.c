@@ -36,7 +36,7 @@ static status check_init(const job *j)
     return result;
 }
 
-/* Whether the nodes of this launch have room for it; collective. */
+/* Whether the nodes of this launch have the memory for it; collective. */
 static status warn_of_memory(const session *s, const job *j, dtype precision, char *warning)
 {
     plan p;
@@ -50,8 +50,8 @@ static status warn_of_memory(const session *s, const job *j, dtype precision, ch
 }
 
 /* Validate, print the resolved job, the plan and every warning; train nothing.
- * @param room  a warning, or "" */
-static status dry_run(const session *s, const job *j, dtype precision, const char *room)
+ * @param shortage  a warning, or "" */
+static status dry_run(const session *s, const job *j, dtype precision, const char *shortage)
 {
     dataset *data = NULL;
     char path[2 * JOB_TEXT + 2];
@@ -67,10 +67,10 @@ static status dry_run(const session *s, const job *j, dtype precision, const cha
     snprintf(path, sizeof path, "%s/%s", j->output, j->name);
     const char *begun = checkpoint_exists(path) ? path : job_init(j);
     bool other = dataset_check_tokens(data, "the training data", begun, "the weights");
-    if (count || other || *s->placement.warning || *room) printf("\n");
+    if (count || other || *s->placement.warning || *shortage) printf("\n");
     if (other) terminal_print(stdout, "warning: %s\n", status_message());
     status_clear();
-    if (*room) terminal_print(stdout, "warning: %s\n", room);
+    if (*shortage) terminal_print(stdout, "warning: %s\n", shortage);
     if (*s->placement.warning) terminal_print(stdout, "warning: %s\n", s->placement.warning);
     for (size_t i = 0; i < count; i++) terminal_print(stdout, "warning: %s\n", lines[i]);
     dataset_close(&data);
@@ -123,10 +123,11 @@ static status train_verb(session *s, void *context, const char **rest)
     a->train.placement = &s->placement;
     a->train.estimator = &sensitivity_estimator;
     if (!a->dry_run) return train_run(&j, &s->c, &a->train);
-    char room[STATUS_MESSAGE_SIZE];
-    result = warn_of_memory(s, &j, a->train.precision, room);
+    char shortage[STATUS_MESSAGE_SIZE];
+    result = warn_of_memory(s, &j, a->train.precision, shortage);
     if (result) return result;
-    return agree(s->c.world, s->c.rank == 0 ? dry_run(s, &j, a->train.precision, room) : STATUS_OK);
+    return agree(s->c.world,
+                 s->c.rank == 0 ? dry_run(s, &j, a->train.precision, shortage) : STATUS_OK);
 }
 
 int train_main(int argc, char **argv)

@@ -123,12 +123,12 @@ static status refuse_pivot(size_t row, size_t n)
 static status find_bad_pivot(const exact_matrix *l, const double *before, size_t *bad)
 {
     size_t n = l->rows;
-    double *d = malloc(n * sizeof *d), least = DBL_EPSILON * (double)n;
+    double *d = malloc(n * sizeof *d), min = DBL_EPSILON * (double)n;
     status result =
         agree(l->g->world, d ? STATUS_OK : fail(STATUS_NOMEM, "memory for %zu pivots", n));
     if (!result) {
         exact_diagonal(l, d);
-        for (*bad = 0; *bad < n && d[*bad] * d[*bad] > least * before[*bad];) ++*bad;
+        for (*bad = 0; *bad < n && d[*bad] * d[*bad] > min * before[*bad];) ++*bad;
     }
     free(d);
     return result;

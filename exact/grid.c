@@ -1,4 +1,4 @@
-/* The ranks as a grid, and what they have room for. */
+/* The ranks as a grid, and how much memory they have. */
 #include "exact/matrix_internal.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"
@@ -61,11 +61,11 @@ void exact_grid_shape(const exact_grid *g, int grid[2])
     grid[1] = g->columns;
 }
 
-size_t exact_most(const exact_grid *g, size_t here)
+size_t exact_max(const exact_grid *g, size_t here)
 {
-    uint64_t most = here;
-    MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_UINT64_T, MPI_MAX, g->world);
-    return (size_t)most;
+    uint64_t max = here;
+    MPI_Allreduce(MPI_IN_PLACE, &max, 1, MPI_UINT64_T, MPI_MAX, g->world);
+    return (size_t)max;
 }
 
 status exact_check_memory(exact_grid *g, const char *what, size_t order, int matrices, size_t more)

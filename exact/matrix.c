@@ -137,11 +137,11 @@ void exact_collect(const exact_matrix *m, int rank, double *whole)
 {
     enum { FIRST_COLUMN_AT = 7, PIECE = 1 << 24 };
     int line[DESCRIPTOR];
-    size_t most = larger(PIECE / larger(m->rows, 1), 1);
+    size_t max = larger(PIECE / larger(m->rows, 1), 1);
     describe_line(m->g, line, m->rows, m->columns, m->columns);
     line[FIRST_COLUMN_AT] = rank;
-    for (size_t first = 0; first < m->columns; first += most)
-        scalapack.Cpdgemr2d((int)m->rows, (int)smaller(m->columns - first, most), m->values, 1,
+    for (size_t first = 0; first < m->columns; first += max)
+        scalapack.Cpdgemr2d((int)m->rows, (int)smaller(m->columns - first, max), m->values, 1,
                             (int)first + 1, m->descriptor, whole, 1, (int)first + 1, line,
                             m->g->line);
 }
@@ -158,15 +158,15 @@ void exact_scale(exact_matrix *m, double factor)
     for (size_t i = 0; i < count; i++) m->values[i] *= factor;
 }
 
-/* This rank's vectors as `most` columns; what is missing is 0. */
-static status pad(double **padded, const double *x, size_t count, size_t most, size_t rows)
+/* This rank's vectors as `max` columns; what is missing is 0. */
+static status pad(double **padded, const double *x, size_t count, size_t max, size_t rows)
 {
     size_t elements;
     *padded = NULL;
-    if (count == most) return STATUS_OK;
-    if (memory_product(&elements, larger(most, 1), rows))
+    if (count == max) return STATUS_OK;
+    if (memory_product(&elements, larger(max, 1), rows))
         *padded = calloc(elements, sizeof **padded);
-    if (!*padded) return fail(STATUS_NOMEM, "memory for %zu vectors of %zu", most, rows);
+    if (!*padded) return fail(STATUS_NOMEM, "memory for %zu vectors of %zu", max, rows);
     if (count > 0) memcpy(*padded, x, count * rows * sizeof *x);
     return STATUS_OK;
 }
@@ -174,13 +174,13 @@ static status pad(double **padded, const double *x, size_t count, size_t most, s
 status exact_put_columns(exact_matrix *m, size_t first, const double *x, size_t count)
 {
     const exact_grid *g = m->g;
-    size_t most = exact_most(g, count), all = most * (size_t)g->size;
+    size_t max = exact_max(g, count), all = max * (size_t)g->size;
     int line[DESCRIPTOR];
     double *padded;
-    if (most == 0) return STATUS_OK;
-    status result = agree(g->world, pad(&padded, x, count, most, m->rows));
+    if (max == 0) return STATUS_OK;
+    status result = agree(g->world, pad(&padded, x, count, max, m->rows));
     if (!result) {
-        describe_line(g, line, m->rows, all, most);
+        describe_line(g, line, m->rows, all, max);
         scalapack.Cpdgemr2d((int)m->rows, (int)smaller(m->columns - first, all),
                             padded ? padded : x, 1, 1, line, m->values, 1, (int)first + 1,
                             m->descriptor, g->line);
@@ -207,19 +207,19 @@ static MPI_Datatype rows_of(const exact_matrix *m, int r)
 static void move(const exact_matrix *panel, double *vectors, size_t count, bool in)
 {
     const exact_grid *g = panel->g;
-    const size_t most = panel->column_block;
+    const size_t max = panel->column_block;
     MPI_Datatype part;
     MPI_Type_contiguous((int)panel->local_rows, MPI_DOUBLE, &part);
     MPI_Type_commit(&part);
     for (int i = 0; i < g->rows; i++) {
         int whose = (g->row + g->rows - i) % g->rows, where = (g->row + i) % g->rows;
-        double *theirs = panel->values + (size_t)whose * most * panel->local_rows;
+        double *theirs = panel->values + (size_t)whose * max * panel->local_rows;
         MPI_Datatype rows = rows_of(panel, where);
         if (in)
-            MPI_Sendrecv(vectors, (int)count, rows, where, 0, theirs, (int)most, part, whose, 0,
+            MPI_Sendrecv(vectors, (int)count, rows, where, 0, theirs, (int)max, part, whose, 0,
                          g->column_world, MPI_STATUS_IGNORE);
         else
-            MPI_Sendrecv(theirs, (int)most, part, whose, 0, vectors, (int)count, rows, where, 0,
+            MPI_Sendrecv(theirs, (int)max, part, whose, 0, vectors, (int)count, rows, where, 0,
                          g->column_world, MPI_STATUS_IGNORE);
         MPI_Type_free(&rows);
     }
@@ -228,25 +228,25 @@ static void move(const exact_matrix *panel, double *vectors, size_t count, bool 
 
 status exact_open_panel(exact_matrix **panel, const exact_matrix *a, const double *x, size_t count)
 {
-    size_t most = exact_most(a->g, count);
+    size_t max = exact_max(a->g, count);
     *panel = NULL;
-    if (most == 0) return STATUS_OK;
-    status result = exact_matrix_open_blocks(panel, a->g, a->rows, most * (size_t)a->g->size,
-                                             a->row_block, most);
+    if (max == 0) return STATUS_OK;
+    status result =
+        exact_matrix_open_blocks(panel, a->g, a->rows, max * (size_t)a->g->size, a->row_block, max);
     if (!result) move(*panel, (double *)x /* only read */, count, true);
     return result;
 }
 
 status exact_take_panel(const exact_matrix *panel, double **columns)
 {
-    size_t most = panel->column_block, bytes;
-    *columns = memory_product(&bytes, most * panel->rows, sizeof **columns) ? malloc(bytes) : NULL;
+    size_t max = panel->column_block, bytes;
+    *columns = memory_product(&bytes, max * panel->rows, sizeof **columns) ? malloc(bytes) : NULL;
     status result =
         agree(panel->g->world,
               *columns ? STATUS_OK
-                       : fail(STATUS_NOMEM, "memory for %zu vectors of %zu", most, panel->rows));
+                       : fail(STATUS_NOMEM, "memory for %zu vectors of %zu", max, panel->rows));
     if (!result) {
-        move(panel, *columns, most, false);
+        move(panel, *columns, max, false);
         return STATUS_OK;
     }
     free(*columns);

@@ -63,7 +63,7 @@ void exact_copy(exact_matrix *to, const exact_matrix *from);
 /** All elements times a number; not collective. */
 void exact_scale(exact_matrix *m, double factor);
 
-/** Put columns where they belong: rank r's are columns first + r * most and on, where most is the
+/** Put columns where they belong: rank r's are columns first + r * max and on, where max is the
  * largest count of any rank, and ranks with fewer follow only ranks with as many.
  * @param columns  (count, rows) this rank's, one after the other
  * @return STATUS_OK or STATUS_NOMEM */

@@ -55,6 +55,6 @@ status exact_take_panel(const exact_matrix *panel, double **columns);
 void exact_sum(const exact_grid *g, double *values, size_t count);
 
 /** Largest value of any rank. */
-size_t exact_most(const exact_grid *g, size_t here);
+size_t exact_max(const exact_grid *g, size_t here);
 
 #endif

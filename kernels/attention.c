@@ -33,7 +33,7 @@ typedef struct {
     float scale;
     forms q, k, v, o_grad;
     float *out, *dq, *dk, *dv; /* [rows][columns]; dq shares out's memory */
-    float *most, *sum;         /* [rows]; backward: log-sum-exp, and dO O summed */
+    float *max, *sum;          /* [rows]; backward: log-sum-exp, and dO O summed */
     float *scores, *grads;     /* [TILE][TILE] */
     float *drops;              /* [TILE][TILE] */
     word *packed;              /* [TILE][TILE] */
@@ -79,7 +79,7 @@ static size_t head_place(head *h, float *work, dtype type, size_t T, size_t D)
     } floats[] = {{&h->out, n},
                   {&h->dk, n},
                   {&h->dv, n},
-                  {&h->most, rows},
+                  {&h->max, rows},
                   {&h->sum, rows},
                   {&h->scores, TILE * TILE},
                   {&h->grads, TILE * TILE},
@@ -116,7 +116,7 @@ static void load_rows(word *out, const head *h, const void *in, size_t at, size_
         memcpy(out + t * h->words, (const char *)in + (at + t * stride) * element, h->D * element);
 }
 
-static void turn(const forms *f, const head *h)
+static void transpose_head(const forms *f, const head *h)
 {
     transpose_words(f->turned, h->stride, f->rows, h->words, h->rows, h->words);
 }
@@ -234,8 +234,8 @@ static void mask_tile(const head *h, size_t i, size_t j)
 }
 
 /* Raise each query's maximum to that of the tile. @param factor  out: e^(old - new) */
-static void raise_most(float *restrict most, float *restrict factor, const float *restrict scores,
-                       float scale)
+static void raise_max(float *restrict max, float *restrict factor, const float *restrict scores,
+                      float scale)
 {
     float tile[TILE];
     for (size_t r = 0; r < TILE; r++) tile[r] = -INFINITY;
@@ -244,22 +244,22 @@ static void raise_most(float *restrict most, float *restrict factor, const float
             tile[r] = scores[c * TILE + r] > tile[r] ? scores[c * TILE + r] : tile[r];
     for (size_t r = 0; r < TILE; r++) {
         float raised = tile[r] * scale;
-        raised = raised > most[r] ? raised : most[r];
-        factor[r] = math_exp(most[r] - raised);
-        most[r] = raised;
+        raised = raised > max[r] ? raised : max[r];
+        factor[r] = math_exp(max[r] - raised);
+        max[r] = raised;
     }
 }
 
 /* sum = factor sum + the tile's exponentials, which replace the scores. */
 static void add_exponentials(float *restrict sum, float *restrict scores,
-                             const float *restrict factor, const float *restrict most, float scale)
+                             const float *restrict factor, const float *restrict max, float scale)
 {
     for (size_t r = 0; r < TILE; r++) sum[r] *= factor[r];
     for (size_t c = 0; c < TILE; c++) {
         float *row = scores + c * TILE;
 #pragma omp simd
         for (size_t r = 0; r < TILE; r++) {
-            row[r] = math_exp(row[r] * scale - most[r]);
+            row[r] = math_exp(row[r] * scale - max[r]);
             sum[r] += row[r];
         }
     }
@@ -270,8 +270,8 @@ static void softmax_tile(const head *h, size_t i, size_t j, const dropping *drop
 {
     float factor[TILE];
     mask_tile(h, i, j);
-    raise_most(h->most + i, factor, h->scores, h->scale);
-    add_exponentials(h->sum + i, h->scores, factor, h->most + i, h->scale);
+    raise_max(h->max + i, factor, h->scores, h->scale);
+    add_exponentials(h->sum + i, h->scores, factor, h->max + i, h->scale);
     for (size_t r = 0; r < TILE; r++)
         if (factor[r] != 1.0F) shrink(h->out + (i + r) * h->columns, factor[r], h->columns);
     if (drop->dropout > 0.0) {
@@ -284,7 +284,7 @@ static void forward_head(head *h, float *lse, const dropping *drop)
 {
     memset(h->out, 0, h->rows * h->columns * sizeof *h->out);
     for (size_t r = 0; r < h->rows; r++) {
-        h->most[r] = -1e30F;
+        h->max[r] = -1e30F;
         h->sum[r] = 0.0F;
     }
     for (size_t i = 0; i < h->rows; i += TILE) {
@@ -295,7 +295,7 @@ static void forward_head(head *h, float *lse, const dropping *drop)
         }
         for (size_t r = i; r < i + TILE; r++) {
             shrink(h->out + r * h->columns, 1.0F / h->sum[r], h->columns);
-            if (r < h->T) lse[r] = h->most[r] + logf(h->sum[r]);
+            if (r < h->T) lse[r] = h->max[r] + logf(h->sum[r]);
         }
     }
 }
@@ -312,7 +312,7 @@ void attention_forward(void *out, float *lse, const void *qkv, dtype type, size_
         load_rows(h.q.rows, &h, qkv, at, 3 * C);
         load_rows(h.k.rows, &h, qkv, at + C, 3 * C);
         load_rows(h.v.rows, &h, qkv, at + 2 * C, 3 * C);
-        turn(&h.q, &h);
+        transpose_head(&h.q, &h);
         stack(&h.v, &h);
         forward_head(&h, lse + bn * T, &drop);
         store_head(out, type, b * T * C + n * D, C, &h, h.out);
@@ -341,7 +341,7 @@ static void gradient_tile(const head *h, size_t i, size_t j, const dropping *dro
     for (size_t c = 0; c < TILE; c++) {
         float *p = h->scores + c * TILE, *g = h->grads + c * TILE;
         if (drops) multiply(g, h->drops + c * TILE, TILE);
-        gradient_row(p, g, h->most + i, h->sum + i, h->scale);
+        gradient_row(p, g, h->max + i, h->sum + i, h->scale);
         if (drops) multiply(p, h->drops + c * TILE, TILE);
     }
 }
@@ -382,7 +382,7 @@ static void load_row_sums(head *h, const float *lse, const void *out, size_t at,
     size_t element = h->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
     for (size_t t = 0; t < h->rows; t++) {
         const char *row = (const char *)out + (at + t * stride) * element;
-        h->most[t] = t < h->T ? lse[t] : INFINITY;
+        h->max[t] = t < h->T ? lse[t] : INFINITY;
         h->sum[t] = t < h->T ? row_dot(row, h->o_grad.rows + t * h->words, h->type, h->D) : 0.0F;
     }
 }
@@ -402,8 +402,8 @@ void attention_backward(void *dqkv, const void *dout, const void *qkv, const voi
         load_rows(h.v.rows, &h, qkv, at + 2 * C, 3 * C);
         load_rows(h.o_grad.rows, &h, dout, out_at, C);
         load_row_sums(&h, lse + bn * T, out, out_at, C);
-        turn(&h.q, &h);
-        turn(&h.o_grad, &h);
+        transpose_head(&h.q, &h);
+        transpose_head(&h.o_grad, &h);
         stack(&h.q, &h);
         stack(&h.k, &h);
         stack(&h.o_grad, &h);

@@ -16,14 +16,14 @@ static size_t element_bytes(dtype type)
 }
 
 void attention_store(void *keys, void *values, const void *qkv, dtype type, size_t at, size_t rows,
-                     size_t most, size_t C, size_t NH)
+                     size_t max, size_t C, size_t NH)
 {
     size_t head = C / NH * element_bytes(type);
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < NH; n++)
         for (size_t i = 0; i < rows; i++) {
             const char *k = (const char *)qkv + ((3 * i + 1) * NH + n) * head;
-            size_t to = (n * most + at + i) * head;
+            size_t to = (n * max + at + i) * head;
             memcpy((char *)keys + to, k, head);
             memcpy((char *)values + to, k + NH * head, head);
         }
@@ -32,12 +32,12 @@ void attention_store(void *keys, void *values, const void *qkv, dtype type, size
 /* Scores become exponentials. @return their sum */
 static float softmax_row(float *scores, float scale, size_t n)
 {
-    float most = -INFINITY, sum = 0.0F;
-#pragma omp simd reduction(max : most)
-    for (size_t j = 0; j < n; j++) most = scores[j] > most ? scores[j] : most;
+    float largest = -INFINITY, sum = 0.0F;
+#pragma omp simd reduction(max : largest)
+    for (size_t j = 0; j < n; j++) largest = scores[j] > largest ? scores[j] : largest;
 #pragma omp simd reduction(+ : sum)
     for (size_t j = 0; j < n; j++) {
-        scores[j] = math_exp((scores[j] - most) * scale);
+        scores[j] = math_exp((scores[j] - largest) * scale);
         sum += scores[j];
     }
     return sum;
@@ -76,13 +76,13 @@ static void attend(void *out, const void *q, const void *keys, const void *value
 }
 
 void attention_cached(void *out, const void *keys, const void *values, const void *qkv, dtype type,
-                      size_t at, size_t rows, size_t most, size_t C, size_t NH, float *work)
+                      size_t at, size_t rows, size_t max, size_t C, size_t NH, float *work)
 {
     size_t D = C / NH, head = D * element_bytes(type);
-    size_t each = attention_work_floats(most, C, NH) / (size_t)omp_get_max_threads();
+    size_t each = attention_work_floats(max, C, NH) / (size_t)omp_get_max_threads();
 #pragma omp parallel for schedule(static)
     for (size_t ni = 0; ni < NH * rows; ni++) {
-        size_t n = ni / rows, i = ni % rows, cached = n * most * head;
+        size_t n = ni / rows, i = ni % rows, cached = n * max * head;
         attend((char *)out + (i * NH + n) * head, (const char *)qkv + (3 * i * NH + n) * head,
                (const char *)keys + cached, (const char *)values + cached, type, at + i + 1, D,
                work + (size_t)omp_get_thread_num() * each);

@@ -61,13 +61,13 @@ static bool open_product(products *all, product *p, dnnl_data_type_t type, dnnl_
 static bool open_data(products *all)
 {
     for (int i = 0; i < OPERANDS; i++) {
-        size_t most = 0;
+        size_t max = 0;
         for (int s = 0; s < SHAPES; s++)
-            if (all->of_shape[s].bytes[i] > most) most = all->of_shape[s].bytes[i];
-        most = (most + 4095) / 4096 * 4096;
-        all->data[i] = aligned_alloc(4096, most);
+            if (all->of_shape[s].bytes[i] > max) max = all->of_shape[s].bytes[i];
+        max = (max + 4095) / 4096 * 4096;
+        all->data[i] = aligned_alloc(4096, max);
         if (!all->data[i]) return false;
-        memset(all->data[i], 0, most);
+        memset(all->data[i], 0, max);
         for (int s = 0; s < SHAPES; s++)
             if (dnnl_memory_set_data_handle(all->of_shape[s].memory[i], all->data[i]) !=
                 dnnl_success)

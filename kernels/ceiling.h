@@ -1,4 +1,4 @@
-/** What this machine can do at most: the library's own products, with right operands in the layout
+/** What this machine can do at max: the library's own products, with right operands in the layout
  * that it likes best. */
 #ifndef VARIO_KERNELS_CEILING_H
 #define VARIO_KERNELS_CEILING_H

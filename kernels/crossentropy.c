@@ -6,27 +6,27 @@
 
 static float row_max(const float *logits, size_t V)
 {
-    float most = -INFINITY;
-#pragma omp simd reduction(max : most)
-    for (size_t v = 0; v < V; v++) most = logits[v] > most ? logits[v] : most;
-    return most;
+    float largest = -INFINITY;
+#pragma omp simd reduction(max : largest)
+    for (size_t v = 0; v < V; v++) largest = logits[v] > largest ? logits[v] : largest;
+    return largest;
 }
 
-static float row_sum(const float *logits, float most, size_t V)
+static float row_sum(const float *logits, float largest, size_t V)
 {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
-    for (size_t v = 0; v < V; v++) sum += math_exp(logits[v] - most);
+    for (size_t v = 0; v < V; v++) sum += math_exp(logits[v] - largest);
     return sum;
 }
 
 /* The same sum; the exponentials replace the logits. */
-static float row_exponentials(float *logits, float most, size_t V)
+static float row_exponentials(float *logits, float largest, size_t V)
 {
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
     for (size_t v = 0; v < V; v++) {
-        logits[v] = math_exp(logits[v] - most);
+        logits[v] = math_exp(logits[v] - largest);
         sum += logits[v];
     }
     return sum;
@@ -48,9 +48,9 @@ void cross_entropy(float *losses, void *dlogits, size_t ldd, dtype type, float *
     float factor = (float)scale;
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < N; n++) {
-        float *row = logits + n * ldv, target = row[targets[n]], most = row_max(row, V);
-        float sum = dlogits ? row_exponentials(row, most, V) : row_sum(row, most, V);
-        float lse = most + logf(sum);
+        float *row = logits + n * ldv, target = row[targets[n]], largest = row_max(row, V);
+        float sum = dlogits ? row_exponentials(row, largest, V) : row_sum(row, largest, V);
+        float lse = largest + logf(sum);
         losses[n] = lse - target;
         if (!dlogits) continue;
         float at_target = (math_exp(target - lse) - 1.0F) * factor;

@@ -36,7 +36,7 @@ typedef struct packing {
 } packing;
 
 enum {
-    PACK_LEAST = 64, /* rows from which packing a right operand pays */
+    PACK_MIN = 64, /* rows from which packing a right operand pays */
     LAYOUT_BLOCK = 64,
     LAYOUT_ROWS = 1024, /* for which the library is asked for its layout */
 };
@@ -203,7 +203,7 @@ size_t gemm_packed_bytes(size_t n, size_t k, dtype type)
 }
 
 /* The layout that the library likes best for right operands; plain when it has no such product, or
- * when its blocks are larger than the room that plans leave, as another version's may be. */
+ * when its blocks are larger than the memory that plans leave, as another version's may be. */
 static dnnl_memory_desc_t best_layout(size_t n, size_t k, dtype type)
 {
     dnnl_memory_desc_t right, best = gemm_describe(k, n, n, false, type);
@@ -357,7 +357,7 @@ static void multiply(shape s, const void *a, const void *b, void *out, const flo
         gemm_widened(&s, a, b, out, bias); /* packed is plain there */
         return;
     }
-    if (!s.packed && s.m >= PACK_LEAST) {
+    if (!s.packed && s.m >= PACK_MIN) {
         void *to = buffer_of(&packed, "right operand", gemm_packed_bytes(s.n, s.k, s.type));
         gemm_pack(to, s.n, s.k, b, s.ldb, s.transpose_b, s.type);
         b = to;

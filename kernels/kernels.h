@@ -105,18 +105,18 @@ void attention_backward(void *dqkv, const void *dout, const void *qkv, const voi
 size_t attention_work_floats(size_t T, size_t C, size_t NH); /**< both, present threads */
 
 /** Attention of a text that grows. The cache of its `most` positions at most is keys and values
- * (NH, most, C / NH), act.
+ * (NH, max, C / NH), act.
  *
  * attention_store puts the k and v of positions at .. at + rows - 1, in qkv(rows, 3C) act, there.
  * attention_cached gives these positions' out(rows, C) act from their q in qkv and from the cache,
  * in which they are: position at + i attends to 0 .. at + i. One query at a time, so for many rows
  * from position 0 on attention_forward is faster; their twin is that one's.
  *
- * @param work  [attention_work_floats(most, C, NH)] */
+ * @param work  [attention_work_floats(max, C, NH)] */
 void attention_store(void *keys, void *values, const void *qkv, dtype type, size_t at, size_t rows,
-                     size_t most, size_t C, size_t NH);
+                     size_t max, size_t C, size_t NH);
 void attention_cached(void *out, const void *keys, const void *values, const void *qkv, dtype type,
-                      size_t at, size_t rows, size_t most, size_t C, size_t NH, float *work);
+                      size_t at, size_t rows, size_t max, size_t C, size_t NH, float *work);
 
 /** out(N, C) = residual + act in, each element of `in` dropped with probability `dropout` (kept
  * ones divided by 1 - dropout) by word of element index + n C + c; dropout 0 draws nothing. out may

@@ -198,10 +198,10 @@ void reference_cross_entropy(double *losses, double *dlogits, const double *logi
 {
     for (size_t n = 0; n < N; n++) {
         const double *row = logits + n * V;
-        double most = row[0], sum = 0.0;
-        for (size_t v = 0; v < V; v++) most = fmax(most, row[v]);
-        for (size_t v = 0; v < V; v++) sum += exp(row[v] - most);
-        double lse = most + log(sum);
+        double max = row[0], sum = 0.0;
+        for (size_t v = 0; v < V; v++) max = fmax(max, row[v]);
+        for (size_t v = 0; v < V; v++) sum += exp(row[v] - max);
+        double lse = max + log(sum);
         losses[n] = lse - row[targets[n]];
         for (size_t v = 0; dlogits && v < V; v++)
             dlogits[n * V + v] = scale * (exp(row[v] - lse) - (v == targets[n] ? 1.0 : 0.0));

@@ -39,10 +39,10 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* At most `most` of a range, from `at`. */
-static range part_of(range whole, size_t at, size_t most)
+/* At most `max` of a range, from `at`. */
+static range part_of(range whole, size_t at, size_t max)
 {
-    return (range){at, at + smaller(whole.end - at, most)};
+    return (range){at, at + smaller(whole.end - at, max)};
 }
 
 /* Words of columns [at, at + width) of a stretch of rows that begins at `from`. */
@@ -116,13 +116,13 @@ static size_t tiles_of(size_t n, size_t parts)
  * busiest thread. Packing a row or column of tiles takes a third of a tile's product. */
 static size_t row_parts(size_t I, size_t O, size_t threads)
 {
-    size_t best = 1, least = SIZE_MAX;
+    size_t best = 1, min = SIZE_MAX;
     for (size_t parts = 1; parts <= threads; parts++) {
         if (threads % parts) continue;
         size_t rows = tiles_of(I, parts), columns = tiles_of(O, threads / parts);
         size_t cost = 3 * rows * columns + rows + columns;
-        if (cost < least) {
-            least = cost;
+        if (cost < min) {
+            min = cost;
             best = parts;
         }
     }

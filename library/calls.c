@@ -81,9 +81,9 @@ status library_posterior(const vario_optimizer *v, const char *call)
 static bool differ(const vario_optimizer *v, uint64_t hash, uint64_t complement)
 {
     const uint64_t mine[] = {hash, complement};
-    uint64_t least[2];
-    MPI_Allreduce(mine, least, 2, MPI_UINT64_T, MPI_MIN, v->c.world);
-    return least[0] != ~least[1];
+    uint64_t min[2];
+    MPI_Allreduce(mine, min, 2, MPI_UINT64_T, MPI_MIN, v->c.world);
+    return min[0] != ~min[1];
 }
 
 bool library_differ(const vario_optimizer *v, uint64_t hash)

@@ -32,14 +32,14 @@ typedef struct {
 #name, offsetof(vario_settings, name), offsetof(runtime_settings, member)
 
 static const number_setting numbers[] = {
-    {NUMBER(ess, optimizer.ess), 1e10, 1e10, {0.0, 1e30, ENDS_OPEN_LEAST}},
+    {NUMBER(ess, optimizer.ess), 1e10, 1e10, {0.0, 1e30, ENDS_OPEN_MIN}},
     {NUMBER(hessian_init, optimizer.hessian_init), 1e-3, 1e-3, {1e-30, 1e30, ENDS_CLOSED}},
-    {NUMBER(beta1, optimizer.beta1), 0.9, 0.9, {0.0, 1.0, ENDS_OPEN_MOST}},
+    {NUMBER(beta1, optimizer.beta1), 0.9, 0.9, {0.0, 1.0, ENDS_OPEN_MAX}},
     {NUMBER(beta2, optimizer.beta2), 0.99999, 0.95, {0.0, 1.0, ENDS_OPEN}},
     {NUMBER(weight_decay, optimizer.weight_decay), 1e-6, 0.1, {0.0, 1e30, ENDS_CLOSED}},
-    {NUMBER(epsilon, optimizer.epsilon), 1e-8, 1e-8, {0.0, 1.0, ENDS_OPEN_LEAST}},
-    {NUMBER(clip_norm, clip.norm), INFINITY, INFINITY, {0.0, INFINITY, ENDS_OPEN_LEAST}},
-    {NUMBER(clip_update, clip.update), INFINITY, INFINITY, {0.0, INFINITY, ENDS_OPEN_LEAST}},
+    {NUMBER(epsilon, optimizer.epsilon), 1e-8, 1e-8, {0.0, 1.0, ENDS_OPEN_MIN}},
+    {NUMBER(clip_norm, clip.norm), INFINITY, INFINITY, {0.0, INFINITY, ENDS_OPEN_MIN}},
+    {NUMBER(clip_update, clip.update), INFINITY, INFINITY, {0.0, INFINITY, ENDS_OPEN_MIN}},
 };
 enum { NUMBERS = sizeof numbers / sizeof numbers[0], RANGE_TEXT = 120 };
 
@@ -92,11 +92,11 @@ static status set_number(runtime_settings *s, const number_setting *n, const var
     return fail(STATUS_INPUT, "vario_settings.%s: %s found, %s expected", n->name, text, expected);
 }
 
-static status check_word(const char *name, int value, int most)
+static status check_word(const char *name, int value, int max)
 {
-    if (value >= 0 && value <= most) return STATUS_OK;
+    if (value >= 0 && value <= max) return STATUS_OK;
     return fail(STATUS_INPUT, "vario_settings.%s: %d found, one of 0 to %d expected", name, value,
-                most);
+                max);
 }
 
 static status set_words(runtime_settings *s, const vario_settings *given)

@@ -10,7 +10,7 @@
 enum {
     LOGITS_BYTES = 64 << 20, /* of one chunk, about */
     CHUNK_STEP = 256,        /* its rows are a multiple of this: a stretch of weight_gradient's; */
-    CHUNK_LEAST = 32,        /* of this where the limit allows no more */
+    CHUNK_MIN = 32,          /* of this where the limit allows no more */
 };
 
 static size_t largest(size_t a, size_t b)
@@ -68,9 +68,9 @@ static void place_backward(gpt2 *g, arena_rows *take)
 /* Rows of the output layer at once. */
 static size_t chunk_rows(const gpt2 *g)
 {
-    size_t N = gpt2_rows(g), most = LOGITS_BYTES / sizeof(float) / g->config.vocab_size;
-    size_t step = most < CHUNK_STEP ? CHUNK_LEAST : CHUNK_STEP;
-    size_t rows = most < step ? step : most / step * step;
+    size_t N = gpt2_rows(g), max = LOGITS_BYTES / sizeof(float) / g->config.vocab_size;
+    size_t step = max < CHUNK_STEP ? CHUNK_MIN : CHUNK_STEP;
+    size_t rows = max < step ? step : max / step * step;
     return rows < N ? rows : N;
 }
 

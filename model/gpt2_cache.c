@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* The heads of a block's keys or values, each [most][C / NH]. */
+/* The heads of a block's keys or values, each [max][C / NH]. */
 static bool half_bytes(const gpt2 *g, size_t *bytes)
 {
     size_t row =
@@ -25,7 +25,7 @@ status gpt2_cache_open(gpt2_cache **cache, const gpt2 *model)
     *cache = NULL;
     gpt2_cache *c = calloc(1, sizeof *c);
     if (!c) return fail(STATUS_NOMEM, "memory for a cache");
-    c->most = model->shape.length;
+    c->max = model->shape.length;
     size_t bytes = gpt2_cache_bytes(model);
     half_bytes(model, &c->half);
     status result = arena_open(&c->arena, "keys and values", bytes);
@@ -59,11 +59,11 @@ void gpt2_cache_attend(gpt2 *g, size_t l, const forward_pass *pass)
     dtype type = g->shape.precision;
     size_t C = g->config.n_embd, NH = g->config.n_head;
     char *keys = c->base + 2 * l * c->half, *values = keys + c->half;
-    attention_store(keys, values, s->qkv, type, c->length, pass->length, c->most, C, NH);
+    attention_store(keys, values, s->qkv, type, c->length, pass->length, c->max, C, NH);
     if (c->length == 0)
         attention_forward(s->att, s->lse, s->qkv, type, 1, pass->length, C, NH, 0.0, pass->key, 0,
                           g->work);
     else
-        attention_cached(s->att, keys, values, s->qkv, type, c->length, pass->length, c->most, C,
-                         NH, g->work);
+        attention_cached(s->att, keys, values, s->qkv, type, c->length, pass->length, c->max, C, NH,
+                         g->work);
 }

@@ -10,7 +10,7 @@ void gpt2_decode(gpt2 *model, const model_hooks *hooks, gpt2_cache *cache, const
 {
     gpt2 *g = model;
     size_t C = g->config.n_embd, rows = length - cache->length;
-    assert(length > cache->length && length <= cache->most);
+    assert(length > cache->length && length <= cache->max);
     forward_pass pass = {.sequences = 1, .length = rows, .cache = cache};
     const void *first = gpt2_forward(g, hooks, tokens + cache->length, &pass).first;
     gemv(g->config.vocab_size, C, gpt2_act_row(g, g->final, rows - 1, C),

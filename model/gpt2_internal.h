@@ -39,9 +39,9 @@ struct gpt2 {
 /** Keys and values of the positions 0 .. length - 1 of a text. */
 struct gpt2_cache {
     arena arena;
-    char *base;    /**< act (n_layer, 2, NH, most, C / NH): of each block keys, then values */
+    char *base;    /**< act (n_layer, 2, NH, max, C / NH): of each block keys, then values */
     size_t half;   /**< bytes of a block's keys */
-    size_t most;   /**< positions */
+    size_t max;    /**< positions */
     size_t length; /**< positions that it holds */
 };
 

@@ -41,19 +41,19 @@ static size_t larger(size_t a, size_t b)
 
 static size_t widest_hidden(const mlp_config *c)
 {
-    size_t most = 0;
-    for (size_t l = 0; l < c->hidden_count; l++) most = larger(most, c->hidden[l]);
-    return most;
+    size_t max = 0;
+    for (size_t l = 0; l < c->hidden_count; l++) max = larger(max, c->hidden[l]);
+    return max;
 }
 
 static size_t work_floats(const mlp_config *c)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t l = 1; l <= mlp_layers(c); l++) {
         size_t out = mlp_width(c, l);
-        most = larger(most, larger(weight_gradient_work_floats(out), bias_work_floats(out)));
+        max = larger(max, larger(weight_gradient_work_floats(out), bias_work_floats(out)));
     }
-    return most;
+    return max;
 }
 
 /* Without a way back a layer's sums are not kept, and its output takes the place of its input,

@@ -9,17 +9,17 @@ enum { PART = 1 << 16 /* elements that one thread adds up */ };
 static posterior_sums part_sums(const float *h, const float *f_sum, double f_scale, double lambda,
                                 double delta, double rate, bool price, size_t count)
 {
-    double sigmas = 0.0, hessian = 0.0, least = INFINITY, bias = 0.0;
-#pragma omp simd reduction(+ : sigmas, hessian, bias) reduction(min : least)
+    double sigmas = 0.0, hessian = 0.0, smallest = INFINITY, bias = 0.0;
+#pragma omp simd reduction(+ : sigmas, hessian, bias) reduction(min : smallest)
     for (size_t i = 0; i < count; i++) {
         double hi = (double)h[i], precision = hi + delta, root = sqrt(lambda * precision);
         double f = f_scale * (double)f_sum[i] * (price ? root : lambda);
         sigmas += 1.0 / root;
         hessian += hi;
-        least = hi < least ? hi : least;
+        smallest = hi < smallest ? hi : smallest;
         bias += rate * (hi - f) * (hi - f) / precision;
     }
-    return (posterior_sums){sigmas, hessian, least, bias};
+    return (posterior_sums){sigmas, hessian, smallest, bias};
 }
 
 void ivon_statistics(posterior_sums *sums, const float *h, const float *f_sum, double f_scale,

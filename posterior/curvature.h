@@ -17,9 +17,9 @@ void curvature_add(float *sums, const float *part, size_t count);
  *
  * @param h       [count] in: sums of g_i^2, out: the Hessian
  * @param scale   R over the number of items
- * @param raised  added to: elements that were below least
+ * @param raised  added to: elements that were below min
  * @return the first element that is not finite; count when all are
  */
-size_t curvature_finish(float *h, double scale, double least, size_t count, uint64_t *raised);
+size_t curvature_finish(float *h, double scale, double min, size_t count, uint64_t *raised);
 
 #endif

@@ -5,9 +5,9 @@
 
 void metrics_softmax_of(double *p, size_t count)
 {
-    double most = -INFINITY, sum = 0.0;
-    for (size_t i = 0; i < count; i++) most = fmax(most, p[i]);
-    for (size_t i = 0; i < count; i++) sum += p[i] = exp(p[i] - most);
+    double max = -INFINITY, sum = 0.0;
+    for (size_t i = 0; i < count; i++) max = fmax(max, p[i]);
+    for (size_t i = 0; i < count; i++) sum += p[i] = exp(p[i] - max);
     for (size_t i = 0; i < count; i++) p[i] /= sum;
 }
 

@@ -54,16 +54,16 @@ static double mass_from(const choice *c, uint64_t threshold)
     return mass;
 }
 
-/* The highest threshold, not below `least`, at which measure reaches goal. */
+/* The highest threshold, not below `min`, at which measure reaches goal. */
 static uint64_t highest_threshold(const choice *c, double (*measure)(const choice *, uint64_t),
-                                  double goal, uint64_t least)
+                                  double goal, uint64_t min)
 {
     uint64_t threshold = 0;
     for (int bit = RANK_BITS - 1; bit >= 0; bit--) {
         const uint64_t higher = threshold | (UINT64_C(1) << bit);
-        if (higher <= least || measure(c, higher) >= goal) threshold = higher;
+        if (higher <= min || measure(c, higher) >= goal) threshold = higher;
     }
-    return threshold > least ? threshold : least;
+    return threshold > min ? threshold : min;
 }
 
 static size_t first_ranked(const choice *c)

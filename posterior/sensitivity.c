@@ -20,10 +20,10 @@ static double at(const moved *m, size_t c)
 
 static double log_sum(const moved *m, size_t classes)
 {
-    double most = at(m, 0), sum = 0.0;
-    for (size_t c = 1; c < classes; c++) most = fmax(most, at(m, c));
-    for (size_t c = 0; c < classes; c++) sum += exp(at(m, c) - most);
-    return most + log(sum);
+    double max = at(m, 0), sum = 0.0;
+    for (size_t c = 1; c < classes; c++) max = fmax(max, at(m, c));
+    for (size_t c = 0; c < classes; c++) sum += exp(at(m, c) - max);
+    return max + log(sum);
 }
 
 sensitivity_score sensitivity_of_class(double *errors, const float *logits, const float *variances,
@@ -62,12 +62,12 @@ sensitivity_score sensitivity_of_values(double *errors, const float *outputs,
 {
     moved m = {outputs, variances, errors, 0.0};
     sensitivity_score s = {.p = NAN};
-    double most = 0.0;
+    double max = 0.0;
     for (size_t c = 0; c < count; c++) {
         errors[c] = (double)outputs[c] - (double)values[c];
         double move = fabs(errors[c] * (double)variances[c]) / noise_variance;
-        if (move > most) s.shown = c;
-        most = fmax(most, move);
+        if (move > max) s.shown = c;
+        max = fmax(max, move);
         s.sensitivity += move;
     }
     s.loss = gaussian_loss(&m, values, count, noise_variance);

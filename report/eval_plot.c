@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { MOST_POINTS = 2000 /* drawn of a set, evenly chosen */ };
+enum { MAX_POINTS = 2000 /* drawn of a set, evenly chosen */ };
 
 static bool of_classes(const ensemble *e)
 {
@@ -123,7 +123,7 @@ static size_t draw_coverage(FILE *out, const evaluation *v, size_t panels)
 static void write_points(FILE *out, const curve_points *trained)
 {
     fprintf(out, "$trained << EOD\n");
-    for (size_t i = 0; i < trained->count; i += 1 + trained->count / MOST_POINTS)
+    for (size_t i = 0; i < trained->count; i += 1 + trained->count / MAX_POINTS)
         fprintf(out, "%.9g %.9g\n", trained->x[i], trained->y[i]);
     fprintf(out, "EOD\n");
 }
@@ -137,7 +137,7 @@ static void write_bands(FILE *out, const evaluation *v)
     const double *mean = predictions_column(p, point, VALUE_OF + VALUE_MEAN);
     const double *variance = predictions_column(p, point, VALUE_OF + VALUE_VARIANCE);
     fprintf(out, "$bands << EOD\n");
-    for (size_t i = 0; i < v->rows.count; i += 1 + v->rows.count / MOST_POINTS)
+    for (size_t i = 0; i < v->rows.count; i += 1 + v->rows.count / MAX_POINTS)
         fprintf(out, "%.9g %.17g %.17g\n", v->rows.x[i], mean[i], 2.0 * sqrt(variance[i]));
     fprintf(out, "EOD\n");
 }

@@ -69,7 +69,7 @@ static void write_sorted(FILE *out, const exact_report *r, const char *name, con
 /* From the largest down; rounding leaves numbers around 0 of what the data do not see. */
 static void draw_spectrum(FILE *out, const exact_report *r, size_t panels)
 {
-    double least = 1e-12 * r->spectrum[r->o->unknowns - 1];
+    double min = 1e-12 * r->spectrum[r->o->unknowns - 1];
     exact_plot_place(out, panels - 1, panels);
     write_sorted(out, r, "eigenvalues", r->spectrum);
     write_sorted(out, r, "diagonal", r->curvature);
@@ -78,7 +78,7 @@ static void draw_spectrum(FILE *out, const exact_report *r, size_t panels)
             "set logscale y\nset format y '%%.0e'\nset yrange [%g:*]\nset xlabel 'rank'\n"
             "set ylabel 'curvature'\nplot $eigenvalues with lines ls 2 title 'eigenvalues', "
             "$diagonal with lines lw 2 lc rgb dark title 'diagonal'%s\n",
-            least, r->hessian ? ", $hessian with lines ls 1 title 'h of the run'" : "");
+            min, r->hessian ? ", $hessian with lines ls 1 title 'h of the run'" : "");
 }
 
 status exact_draw(const exact_report *r, const char *path)

@@ -159,17 +159,17 @@ static bool in_any(const report *r, size_t column)
 
 /* What all series of a picture span; 0 where there are none. */
 typedef struct {
-    double least, positive /* the least of those */, most;
+    double min, positive /* the least of those */, max;
     double top; /* that a loss is cut off at: a run begins far above where it is interesting */
 } extent;
 
 static extent extent_of_sorted(const double *values, size_t n)
 {
     enum { ENOUGH = 40, ABOVE = 33 /* one of so many may lie above the top */ };
-    extent e = {.least = values[0], .most = values[n - 1], .top = values[n - 1]};
+    extent e = {.min = values[0], .max = values[n - 1], .top = values[n - 1]};
     for (size_t i = 0; i < n && !(e.positive > 0.0); i++) e.positive = values[i];
-    double high = values[n - 1 - n / ABOVE], wanted = high + 0.1 * (high - e.least);
-    if (n >= ENOUGH && wanted < e.most && high > e.least) e.top = wanted;
+    double high = values[n - 1 - n / ABOVE], wanted = high + 0.1 * (high - e.min);
+    if (n >= ENOUGH && wanted < e.max && high > e.min) e.top = wanted;
     return e;
 }
 
@@ -193,10 +193,10 @@ static extent extent_of(const report *r, const curve_panel *panel)
 
 static double furthest(const report *r, size_t x)
 {
-    double most = 0.0;
+    double max = 0.0;
     for (size_t i = 0; i < r->count; i++)
-        if (report_last(&r->runs[i])) most = fmax(most, metrics_value(report_last(&r->runs[i]), x));
-    return most;
+        if (report_last(&r->runs[i])) max = fmax(max, metrics_value(report_last(&r->runs[i]), x));
+    return max;
 }
 
 typedef struct {
@@ -204,20 +204,20 @@ typedef struct {
     const char *word;
 } scale;
 
-static scale scale_of(double most)
+static scale scale_of(double max)
 {
     static const scale scales[] = {
         {1e12, "trillion"}, {1e9, "billion"}, {1e6, "million"}, {1e3, "thousand"}};
     for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++)
-        if (most >= 2.0 * scales[i].unit) return scales[i];
+        if (max >= 2.0 * scales[i].unit) return scales[i];
     return (scale){1.0, ""};
 }
 
-static scale time_scale(double most)
+static scale time_scale(double max)
 {
-    if (most >= 3.0 * 86400.0) return (scale){86400.0, "days"};
-    if (most >= 3.0 * 3600.0) return (scale){3600.0, "hours"};
-    return most >= 180.0 ? (scale){60.0, "minutes"} : (scale){1.0, "seconds"};
+    if (max >= 3.0 * 86400.0) return (scale){86400.0, "days"};
+    if (max >= 3.0 * 3600.0) return (scale){3600.0, "hours"};
+    return max >= 180.0 ? (scale){60.0, "minutes"} : (scale){1.0, "seconds"};
 }
 
 /* A column of a run as gnuplot's data: where there are many rows, means of as many neighbours. */
@@ -256,7 +256,7 @@ static double y_unit(const report *r, const curve_panel *panel, const extent *e,
                  strcmp(rows_of(r), "tokens") == 0 ? "a token" : "an example");
         return 1.0;
     }
-    scale found = panel->kind == AXIS_FROM_0 ? scale_of(e->most) : (scale){1.0, ""};
+    scale found = panel->kind == AXIS_FROM_0 ? scale_of(e->max) : (scale){1.0, ""};
     snprintf(label, size, "%s%s%s", found.word, *found.word ? " " : "", what);
     return found.unit;
 }
@@ -264,22 +264,22 @@ static double y_unit(const report *r, const curve_panel *panel, const extent *e,
 /* A range of less than a decade has too few labels on a logarithmic axis. */
 static bool is_log(const curve_panel *panel, const extent *e)
 {
-    return panel->kind == AXIS_LOG && e->positive > 0.0 && e->most > 20.0 * e->positive;
+    return panel->kind == AXIS_LOG && e->positive > 0.0 && e->max > 20.0 * e->positive;
 }
 
 static void set_range(FILE *out, const curve_panel *panel, const extent *e)
 {
     bool from_0 = panel->kind == AXIS_FROM_0 || panel->kind == AXIS_PERCENT;
     fprintf(out, "set xrange [0:*]\n");
-    if (panel->kind == AXIS_PERCENT && e->most > 0.8 && e->most <= 1.0)
+    if (panel->kind == AXIS_PERCENT && e->max > 0.8 && e->max <= 1.0)
         fprintf(out, "set yrange [0:100]\nset offsets 0, 0, 0, 0\n");
     else if (from_0)
         fprintf(out, "set yrange [0:%s]\nset offsets 0, 0, graph 0.06, 0\n",
-                e->most > 0.0 ? "*" : "1");
-    else if (e->least == e->most)
-        fprintf(out, "set yrange [%.9g:%.9g]\n", e->least - 0.5 * fabs(e->least) - 1e-9,
-                e->least + 0.5 * fabs(e->least) + 1e-9);
-    else if (panel->kind == AXIS_LOSS && e->top < e->most)
+                e->max > 0.0 ? "*" : "1");
+    else if (e->min == e->max)
+        fprintf(out, "set yrange [%.9g:%.9g]\n", e->min - 0.5 * fabs(e->min) - 1e-9,
+                e->min + 0.5 * fabs(e->min) + 1e-9);
+    else if (panel->kind == AXIS_LOSS && e->top < e->max)
         fprintf(out, "set yrange [*:%.9g]\n", e->top);
 }
 
@@ -329,8 +329,8 @@ static void draw_curves(FILE *out, const report *r, const void *what, bool alone
     const curve_panel *panel = what;
     char x_label[64], y_label[64];
     extent e = extent_of(r, panel);
-    double most = furthest(r, panel->time ? offsetof(metrics, seconds) : offsetof(metrics, tokens));
-    scale x = panel->time ? time_scale(most) : scale_of(most);
+    double max = furthest(r, panel->time ? offsetof(metrics, seconds) : offsetof(metrics, tokens));
+    scale x = panel->time ? time_scale(max) : scale_of(max);
     double y = y_unit(r, panel, &e, y_label, sizeof y_label);
     if (panel->time)
         snprintf(x_label, sizeof x_label, "training time (%s)", x.word);
@@ -369,14 +369,14 @@ static status draw_panels(const report *r, const curve_panel *panels, size_t cou
 
 static void note_groups(const report *r)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t i = 0; i < r->count; i++)
-        if (r->runs[i].h.metrics.count > most) most = r->runs[i].h.metrics.count;
-    if (most > POINTS)
+        if (r->runs[i].h.metrics.count > max) max = r->runs[i].h.metrics.count;
+    if (max > POINTS)
         fprintf(r->out,
                 "<p class=\"soft\">Curves of more than %d rows are drawn as means of neighbouring "
                 "rows: here of up to %zu.</p>\n",
-                POINTS, (most + POINTS - 1) / POINTS);
+                POINTS, (max + POINTS - 1) / POINTS);
 }
 
 #define PANELS(of) (of), sizeof(of) / sizeof(of)[0]

@@ -124,15 +124,15 @@ static void draw_positions(FILE *out, const report *r, const void *what, bool al
 static void draw_members(FILE *out, const report *r, const void *what, bool alone)
 {
     bool there[REPORT_RUNS];
-    double most = 1.0;
+    double max = 1.0;
     (void)what;
     for (size_t i = 0; i < r->count; i++) {
         const json_t *curve = array_of(&r->runs[i], "curve");
         there[i] = write_pairs(out, curve, "curve", i, "samples", "nll") > 0;
-        most = fmax(most, history_number(r->runs[i].evaluation, "members", 1.0));
+        max = fmax(max, history_number(r->runs[i].evaluation, "members", 1.0));
     }
     report_axes(out, "posterior samples averaged", "loss (nats)", false, false);
-    fprintf(out, "set logscale x 2\nset xrange [0.9:%.9g]\nplot NaN notitle", 1.15 * most);
+    fprintf(out, "set logscale x 2\nset xrange [0.9:%.9g]\nplot NaN notitle", 1.15 * max);
     for (size_t i = 0; i < r->count; i++) {
         double mean = history_number(r->runs[i].evaluation, "nll", NAN);
         if (!there[i]) continue;

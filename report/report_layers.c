@@ -146,12 +146,12 @@ static const spread *spreads_of(const report_run *run, const layer_panel *panel)
     return *(spread *const *)((const char *)&run->layers + panel->offset);
 }
 
-static size_t most_units(const report *r)
+static size_t max_units(const report *r)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t i = 0; i < r->count; i++)
-        if (r->runs[i].layers.units > most) most = r->runs[i].layers.units;
-    return most;
+        if (r->runs[i].layers.units > max) max = r->runs[i].layers.units;
+    return max;
 }
 
 /* The first unit of GPT-2 is the embeddings, the last the final norm; between them are blocks. */
@@ -174,21 +174,21 @@ static void set_tics(FILE *out, const report *r, size_t units)
 /* Whether what is drawn spans more than a decade or so. */
 static bool spans(const report *r, const layer_panel *panel)
 {
-    double least = INFINITY, most = 0.0;
+    double min = INFINITY, max = 0.0;
     for (size_t i = 0; i < r->count; i++)
         for (size_t u = 0; u < r->runs[i].layers.units; u++) {
             const spread *s = &spreads_of(&r->runs[i], panel)[u];
-            least = s->low > 0.0 ? fmin(least, s->low) : least;
-            most = fmax(most, s->high);
+            min = s->low > 0.0 ? fmin(min, s->low) : min;
+            max = fmax(max, s->high);
         }
-    return most > 20.0 * least;
+    return max > 20.0 * min;
 }
 
 static void draw_layers(FILE *out, const report *r, const void *what, bool alone)
 {
     const layer_panel *panel = what;
     report_axes(out, "layer", panel->label, false, spans(r, panel));
-    set_tics(out, r, most_units(r));
+    set_tics(out, r, max_units(r));
     for (size_t i = 0; i < r->count; i++) {
         fprintf(out, "$layers%zu << EOD\n", i);
         for (size_t u = 0; u < r->runs[i].layers.units; u++) {
@@ -236,10 +236,10 @@ status report_write_layers(const report *r)
     status result = report_draw_posterior_curves(r);
     const char *caption =
         r->count > 1 ? "medians, at the newest checkpoint" : "at the newest checkpoint";
-    if (!result && most_units(r) > 0)
+    if (!result && max_units(r) > 0)
         result = report_picture(r, "sigma-layers", "Deviation σ over layers", caption, draw_layers,
                                 &panels[0]);
-    if (!result && most_units(r) > 0)
+    if (!result && max_units(r) > 0)
         result = report_picture(r, "hessian-layers", "Hessian h over layers", caption, draw_layers,
                                 &panels[1]);
     report_grid(r, false);

@@ -16,12 +16,12 @@ static double last_of(const report_run *run, size_t offset)
     return NAN;
 }
 
-static double least_valid(const report_run *run)
+static double min_valid(const report_run *run)
 {
-    double least = NAN;
+    double min = NAN;
     for (size_t k = 0; k < run->h.metrics.count; k++)
-        least = fmin(least, run->h.metrics.rows[k].valid_loss);
-    return least;
+        min = fmin(min, run->h.metrics.rows[k].valid_loss);
+    return min;
 }
 
 static double value_steps(const report_run *run)
@@ -163,7 +163,7 @@ void report_write_head(const report *r)
         {"time of steps", value_seconds, AS_DURATION},
         {"training loss of the last row", value_train, AS_LOSS},
         {"validation loss, last", value_valid, AS_LOSS},
-        {"validation loss, least", least_valid, AS_LOSS},
+        {"validation loss, least", min_valid, AS_LOSS},
         {"validation loss averaged, last", value_averaged, AS_LOSS},
         {"perplexity, last", value_perplexity, AS_LOSS},
         {"tokens or examples a second", value_speed, AS_COUNT},

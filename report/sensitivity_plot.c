@@ -5,20 +5,20 @@
 #include <inttypes.h>
 #include <math.h>
 
-enum { TILES = 8 /* of each end */, LEAST_SIDE = 8 };
+enum { TILES = 8 /* of each end */, MIN_SIDE = 8 };
 
 /* Pixels of a side of a square image; 0 for inputs that are none. */
 static size_t side_of(const sensitivity_report *r)
 {
     size_t inputs = r->per == PER_EXAMPLE ? r->j->model.mlp.inputs : 0;
     size_t side = (size_t)lround(sqrt((double)inputs));
-    return side >= LEAST_SIDE && side * side == inputs ? side : 0;
+    return side >= MIN_SIDE && side * side == inputs ? side : 0;
 }
 
-static void place_tile(FILE *out, size_t at, bool least)
+static void place_tile(FILE *out, size_t at, bool min)
 {
     fprintf(out, "set origin %.4f,%.4f\nset size 0.1225,0.44\n", 0.01 + 0.1225 * (double)at,
-            least ? 0.0 : 0.48);
+            min ? 0.0 : 0.48);
 }
 
 static void draw_pixels(FILE *out, const float *pixels, size_t side)
@@ -44,15 +44,15 @@ static void title_tile(FILE *out, const sensitivity_report *r, const sensitivity
 }
 
 static status draw_tile(FILE *out, const sensitivity_report *r, dataset_batch *b, size_t at,
-                        bool least, size_t side)
+                        bool min, size_t side)
 {
-    const sensitivity_row *row = r->ranked[least ? r->table.count - 1 - at : at];
+    const sensitivity_row *row = r->ranked[min ? r->table.count - 1 - at : at];
     status result = dataset_window(r->data, row->index, b, 0);
     if (result) return result;
     if (at == 0)
         fprintf(out, "set label 1 '%s sensitive' at screen 0.01,%.3f font ',12'\n",
-                least ? "least" : "most", least ? 0.46 : 0.965);
-    place_tile(out, at, least);
+                min ? "least" : "most", min ? 0.46 : 0.965);
+    place_tile(out, at, min);
     title_tile(out, r, row);
     draw_pixels(out, b->inputs, side);
     fprintf(out, "unset label 1\n");

@@ -14,7 +14,7 @@
 const char *const bytes_names[BYTES_KINDS] = {"weights", "gradients", "parameters", "norms",
                                               "control"};
 
-enum { COUNT_MOST = 1 << 30 };
+enum { COUNT_MAX = 1 << 30 };
 
 /* Ranks of a node read each other's memory, which is what lets messages come while both compute.
  * Some containers forbid it even within a process; Open MPI then fails message by message unless it
@@ -31,7 +31,7 @@ static void prepare_copies(void)
 
 status comm_open(comm *c)
 {
-    *c = (comm){.size = 1, .count_most = COUNT_MOST};
+    *c = (comm){.size = 1, .count_max = COUNT_MAX};
     int provided = 0;
     prepare_copies();
     MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
@@ -75,7 +75,7 @@ static status check_handle(MPI_Comm over, const char *call)
 
 status comm_join(comm *c, MPI_Comm over, const char *call)
 {
-    *c = (comm){.size = 1, .count_most = COUNT_MOST, .world = MPI_COMM_NULL};
+    *c = (comm){.size = 1, .count_max = COUNT_MAX, .world = MPI_COMM_NULL};
     status result = check_handle(over, call);
     if (!result && MPI_Comm_dup(over, &c->world) != MPI_SUCCESS)
         result = fail(STATUS_PEER, "%s: MPI_Comm_dup of the communicator failed", call);
@@ -94,7 +94,7 @@ void comm_leave(comm *c)
 comm comm_alone(void)
 {
     return (comm){
-        .world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1, .count_most = COUNT_MOST};
+        .world = MPI_COMM_SELF, .checkpoint = MPI_COMM_SELF, .size = 1, .count_max = COUNT_MAX};
 }
 
 void comm_barrier(comm *c)
@@ -111,7 +111,7 @@ void comm_barrier(comm *c)
 }
 
 /* Values of all ranks that are on the stack at once. */
-enum { GATHERED_MOST = 1 << 15 };
+enum { GATHERED_MAX = 1 << 15 };
 
 static void sum_part(comm *c, double *values, size_t count)
 {
@@ -126,10 +126,10 @@ static void sum_part(comm *c, double *values, size_t count)
 void comm_sum_ordered(comm *c, double *values, size_t count)
 {
     if (c->size == 1 || count == 0) return;
-    size_t most = c->size < GATHERED_MOST ? GATHERED_MOST / (size_t)c->size : 1;
+    size_t max = c->size < GATHERED_MAX ? GATHERED_MAX / (size_t)c->size : 1;
     time_kind before = timing_switch(&c->timing, TIME_WAIT);
-    for (size_t i = 0; i < count; i += most)
-        sum_part(c, values + i, count - i < most ? count - i : most);
+    for (size_t i = 0; i < count; i += max)
+        sum_part(c, values + i, count - i < max ? count - i : max);
     timing_switch(&c->timing, before);
     c->sent[BYTES_CONTROL] += (uint64_t)(c->size - 1) * count * sizeof *values;
 }
@@ -138,13 +138,13 @@ void comm_sum_ordered(comm *c, double *values, size_t count)
  * else one of a type made of them. */
 static MPI_Datatype bytes_begin(const comm *c, size_t bytes, int *count)
 {
-    *count = bytes <= c->count_most ? (int)bytes : 1;
-    if (bytes <= c->count_most) return MPI_BYTE;
-    size_t parts = bytes / c->count_most, rest = bytes % c->count_most;
+    *count = bytes <= c->count_max ? (int)bytes : 1;
+    if (bytes <= c->count_max) return MPI_BYTE;
+    size_t parts = bytes / c->count_max, rest = bytes % c->count_max;
     const int lengths[] = {(int)parts, (int)rest};
     const MPI_Aint places[] = {0, (MPI_Aint)(bytes - rest)};
     MPI_Datatype part, whole;
-    MPI_Type_contiguous((int)c->count_most, MPI_BYTE, &part);
+    MPI_Type_contiguous((int)c->count_max, MPI_BYTE, &part);
     const MPI_Datatype types[] = {part, MPI_BYTE};
     MPI_Type_create_struct(2, lengths, places, types, &whole);
     MPI_Type_commit(&whole);
@@ -228,9 +228,9 @@ void comm_wait(comm *c, MPI_Request *requests, size_t count)
 
 void comm_broadcast(comm *c, void *data, size_t bytes, int from)
 {
-    for (size_t at = 0; at < bytes; at += c->count_most) {
+    for (size_t at = 0; at < bytes; at += c->count_max) {
         size_t left = bytes - at;
-        MPI_Bcast((char *)data + at, (int)(left < c->count_most ? left : c->count_most), MPI_BYTE,
+        MPI_Bcast((char *)data + at, (int)(left < c->count_max ? left : c->count_max), MPI_BYTE,
                   from, c->world);
     }
 }
@@ -264,7 +264,7 @@ void comm_all_gather(comm *c, void *data, const size_t *first, size_t element_by
 {
     if (c->size == 1) return;
     time_kind before = timing_switch(&c->timing, TIME_WAIT);
-    if (first[c->size] <= c->count_most)
+    if (first[c->size] <= c->count_max)
         gather_counted(c, data, first, element_bytes);
     else
         for (int r = 0; r < c->size; r++)

@@ -29,7 +29,7 @@ typedef struct {
     MPI_Comm world;      /**< training */
     MPI_Comm checkpoint; /**< the checkpoint writer's own */
     int rank, size;
-    size_t count_most; /**< that MPI, which counts in int, is handed at once; tests make it small */
+    size_t count_max; /**< that MPI, which counts in int, is handed at once; tests make it small */
     uint64_t sent[BYTES_KINDS]; /**< by this rank, to other ranks */
     timing timing;              /**< of this rank's training steps */
 } comm;

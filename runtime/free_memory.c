@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    PATH_MOST = 4096,
-    LINE_MOST = 3 * PATH_MOST,
+    PATH_SIZE = 4096,
+    LINE_SIZE = 3 * PATH_SIZE,
 };
 
 const char *free_memory_proc = "/proc";
@@ -38,7 +38,7 @@ static const hierarchy version_2 = {
 
 static FILE *open_in(const char *directory, const char *name)
 {
-    char path[LINE_MOST];
+    char path[LINE_SIZE];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     return fopen(path, "re");
 }
@@ -98,7 +98,7 @@ static void add_own(free_memory_limit *limits, size_t *count, const struct rlimi
 /* Where a hierarchy with the memory controller is mounted, and what of it is seen there. */
 static bool find_mount(const hierarchy *h, char *root, char *mount)
 {
-    char line[LINE_MOST], type[64], options[PATH_MOST];
+    char line[LINE_SIZE], type[64], options[PATH_SIZE];
     bool found = false;
     FILE *file = open_in(free_memory_proc, "self/mountinfo");
     while (file && !found && fgets(line, sizeof line, file)) {
@@ -115,7 +115,7 @@ static bool find_mount(const hierarchy *h, char *root, char *mount)
  * version 2 that without any. */
 static bool find_group(const hierarchy *h, char *group)
 {
-    char line[LINE_MOST];
+    char line[LINE_SIZE];
     bool found = false;
     FILE *file = open_in(free_memory_proc, "self/cgroup");
     while (file && !found && fgets(line, sizeof line, file)) {
@@ -125,7 +125,7 @@ static bool find_group(const hierarchy *h, char *group)
         *path++ = '\0';
         path[strcspn(path, "\n")] = '\0';
         found = h == &version_2 ? !*controllers : strstr(controllers, "memory") != NULL;
-        if (found) snprintf(group, PATH_MOST, "%s", path);
+        if (found) snprintf(group, PATH_SIZE, "%s", path);
     }
     if (file) fclose(file);
     return found;
@@ -149,12 +149,12 @@ static void add_group(free_memory_limit *limits, size_t *count, const hierarchy 
  * the hierarchy only, and not the beginning of its group's path. */
 static void add_groups(free_memory_limit *limits, size_t *count, const hierarchy *h)
 {
-    char root[PATH_MOST], directory[2 * PATH_MOST], group[PATH_MOST];
+    char root[PATH_SIZE], directory[2 * PATH_SIZE], group[PATH_SIZE];
     if (!find_group(h, group) || !find_mount(h, root, directory)) return;
     size_t top = strlen(directory), hidden = strcmp(root, "/") == 0 ? 0 : strlen(root);
     bool below = strncmp(group, root, hidden) == 0 && strncmp(group, "/..", 3) != 0;
     const char *name = below ? group + hidden : "";
-    if (strcmp(name, "/") != 0) snprintf(directory + top, PATH_MOST, "%s", name);
+    if (strcmp(name, "/") != 0) snprintf(directory + top, PATH_SIZE, "%s", name);
     for (;;) {
         add_group(limits, count, h, directory, directory + top);
         char *slash = strrchr(directory + top, '/');
@@ -192,15 +192,15 @@ bool free_memory_has(double bytes, size_t ranks, char *text, size_t size)
 {
     free_memory_limit limits[FREE_MEMORY_LIMITS];
     size_t count = free_memory_limits(limits);
-    double most = 0.0;
+    double max = 0.0;
     for (size_t i = 0; i < count; i++) {
         size_t sharing = limits[i].shared == FREE_MEMORY_OWN ? 1 : ranks;
         double wanted = (double)sharing * bytes, lack = wanted - limits[i].free;
-        if (lack <= most) continue;
-        most = lack;
+        if (lack <= max) continue;
+        max = lack;
         say_lack(text, size, &limits[i], wanted, (int)sharing);
     }
-    return most == 0.0;
+    return max == 0.0;
 }
 
 /* What a rank takes, and under which limits. */
@@ -239,14 +239,14 @@ static bool find_lack(MPI_Comm node, double bytes, char *text, size_t size)
         own.shared[i] = i < count ? limits[i].shared : FREE_MEMORY_OWN;
     claim all[ranks];
     MPI_Allgather(&own, sizeof own, MPI_BYTE, all, sizeof own, MPI_BYTE, node);
-    double most = 0.0;
+    double max = 0.0;
     for (size_t i = 0; i < count; i++) {
         double wanted = add_claims(&limits[i], &own, all, ranks, &sharing);
-        if (wanted - limits[i].free <= most) continue;
-        most = wanted - limits[i].free;
+        if (wanted - limits[i].free <= max) continue;
+        max = wanted - limits[i].free;
         say_lack(text, size, &limits[i], wanted, sharing);
     }
-    return most > 0.0;
+    return max > 0.0;
 }
 
 status free_memory_check(MPI_Comm world, double bytes, const char *format, ...)

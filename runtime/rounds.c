@@ -9,7 +9,7 @@ void rounds_begin_step(rounds *r, uint64_t t, uint64_t items, step_result *resul
     r->t = t;
     r->items = items;
     r->gradient_clipped = 0;
-    r->norm_most = 0.0;
+    r->norm_max = 0.0;
     if ((uint64_t)r->c->rank >= items) state_clear_local_sums(&r->state);
 }
 
@@ -41,7 +41,7 @@ static void note_round(rounds *r, step_result *result)
         if (!facts->written) result->written = false;
         if (from >= r->senders) continue;
         result->loss += facts->loss;
-        r->norm_most = fmax(r->norm_most, facts->norm_squared);
+        r->norm_max = fmax(r->norm_max, facts->norm_squared);
         if (rounds_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
         result->norm_squared += facts->norm_squared;
         if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
@@ -97,7 +97,7 @@ static void exchange_sums(rounds *r)
  * the norm of the sums would have told. */
 static bool sums_are_finite(const rounds *r)
 {
-    return (double)r->items * sqrt(r->norm_most) < 1e38;
+    return (double)r->items * sqrt(r->norm_max) < 1e38;
 }
 
 static void update_from_sums(rounds *r, double lr, step_result *result,

@@ -43,7 +43,7 @@ typedef struct {
     bool exchanging_hessian; /**< pieces carry f (none, optimizer) */
     double norm_squared;
     uint64_t bad_unit;
-    double norm_most;          /**< largest squared norm of the step's items */
+    double norm_max;           /**< largest squared norm of the step's items */
     uint64_t gradient_clipped; /**< items */
     state_report *updating; /**< the update that takes the round's pieces; NULL: they are summed */
 } rounds;

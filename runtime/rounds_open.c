@@ -48,10 +48,10 @@ static status open_gradients(rounds *r, const runtime_settings *with)
 
 static size_t largest_tensor(const parameters *p)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t i = 0; i < p->tensor_count; i++)
-        if (p->tensors[i].count > most) most = p->tensors[i].count;
-    return most;
+        if (p->tensors[i].count > max) max = p->tensors[i].count;
+    return max;
 }
 
 static status open_small(rounds *r)

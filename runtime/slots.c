@@ -34,10 +34,10 @@ void slots_close(slots *s)
 
 static size_t slot_bytes(const slots *s, const parameters *p, const size_t *bytes, size_t slot)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t u = 0; u < p->unit_count; u++)
-        if (s->of_unit[u] == slot && bytes[u] > most) most = bytes[u];
-    return memory_round(most);
+        if (s->of_unit[u] == slot && bytes[u] > max) max = bytes[u];
+    return memory_round(max);
 }
 
 size_t slots_bytes(const slots *s, const parameters *p, const size_t *bytes)

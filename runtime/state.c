@@ -283,11 +283,11 @@ static void statistics_make(state *s, comm *c, state_statistics *out)
     }
     double totals[] = {sums.sigma, sums.hessian, sums.bias};
     comm_sum_ordered(c, totals, 3);
-    double least = sums.hessian_min, n = (double)s->p->count;
-    MPI_Allreduce(MPI_IN_PLACE, &least, 1, MPI_DOUBLE, MPI_MIN, c->world);
+    double min = sums.hessian_min, n = (double)s->p->count;
+    MPI_Allreduce(MPI_IN_PLACE, &min, 1, MPI_DOUBLE, MPI_MIN, c->world);
     *out = (state_statistics){totals[0] / n, NAN, NAN, NAN};
     if (s->settings.row->spread == SPREAD_HESSIAN)
-        *out = (state_statistics){totals[0] / n, least, totals[1] / n, totals[2] / totals[1]};
+        *out = (state_statistics){totals[0] / n, min, totals[1] / n, totals[2] / totals[1]};
 }
 
 void state_begin_update(state *s, uint64_t items, double lr, const state_report *report)

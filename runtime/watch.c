@@ -19,8 +19,8 @@
 enum { WATCHERS = 2 };
 #define SECONDS_STANDARD                                                                           \
     60.0 /* guard.stall_seconds of io/jobs/job_schema.c: before a job is read */
-#define TICK_LEAST 0.05
-#define TICK_MOST 2.0
+#define TICK_MIN 0.05
+#define TICK_MAX 2.0
 #define TICK_ASKED 0.5
 #define BUSY 0.05 /* share of a processor that counts as computing */
 
@@ -213,7 +213,7 @@ static void tick(double seconds, bool stop)
 
 static double interval(double seconds)
 {
-    double wanted = fmin(fmax(seconds / 8.0, TICK_LEAST), TICK_MOST);
+    double wanted = fmin(fmax(seconds / 8.0, TICK_MIN), TICK_MAX);
     return guard_stop() ? fmin(wanted, TICK_ASKED) : wanted;
 }
 

@@ -33,8 +33,8 @@ static stall_kind stall_of(watch_peer *peer, double limit, double limit_asked, d
     for (int t = 0; t < ACTIVITY_THREADS; t++) {
         activity_kind kind = peer->beat.kind[t];
         if (kind == ACTIVITY_NONE || kind == ACTIVITY_WAITS) continue;
-        double most = kind == ACTIVITY_WRITES ? limit : fmin(limit, limit_asked);
-        if (peer->beat.still[t] < most) continue;
+        double max = kind == ACTIVITY_WRITES ? limit : fmin(limit, limit_asked);
+        if (peer->beat.still[t] < max) continue;
         peer->since = clock - silent - peer->beat.still[t];
         return STALL_STUCK;
     }

@@ -15,14 +15,14 @@ static size_t piece_lead(size_t begin)
 /* Bytes of one outgoing buffer: the largest piece that this rank owns, for every rank. */
 static size_t outgoing_piece(const sharding *owned, const layout *compute)
 {
-    size_t most = 0;
+    size_t max = 0;
     for (size_t u = 0; u < owned->p->unit_count; u++) {
         size_t begin, end;
         sharding_bytes(owned, compute, u, owned->rank, &begin, &end);
         size_t bytes = memory_round(end - begin + piece_lead(begin));
-        if (bytes > most) most = bytes;
+        if (bytes > max) max = bytes;
     }
-    return most;
+    return max;
 }
 
 static size_t arena_bytes(const runtime_settings *with, const sharding *owned,

@@ -34,13 +34,13 @@ static inline void reference_solve(const double *l, double *b, size_t n)
 /* Largest difference, over the largest number that is expected. */
 static inline double difference(const double *found, const double *expected, size_t count)
 {
-    double most = 0.0, scale = 0.0;
+    double max = 0.0, scale = 0.0;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(found[i])) return INFINITY;
-        most = fmax(most, fabs(found[i] - expected[i]));
+        max = fmax(max, fabs(found[i] - expected[i]));
         scale = fmax(scale, fabs(expected[i]));
     }
-    return most / fmax(scale, 1e-300);
+    return max / fmax(scale, 1e-300);
 }
 
 #define NEAR(found, expected, count, tolerance)                                                    \

@@ -42,13 +42,13 @@ static const char mlp_job[] = "name: base\n"           /*  1 */
                               "  sequences: 4\n"       /* 11 */
                               "steps: 50\n";           /* 12 */
 
-enum { TEXT_MOST = 16384, PATH_MOST = 64 };
+enum { TEXT_MAX = 16384, PATH_SIZE = 64 };
 
 /* Read a job from text; path is where it stood. */
-static status read_bytes(job *j, const char *text, size_t length, char path[PATH_MOST],
+static status read_bytes(job *j, const char *text, size_t length, char path[PATH_SIZE],
                          const char *const *overrides, size_t count)
 {
-    snprintf(path, PATH_MOST, "/tmp/vario-test-job-XXXXXX");
+    snprintf(path, PATH_SIZE, "/tmp/vario-test-job-XXXXXX");
     int handle = mkstemp(path);
     cr_assert_geq(handle, 0);
     cr_assert_eq(write(handle, text, length), (ssize_t)length);
@@ -59,7 +59,7 @@ static status read_bytes(job *j, const char *text, size_t length, char path[PATH
     return result;
 }
 
-static inline status read_text(job *j, const char *text, char path[PATH_MOST])
+static inline status read_text(job *j, const char *text, char path[PATH_SIZE])
 {
     return read_bytes(j, text, strlen(text), path, NULL, 0);
 }
@@ -68,7 +68,7 @@ static inline status read_text(job *j, const char *text, char path[PATH_MOST])
 static inline job read_with(const char *text, const char *const *overrides, size_t count)
 {
     job j;
-    char path[PATH_MOST];
+    char path[PATH_SIZE];
     status result = read_bytes(&j, text, strlen(text), path, overrides, count);
     cr_assert_eq(result, STATUS_OK, "%s", status_message());
     return j;
@@ -79,20 +79,20 @@ static inline job read_small(const char *const *overrides, size_t count)
     return read_with(small_job, overrides, count);
 }
 
-static inline void write_text(char text[TEXT_MOST], const job *j)
+static inline void write_text(char text[TEXT_MAX], const job *j)
 {
-    FILE *out = fmemopen(text, TEXT_MOST, "w");
+    FILE *out = fmemopen(text, TEXT_MAX, "w");
     cr_assert_not_null(out);
     cr_assert_eq(job_write(j, out), STATUS_OK, "%s", status_message());
     fclose(out);
 }
 
 /* Replace the first `old` by `new`. */
-static inline void edit(char out[TEXT_MOST], const char *text, const char *old, const char *new)
+static inline void edit(char out[TEXT_MAX], const char *text, const char *old, const char *new)
 {
     const char *at = strstr(text, old);
     cr_assert_not_null(at, "'%s' is not in the job", old);
-    snprintf(out, TEXT_MOST, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
+    snprintf(out, TEXT_MAX, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
 }
 
 #endif

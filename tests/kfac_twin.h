@@ -156,7 +156,7 @@ static void twin_open(twin *t, const made *x)
     t->w.hooks.layer = twin_layer;
     cr_assert_eq(model_open(&t->m, &x->k.m.config, &shape), STATUS_OK);
     cr_assert_eq(dataset_batch_open(&t->batch, &x->k.m.job), STATUS_OK);
-    t->outputs = calloc(x->k.most * model_outputs(&x->k.m.config), sizeof *t->outputs);
+    t->outputs = calloc(x->k.max * model_outputs(&x->k.m.config), sizeof *t->outputs);
     for (size_t l = 0; l < x->k.layers; l++)
         for (int side = 0; side < KFAC_SIDES; side++) {
             size_t n = x->k.parts[l].factors[side].n;
@@ -183,14 +183,14 @@ static void check_factors(const made *x, twin *t)
         for (int side = 0; side < KFAC_SIDES; side++) {
             size_t n = x->k.parts[l].factors[side].n;
             const double *found = shared(x, l, side);
-            double most = 0.0, far = 0.0;
+            double max = 0.0, far = 0.0;
             for (size_t i = 0; i < n * n; i++) {
                 double expected = t->factors[l][side][i] /= (double)t->rows;
-                most = fmax(most, fabs(expected));
+                max = fmax(max, fabs(expected));
                 far = fmax(far, fabs(found[i] - expected));
             }
-            cr_expect_gt(most, 0.0);
-            cr_expect_leq(far, 1e-10 * most, "layer %zu side %d: %g of %g", l, side, far, most);
+            cr_expect_gt(max, 0.0);
+            cr_expect_leq(far, 1e-10 * max, "layer %zu side %d: %g of %g", l, side, far, max);
         }
 }
 

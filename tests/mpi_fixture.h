@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SECONDS_MOST = 60 }; /* of a test */
+enum { SECONDS_MAX = 60 }; /* of a test */
 
 static comm world;
 
@@ -45,12 +45,12 @@ static inline void run_mpi_tests(void (*open)(void), void (*close)(void))
     const char *ranks = getenv("TEST_RANKS"), *only = getenv("TEST_ONLY");
     cr_assert_eq(comm_open(&world), STATUS_OK);
     if (ranks) cr_assert_eq(world.size, atoi(ranks), "not launched on %s ranks", ranks);
-    const size_t count_most = world.count_most;
+    const size_t count_max = world.count_max;
     for (const mpi_test *test = mpi_tests; test; test = test->next) {
         if (only && strcmp(only, test->name) != 0) continue;
-        alarm(SECONDS_MOST);           /* a test that hangs ends the launch */
-        omp_set_num_threads(1);        /* whatever the one before has asked for, */
-        world.count_most = count_most; /* likewise */
+        alarm(SECONDS_MAX);          /* a test that hangs ends the launch */
+        omp_set_num_threads(1);      /* whatever the one before has asked for, */
+        world.count_max = count_max; /* likewise */
         if (open) open();
         test->run();
         if (close) close();

@@ -42,11 +42,11 @@ static void need(int well, const char *what)
 static int read_command(FILE *in, char **words)
 {
     int count = 0;
-    size_t room;
+    size_t size;
     for (; count < ARGUMENTS; count++) {
         words[count] = NULL;
-        room = 0;
-        if (getdelim(&words[count], &room, '\0', in) < 0) return 0;
+        size = 0;
+        if (getdelim(&words[count], &size, '\0', in) < 0) return 0;
         if (strcmp(words[count], "\4") == 0) break;
     }
     need(count < ARGUMENTS, "too many words");

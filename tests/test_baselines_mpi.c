@@ -74,9 +74,9 @@ static void copy_array(const state *s, state_array array, float *out)
 /* Of values that this rank keeps; the others are 0 on both sides. */
 static double distance(const float *found, const double *expected)
 {
-    double most = 0.0;
-    for (size_t i = 0; i < MOST; i++) most = fmax(most, fabs((double)found[i] - expected[i]));
-    return most;
+    double max = 0.0;
+    for (size_t i = 0; i < MOST; i++) max = fmax(max, fabs((double)found[i] - expected[i]));
+    return max;
 }
 
 /* The snapshots' moments from the weights themselves, in double. */

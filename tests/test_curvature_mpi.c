@@ -196,12 +196,12 @@ static void expected_hessian(const example *x, uint64_t sequences, uint64_t batc
 
 static void expect_hessian(const example *x, const double *expected, double tolerance)
 {
-    double most = 0.0;
+    double max = 0.0;
     for (size_t i = 0; i < x->p.count; i++) {
-        most = fmax(most, fabs((double)x->h[i] - expected[i]) / (1e-3 + expected[i]));
+        max = fmax(max, fabs((double)x->h[i] - expected[i]) / (1e-3 + expected[i]));
         cr_expect_eq(x->momentum[i], 0.0F);
     }
-    cr_expect(everywhere(most < tolerance), "%g", most);
+    cr_expect(everywhere(max < tolerance), "%g", max);
 }
 
 /* Gaussian loss of one output: the gradient of a weight is x e / s^2, of the bias e / s^2. More

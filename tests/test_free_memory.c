@@ -69,9 +69,9 @@ static void expect(const char *name, double allows, double free)
     cr_expect_eq(found->free, free, "%s: %g free", name, found->free);
 }
 
-TestSuite(room, .init = open_node, .fini = close_folder);
+TestSuite(free_memory, .init = open_node, .fini = close_folder);
 
-Test(room, node)
+Test(free_memory, node)
 {
     free_memory_limit limits[FREE_MEMORY_LIMITS];
     cr_expect_eq(free_memory_limits(limits), 1);
@@ -79,7 +79,7 @@ Test(room, node)
 }
 
 /* The group has no limit of its own; the one above it has, and the root has no files at all. */
-Test(room, groups_of_version_2)
+Test(free_memory, groups_of_version_2)
 {
     free_memory_limit limits[FREE_MEMORY_LIMITS];
     write_text("self/cgroup", "0::/slurm/job_7/step_0\n");
@@ -91,7 +91,7 @@ Test(room, groups_of_version_2)
     expect("control group /slurm/job_7", 5e6, 1.5e6);
 }
 
-Test(room, groups_of_version_1)
+Test(free_memory, groups_of_version_1)
 {
     write_text("self/cgroup", "9:name=systemd:/x\n4:cpu,memory:/job/step\n0::/\n");
     write_mount("/", "memory", "cgroup", "rw,memory");
@@ -104,7 +104,7 @@ Test(room, groups_of_version_1)
 }
 
 /* A container sees its part of the hierarchy, and in a name space of its own not even its name. */
-Test(room, groups_of_a_container)
+Test(free_memory, groups_of_a_container)
 {
     write_group("seen", "memory.max", "1000000", "memory.current", "0", "");
     write_group("seen/inner", "memory.max", "500000", "memory.current", "0", "");
@@ -116,7 +116,7 @@ Test(room, groups_of_a_container)
     expect("control group /", 1e6, 1e6);
 }
 
-Test(room, own_limits)
+Test(free_memory, own_limits)
 {
     struct rlimit limit = {.rlim_cur = UINT64_C(1) << 40, .rlim_max = RLIM_INFINITY};
     cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
@@ -124,7 +124,7 @@ Test(room, own_limits)
 }
 
 /* The sentence has both figures, the ranks that share, and which limit it is. */
-Test(room, sentence)
+Test(free_memory, sentence)
 {
     char text[512] = "";
     write_text("self/cgroup", "0::/job\n");
@@ -137,7 +137,7 @@ Test(room, sentence)
 }
 
 /* What arenas have promised and not used. */
-Test(room, untouched)
+Test(free_memory, untouched)
 {
     enum { BYTES = 1 << 24 };
     arena a;
@@ -151,7 +151,7 @@ Test(room, untouched)
 }
 
 /* An arena of nothing hands out nothing, without arithmetic on NULL. */
-Test(room, empty_arena)
+Test(free_memory, empty_arena)
 {
     arena a;
     cr_assert_eq(arena_open(&a, "test", 0), STATUS_OK);

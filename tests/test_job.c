@@ -225,7 +225,7 @@ static void refuse_edits(const char *job_text, const bad_edit *edits, size_t cou
 {
     for (size_t i = 0; i < count; i++) {
         const bad_edit *b = &edits[i];
-        char text[TEXT_MOST], path[PATH_MOST], place[PATH_MOST + 32];
+        char text[TEXT_MAX], path[PATH_SIZE], place[PATH_SIZE + 32];
         edit(text, job_text, b->old, b->new);
         job j;
         cr_expect_eq(read_text(&j, text, path), STATUS_INPUT, "%s -> %s was taken", b->old, b->new);
@@ -275,14 +275,14 @@ Test(job, refuses_every_bad_override)
 {
     for (size_t i = 0; i < sizeof bad_overrides / sizeof bad_overrides[0]; i++) {
         const bad_override *b = &bad_overrides[i];
-        char path[PATH_MOST];
+        char path[PATH_SIZE];
         job j;
         cr_expect_eq(read_bytes(&j, small_job, strlen(small_job), path, &b->override, 1),
                      STATUS_INPUT, "%s was taken", b->override);
         expect_message("", b->says, 3);
     }
     const char *items[] = {"batch.microbatches=65536", "optimizer.mc_samples=65536"};
-    char path[PATH_MOST];
+    char path[PATH_SIZE];
     job j;
     cr_expect_eq(read_bytes(&j, small_job, strlen(small_job), path, items, 2), STATUS_INPUT);
     expect_message(
@@ -303,7 +303,7 @@ static const char *const wrong[][12] = {
 };
 
 /* A resolved job in which the row's key stands. */
-static void resolved_with(const schema_row *row, char text[TEXT_MOST])
+static void resolved_with(const schema_row *row, char text[TEXT_MAX])
 {
     const char *sets[4];
     size_t count = 0;
@@ -332,7 +332,7 @@ static void resolved_with(const schema_row *row, char text[TEXT_MOST])
 }
 
 /* Put a value at a key of a resolved job; the key's place comes back as "line:column: ". */
-static void put(char out[TEXT_MOST], const char *text, const char *key, const char *value,
+static void put(char out[TEXT_MAX], const char *text, const char *key, const char *value,
                 char place[32])
 {
     const char *dot = strchr(key, '.'), *at = text;
@@ -352,12 +352,12 @@ static void put(char out[TEXT_MOST], const char *text, const char *key, const ch
     for (const char *c = text; c < at; c++) line += *c == '\n';
     snprintf(place, 32, "%zu:%d: ", line, dot ? 3 : 1);
     at += strlen(word) - (*word == '\n');
-    snprintf(out, TEXT_MOST, "%.*s%s%s", (int)(at - text), text, value, strchr(at, '\n'));
+    snprintf(out, TEXT_MAX, "%.*s%s%s", (int)(at - text), text, value, strchr(at, '\n'));
 }
 
 static void refuse_value(const char *text, const schema_row *row, const char *value)
 {
-    char edited[TEXT_MOST], path[PATH_MOST], place[32], whole[PATH_MOST + 64], quoted[64];
+    char edited[TEXT_MAX], path[PATH_SIZE], place[32], whole[PATH_SIZE + 64], quoted[64];
     job j;
     put(edited, text, row->key, value, place);
     cr_expect_eq(read_text(&j, edited, path), STATUS_INPUT, "%s: %s was taken", row->key, value);
@@ -370,18 +370,18 @@ static void refuse_outside(const char *text, const schema_row *row)
 {
     char value[64];
     bool whole = row->type == KEY_COUNT;
-    if (row->least > 0 || row->ends & ENDS_OPEN_LEAST) {
+    if (row->min > 0 || row->ends & ENDS_OPEN_MIN) {
         snprintf(value, sizeof value, whole ? "%.0f" : "%.17g",
-                 whole                         ? row->least - 1
-                 : row->ends & ENDS_OPEN_LEAST ? row->least
-                                               : nextafter(row->least, -1));
+                 whole                       ? row->min - 1
+                 : row->ends & ENDS_OPEN_MIN ? row->min
+                                             : nextafter(row->min, -1));
         refuse_value(text, row, value);
     }
-    if (isinf(row->most) || row->most > 1e19) return;
+    if (isinf(row->max) || row->max > 1e19) return;
     snprintf(value, sizeof value, whole ? "%.0f" : "%.17g",
-             whole                        ? row->most + 1
-             : row->ends & ENDS_OPEN_MOST ? row->most
-                                          : nextafter(row->most, INFINITY));
+             whole                       ? row->max + 1
+             : row->ends & ENDS_OPEN_MAX ? row->max
+                                         : nextafter(row->max, INFINITY));
     refuse_value(text, row, value);
 }
 
@@ -389,12 +389,12 @@ Test(job, refuses_wrong_values_of_every_key)
 {
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
-        char text[TEXT_MOST];
+        char text[TEXT_MAX];
         resolved_with(row, text);
         for (size_t k = 0; k < 12 && wrong[row->type][k]; k++)
             refuse_value(text, row, wrong[row->type][k]);
         if (row->rising) refuse_value(text, row, "[2, 1]");
-        if (row->type == KEY_COUNT || (row->type == KEY_NUMBER && row->most < 1e30))
+        if (row->type == KEY_COUNT || (row->type == KEY_NUMBER && row->max < 1e30))
             refuse_outside(text, row);
     }
 }
@@ -402,7 +402,7 @@ Test(job, refuses_wrong_values_of_every_key)
 Test(job, refuses_texts_that_are_too_long)
 {
     static const char *const keys[] = {"name", "output", "model.init", "data.train", "data.valid"};
-    char value[JOB_TEXT + 200], text[TEXT_MOST], edited[TEXT_MOST], place[32], path[PATH_MOST];
+    char value[JOB_TEXT + 200], text[TEXT_MAX], edited[TEXT_MAX], place[32], path[PATH_SIZE];
     job j = read_small(NULL, 0);
     write_text(text, &j);
     for (size_t i = 0; i < 5; i++) {
@@ -440,7 +440,7 @@ Test(job, refuses_what_is_no_job)
         {"\0\0\0\0", 4, "YAML expected"},
     };
     job j;
-    char path[PATH_MOST];
+    char path[PATH_SIZE];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         cr_expect_eq(read_bytes(&j, files[i].text, files[i].length, path, NULL, 0), STATUS_INPUT);
         expect_message(path, &files[i].says, 1);
@@ -463,12 +463,12 @@ Test(job, refuses_what_is_no_job)
 
 Test(job, many_keys_are_refused_not_overrun)
 {
-    static char text[TEXT_MOST];
+    static char text[TEXT_MAX];
     size_t n = 0;
     for (int i = 0; i < 1000; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, "k%d: %d\n", i, i);
     job j;
-    char path[PATH_MOST];
+    char path[PATH_SIZE];
     cr_expect_eq(read_text(&j, text, path), STATUS_INPUT);
     expect_message(path, (const char *const[]){":257:1: ", "more keys found"}, 2);
 }
@@ -480,7 +480,7 @@ Test(job, paths_are_taken_as_they_are)
         "output=./~/runs", "data.train=./$HOME/a", "output=a~b",         "data.train=price-5$",
         "data.train=a$1",  "output=~/a",           "data.train=a/~b.bin"};
     for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
-        char path[PATH_MOST];
+        char path[PATH_SIZE];
         job j;
         bool wants_shell = strcmp(overrides[i], "output=~/a") == 0;
         cr_expect_eq(read_bytes(&j, small_job, strlen(small_job), path, &overrides[i], 1),
@@ -493,7 +493,7 @@ Test(job, paths_are_taken_as_they_are)
 /* A run that has begun goes on where it lies, whatever its folder is called. */
 Test(job, the_job_of_a_run_keeps_its_paths)
 {
-    char text[TEXT_MOST];
+    char text[TEXT_MAX];
     job j;
     edit(text, small_job, "steps: 50", "output: ~/runs\nsteps: 50");
     cr_expect_eq(job_parse(&j, "runs/a/job.yaml", text, strlen(text)), STATUS_OK, "%s",

@@ -111,7 +111,7 @@ Test(job_resolved, presets)
                    {"gpt2-774m", 36, 20, 1280},
                    {"gpt2-1558m", 48, 25, 1600}};
     for (size_t i = 0; i < 4; i++) {
-        char text[512], path[PATH_MOST];
+        char text[512], path[PATH_SIZE];
         snprintf(text, sizeof text,
                  "name: p\nmodel: {preset: %s}\ndata: {train: a, valid: b}\nsteps: 1\n",
                  presets[i].name);
@@ -163,7 +163,7 @@ Test(job_resolved, unread_schedule_keys_at_their_defaults)
 
 Test(job_resolved, a_section_may_be_empty)
 {
-    char text[TEXT_MOST], path[PATH_MOST];
+    char text[TEXT_MAX], path[PATH_SIZE];
     snprintf(text, sizeof text, "%seval: {}\nlog: # nothing\nclip:\n#  norm: 1.0\n", small_job);
     job j, plain = read_small(NULL, 0);
     cr_assert_eq(read_text(&j, text, path), STATUS_OK, "%s", status_message());
@@ -172,7 +172,7 @@ Test(job_resolved, a_section_may_be_empty)
 
 static void expect_round_trip(const job *j)
 {
-    char text[TEXT_MOST], again[TEXT_MOST], path[PATH_MOST];
+    char text[TEXT_MAX], again[TEXT_MAX], path[PATH_SIZE];
     job back;
     write_text(text, j);
     cr_assert_eq(read_text(&back, text, path), STATUS_OK, "%s in\n%s", status_message(), text);
@@ -225,7 +225,7 @@ Test(job_resolved, the_written_job_reads_back_equal)
 
 Test(job_resolved, writes_only_keys_that_apply_and_numbers_that_are_numbers)
 {
-    char text[TEXT_MOST];
+    char text[TEXT_MAX];
     job j = read_small((const char *[]){"optimizer.kind=adamw"}, 1);
     write_text(text, &j);
     cr_expect_not_null(strstr(text, "\n  epsilon: 1.0e-08\n"), "%s", text);

@@ -20,9 +20,9 @@ static void draw(double *out, size_t count, uint64_t seed)
 
 static double farthest(const double *a, const double *b, size_t count)
 {
-    double most = 0.0;
-    for (size_t i = 0; i < count; i++) most = fmax(most, fabs(a[i] - b[i]));
-    return most;
+    double max = 0.0;
+    for (size_t i = 0; i < count; i++) max = fmax(max, fabs(a[i] - b[i]));
+    return max;
 }
 
 /* factor(n, n) = x^T x / rows. */

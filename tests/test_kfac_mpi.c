@@ -157,7 +157,7 @@ static void check_layers(size_t grid_from)
 MPI_TEST(samples_have_the_dense_precision)
 {
     check_layers(0);
-    world.count_most = 64; /* messages of several parts */
+    world.count_max = 64; /* messages of several parts */
     check_layers(7);
 }
 

@@ -120,7 +120,7 @@ Test(library_settings, ranges_are_those_of_jobs)
 {
     for (size_t i = 0; i < NUMBERS; i++) {
         const schema_row *row = schema_find(numbers[i].key);
-        const double ends[] = {row->least, row->most};
+        const double ends[] = {row->min, row->max};
         const double others[] = {NAN, INFINITY, -INFINITY, -1.0, -0.0, 0.25, 1e300};
         for (int kind = OPTIMIZER_IVON; kind <= OPTIMIZER_ADAMW; kind++) {
             for (size_t e = 0; e < 2; e++) {
@@ -140,9 +140,9 @@ Test(library_settings, rates_are_those_of_jobs)
     const schema_row *row = schema_find("schedule.peak");
     const runtime_settings s = must_fill(NULL, 1);
     schema_describe(row, expected, sizeof expected);
-    cr_expect_eq(library_rate(&s, row->least), STATUS_OK);
-    cr_expect_eq(library_rate(&s, row->most), STATUS_OK);
-    const double wrong[] = {NAN, INFINITY, nextafter(row->least, -1.0), 2.0 * row->most};
+    cr_expect_eq(library_rate(&s, row->min), STATUS_OK);
+    cr_expect_eq(library_rate(&s, row->max), STATUS_OK);
+    const double wrong[] = {NAN, INFINITY, nextafter(row->min, -1.0), 2.0 * row->max};
     for (size_t i = 0; i < 4; i++) {
         snprintf(sentence, sizeof sentence, "vario_step: learning rate %g found, %s expected",
                  wrong[i], expected);

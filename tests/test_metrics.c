@@ -58,7 +58,7 @@ typedef struct {
 
 #include "fixtures/metrics.inc"
 
-enum { MOST_EXAMPLES = 128, MOST_BINS = 20, MOST_CLASSES = 8 };
+enum { MAX_EXAMPLES = 128, MAX_BINS = 20, MAX_CLASSES = 8 };
 
 #define CASES(list) for (size_t k = 0; k < sizeof(list) / sizeof *(list); k++)
 
@@ -73,8 +73,8 @@ static void expect_near(const char *name, const char *what, double found, double
 
 static void expect_predictions(const prediction_case *c)
 {
-    double confidence[MOST_EXAMPLES], nll[MOST_EXAMPLES], brier[MOST_EXAMPLES];
-    bool right[MOST_EXAMPLES];
+    double confidence[MAX_EXAMPLES], nll[MAX_EXAMPLES], brier[MAX_EXAMPLES];
+    bool right[MAX_EXAMPLES];
     for (size_t i = 0; i < c->count; i++) {
         prediction_score s = metrics_score(c->p + i * c->classes, c->classes, c->targets[i]);
         cr_expect_eq(s.top, c->top[i], "%s: example %zu is taken for %zu", c->name, i, s.top);
@@ -87,7 +87,7 @@ static void expect_predictions(const prediction_case *c)
         brier[i] = s.brier;
         right[i] = s.top == c->targets[i];
     }
-    calibration_bin bins[MOST_BINS];
+    calibration_bin bins[MAX_BINS];
     calibration found = metrics_calibrate(bins, c->bin_count, confidence, right, c->count);
     expect_near(c->name, "mean nll", metrics_mean(nll, c->count), c->mean_nll);
     expect_near(c->name, "mean brier", metrics_mean(brier, c->count), c->mean_brier);
@@ -236,8 +236,8 @@ Test(metrics, infinite_scores_rank)
 Test(metrics, order_of_examples_is_nothing_to_a_ranking)
 {
     const ranking_case *c = &ranking_cases[1];
-    double score[MOST_EXAMPLES];
-    bool positive[MOST_EXAMPLES];
+    double score[MAX_EXAMPLES];
+    bool positive[MAX_EXAMPLES];
     ranking first, turned;
     cr_assert_eq(metrics_rank(&first, c->score, c->positive, c->count, METRICS_TPR), STATUS_OK);
     for (size_t i = 0; i < c->count; i++) {
@@ -250,7 +250,7 @@ Test(metrics, order_of_examples_is_nothing_to_a_ranking)
 
 static entropy_parts parts_of(const double *p, size_t samples, size_t classes)
 {
-    double average[MOST_CLASSES] = {0}, expected = 0.0;
+    double average[MAX_CLASSES] = {0}, expected = 0.0;
     for (size_t s = 0; s < samples; s++) {
         for (size_t c = 0; c < classes; c++) average[c] += p[s * classes + c] / (double)samples;
         expected += metrics_entropy(p + s * classes, classes) / (double)samples;

@@ -147,14 +147,13 @@ MPI_TEST(largest_evidence_of_a_regression)
     read_table(&x.on, &t);
     cr_assert_eq(oracle_maximize(&x.o, &m), STATUS_OK, "%s", status_message());
     cr_expect(!m.at_edge);
-    double most = reference_ridge(&t, 1.0, m.noise_variance, m.prior, 17, 17, l, mode);
-    cr_expect_lt(fabs(m.log_evidence - most), 1e-9 * fabs(most), "%.15g, %.15g", m.log_evidence,
-                 most);
+    double max = reference_ridge(&t, 1.0, m.noise_variance, m.prior, 17, 17, l, mode);
+    cr_expect_lt(fabs(m.log_evidence - max), 1e-9 * fabs(max), "%.15g, %.15g", m.log_evidence, max);
     for (int k = 0; k < 4; k++) {
         double factor = k % 2 ? 1.01 : 1.0 / 1.01;
         cr_expect_lt(reference_ridge(&t, 1.0, m.noise_variance * (k < 2 ? factor : 1.0),
                                      m.prior * (k < 2 ? 1.0 : factor), 17, 17, l, mode),
-                     most);
+                     max);
     }
     example_close(&x);
 }

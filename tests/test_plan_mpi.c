@@ -319,16 +319,16 @@ enum { FEW = 100 };
 
 MPI_TEST(steps_in_small_parts)
 {
-    size_t most = world.count_most;
+    size_t max = world.count_max;
     kernels_open();
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         job j = small_job();
         j.parallel.shard = (shard_stage)stage;
         j.parallel.wire = stage % 2 ? DTYPE_BF16 : DTYPE_F32;
         uint64_t whole = check(&j, DTYPE_F32);
-        world.count_most = FEW;
+        world.count_max = FEW;
         uint64_t parts = check(&j, DTYPE_F32);
-        world.count_most = most;
+        world.count_max = max;
         cr_expect_eq(whole, parts, "stage %d", stage);
     }
     kernels_close();
@@ -347,7 +347,7 @@ static bool are_of(const unsigned char *bytes, size_t count, int r)
     return true;
 }
 
-enum { LENGTH = 1009, RANKS_MOST = 4 };
+enum { LENGTH = 1009, RANKS_MAX = 4 };
 
 static void fill(unsigned char *bytes, size_t count)
 {
@@ -377,7 +377,7 @@ static bool broadcast_works(int from)
 
 static bool collect_works(void)
 {
-    unsigned char bytes[RANKS_MOST * LENGTH];
+    unsigned char bytes[RANKS_MAX * LENGTH];
     fill(bytes, LENGTH);
     comm_collect(&world, bytes, LENGTH);
     for (int r = 0; world.rank == 0 && r < world.size; r++)
@@ -389,7 +389,7 @@ static bool collect_works(void)
 static bool gather_works(void)
 {
     unsigned char bytes[3 * LENGTH] = {0};
-    size_t first[RANKS_MOST + 1] = {0};
+    size_t first[RANKS_MAX + 1] = {0};
     for (int r = 0; r < world.size; r++) first[r + 1] = first[r] + 30 + 60 * (size_t)r;
     fill(bytes + 3 * first[world.rank], 3 * (first[world.rank + 1] - first[world.rank]));
     comm_all_gather(&world, bytes, first, 3, BYTES_PARAMETERS);
@@ -400,9 +400,9 @@ static bool gather_works(void)
 
 MPI_TEST(messages_in_small_parts)
 {
-    const size_t limits[] = {world.count_most, 1, FEW, LENGTH - 1, LENGTH};
+    const size_t limits[] = {world.count_max, 1, FEW, LENGTH - 1, LENGTH};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        world.count_most = limits[i];
+        world.count_max = limits[i];
         cr_expect(everywhere(ring_works(LENGTH)), "limit %zu", limits[i]);
         cr_expect(everywhere(ring_works(10 * FEW)), "limit %zu", limits[i]);
         cr_expect(everywhere(broadcast_works(world.size - 1)), "limit %zu", limits[i]);

@@ -71,13 +71,13 @@ static void check_variances(mlp_config config, dtype precision, double tolerance
     cr_assert_eq(model_open(&m, &f.config, &shape), STATUS_OK);
     float **units = lay_out(&f), outputs[count], found[count];
     double *theta = widened(f.w.theta, f.w.p.count), *expected = expected_variances(&f, theta);
-    double values[count], losses[ROWS], most = 0.0;
+    double values[count], losses[ROWS], max = 0.0;
     reference_mlp(&f, theta, ROWS, losses, values, NULL);
     model_variances(m, &f.w.hooks, (const float *const *)units, &f.b, outputs, found);
-    for (size_t i = 0; i < count; i++) most = fmax(most, expected[i]);
+    for (size_t i = 0; i < count; i++) max = fmax(max, expected[i]);
     for (size_t i = 0; i < count; i++) {
         cr_expect_float_eq(outputs[i], values[i], tolerance * 10.0);
-        cr_expect_lt(fabs((double)found[i] - expected[i]), tolerance * most,
+        cr_expect_lt(fabs((double)found[i] - expected[i]), tolerance * max,
                      "output %zu of %zu: variance %.7g, %.7g expected", i, count, (double)found[i],
                      expected[i]);
     }

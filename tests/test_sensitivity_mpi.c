@@ -219,7 +219,7 @@ static void check_groups(loss_kind loss, shard_stage stage)
 MPI_TEST(groups_leave_together)
 {
     for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
-        world.count_most = stage % 2 ? 64 : 1 << 30; /* messages of several parts, or whole */
+        world.count_max = stage % 2 ? 64 : 1 << 30; /* messages of several parts, or whole */
         check_groups(LOSS_CROSS_ENTROPY, (shard_stage)stage);
         check_groups(LOSS_GAUSSIAN, (shard_stage)stage);
     }
@@ -232,7 +232,7 @@ MPI_TEST(classes)
 
 MPI_TEST(values)
 {
-    world.count_most = 64; /* messages of several parts */
+    world.count_max = 64; /* messages of several parts */
     check(LOSS_GAUSSIAN);
 }
 

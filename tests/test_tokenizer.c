@@ -104,11 +104,11 @@ static uint32_t draw(void)
 }
 
 /* Mixtures of characters, halves of characters, white space and bytes. */
-static size_t draw_text(char *text, size_t most)
+static size_t draw_text(char *text, size_t max)
 {
     static const char *const parts[] = {"a",    "the",  " ",    "\n",   "é",      "中", "🙂",
                                         "\xe4", "\xb8", "\xf0", "\xff", "\u3000", "'s", "1"};
-    size_t size = 0, wanted = draw() % most;
+    size_t size = 0, wanted = draw() % max;
     while (size < wanted) {
         const char *part = parts[draw() % (sizeof parts / sizeof parts[0])];
         size_t n = strlen(part);

@@ -17,7 +17,7 @@ typedef struct {
     trainer *r;
     const dataset *data;
     uint64_t batches, rounds, samples;
-    size_t most;    /* rows of a whole batch */
+    size_t max;     /* rows of a whole batch */
     size_t classes; /* of an example; 0: nobody asks for the likeliest */
     uint64_t round; /* in progress */
     bool sampling;  /* at a posterior sample, else at the mean */
@@ -62,12 +62,12 @@ static void note_mean(evaluation *e, size_t row, const float *outputs)
     e->mine.loss += (double)e->r->losses[row];
     if (!e->classes) return;
     if (largest_output(outputs, e->classes) == targets[row]) e->mine.right += 1.0;
-    if (e->targets) e->targets[e->round * e->most + row] = targets[row];
+    if (e->targets) e->targets[e->round * e->max + row] = targets[row];
 }
 
 static void note_sample(evaluation *e, size_t row, const float *outputs)
 {
-    size_t at = e->round * e->most + row;
+    size_t at = e->round * e->max + row;
     double loss = (double)e->r->losses[row], *sum = &e->likelihoods[at];
     *sum = has_densities(e) ? metrics_add_logarithms(*sum, -loss) : *sum + exp(-loss);
     if (e->classes) add_softmax(e->probabilities + at * e->classes, outputs, e->classes);
@@ -135,7 +135,7 @@ static status run_mean(evaluation *e, sums *total)
 /* What the samples say of this rank's batch together. */
 static sums average_round(const evaluation *e)
 {
-    size_t rows = rows_of(e, e->round), first = e->round * e->most;
+    size_t rows = rows_of(e, e->round), first = e->round * e->max;
     double samples = (double)e->samples;
     sums mine = {.rows = (double)rows};
     for (size_t at = first; at < first + rows; at++) {
@@ -165,7 +165,7 @@ static status run_samples(evaluation *e, sums *total)
 
 static status open_averages(evaluation *e)
 {
-    size_t rows = (size_t)e->rounds * e->most;
+    size_t rows = (size_t)e->rounds * e->max;
     if (e->samples == 0) return STATUS_OK;
     e->likelihoods = calloc(rows, sizeof *e->likelihoods);
     if (e->classes) e->probabilities = calloc(rows * e->classes, sizeof *e->probabilities);
@@ -178,7 +178,7 @@ static status open_averages(evaluation *e)
 
 static status check_memory(const evaluation *e)
 {
-    double rows = (double)e->rounds * (double)e->most;
+    double rows = (double)e->rounds * (double)e->max;
     double bytes = 8.0 * rows * (1.0 + (double)e->classes);
     return free_memory_check(e->r->rounds.c->world, bytes,
                              "%s: averages over %.4g rows of validation a rank", e->r->job->name,
@@ -204,7 +204,7 @@ static evaluation plan_evaluation(trainer *r, const dataset *data, uint64_t batc
         .batches = wanted,
         .rounds = (wanted + ranks - 1) / ranks,
         .samples = samples,
-        .most = r->job->batch.sequences * r->job->batch.length,
+        .max = r->job->batch.sequences * r->job->batch.length,
         .classes = examples && model_has_classes(&r->config) ? model_outputs(&r->config) : 0};
 }
 

@@ -37,12 +37,12 @@ enum { TRAINER_BESIDE = 8 << 20 };
 /** All of it. */
 size_t trainer_memory_sum(const trainer_memory *m);
 
-/** Refuse what this rank's node has no room for (runtime/free_memory.h); collective.
+/** Refuse what this rank's node has not the memory for (runtime/free_memory.h); collective.
  * @param m  this rank's plan (local)
  * @return STATUS_OK or STATUS_NOMEM, the same on all ranks */
 status trainer_check_memory(const job *j, const comm *c, const trainer_memory *m);
 
-/** Open what there is room for (trainer_check_memory); collective.
+/** Open, after the memory was checked (trainer_check_memory); collective.
  * @param training  false: evaluation only, no gradients */
 status trainer_open(trainer *r, const job *j, comm *c, dtype precision, bool training);
 

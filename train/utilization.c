@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOWS = 4, ROWS_LEAST = 256, ROWS_A_THREAD = 64, ROWS_MOST = 4096 };
+enum { WINDOWS = 4, ROWS_MIN = 256, ROWS_A_THREAD = 64, ROWS_MAX = 4096 };
 
 static const double window_seconds = 0.04;
 
@@ -34,8 +34,8 @@ static host_ceiling utilization_describe(MPI_Comm node, dtype precision, const p
 static double measure(MPI_Comm node, dtype precision, int threads)
 {
     size_t rows = (size_t)threads * ROWS_A_THREAD;
-    if (rows < ROWS_LEAST) rows = ROWS_LEAST;
-    if (rows > ROWS_MOST) rows = ROWS_MOST;
+    if (rows < ROWS_MIN) rows = ROWS_MIN;
+    if (rows > ROWS_MAX) rows = ROWS_MAX;
     products *all = ceiling_open(precision, rows);
     int ready = all != NULL;
     MPI_Allreduce(MPI_IN_PLACE, &ready, 1, MPI_INT, MPI_MIN, node);

@@ -52,12 +52,12 @@ uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, si
     return h->size + ((uint64_t)position * p->count + index) * sizeof(float);
 }
 
-slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t most)
+slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t max)
 {
     const tensor *t = &p->tensors[whole->tensor];
     size_t first = whole->first + at, left = whole->count - at;
     size_t in_unit = t->index - p->units[t->unit].index + first;
-    size_t count = most - in_unit % PARAMETER_BLOCK;
+    size_t count = max - in_unit % PARAMETER_BLOCK;
     return (slice){.tensor = whole->tensor, .first = first, .count = count < left ? count : left};
 }
 

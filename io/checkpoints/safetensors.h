@@ -26,8 +26,8 @@ uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, si
 
 /** The part of a slice that begins at its element `at` and ends where a block of checksums does, or
  * with the slice; its offset is 0.
- * @param most  elements, a multiple of 256 */
-slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t most);
+ * @param max   elements, a multiple of 256 */
+slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t max);
 
 /** Where a slice's values stand in an array. */
 float *safetensors_values(const saved_array *array, const parameters *p, const slice *part);

@@ -69,7 +69,7 @@ status json_text_read(json_t **root, const char *path)
     size_t size;
     json_error_t error;
     *root = NULL;
-    status result = file_read_text(&text, &size, path, JSON_TEXT_MOST);
+    status result = file_read_text(&text, &size, path, JSON_TEXT_MAX);
     if (result) return result;
     *root = json_text_load(text, size, 0, &error);
     free(text);

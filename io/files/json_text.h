@@ -19,9 +19,9 @@ struct json_error_t;
 struct json_t *json_text_load(const char *text, size_t size, size_t flags,
                               struct json_error_t *error);
 
-enum { JSON_TEXT_MOST = 1 << 26 /**< bytes of a file of our own */ };
+enum { JSON_TEXT_MAX = 1 << 26 /**< bytes of a file of our own */ };
 
-/** Read a file of at most JSON_TEXT_MOST bytes; the caller drops *root.
+/** Read a file of at most JSON_TEXT_MAX bytes; the caller drops *root.
  * @return STATUS_OK, STATUS_INPUT (*root is then NULL) or STATUS_NOMEM */
 status json_text_read(struct json_t **root, const char *path);
 

@@ -27,7 +27,7 @@ typedef struct {
     size_t offset;                 /**< in job */
     const char *standard;          /**< default as text, NULL: required */
     const char *standard_examples; /**< where linear and mlp differ, else NULL */
-    double least, most;            /**< of numbers and counts */
+    double min, max;               /**< of numbers and counts */
     range_ends ends;
     const char *choices; /**< "a|b|c", in the order of their values */
     const char *word;    /**< of a count: the word that means word_value */
@@ -48,7 +48,7 @@ extern const size_t schema_count;
 
 enum { JOB_COUNTS = 16 /**< of a list, at most */ };
 
-enum { SCHEMA_TEXT = 300 /**< room for what schema_describe says */ };
+enum { SCHEMA_TEXT = 300 /**< bytes of what schema_describe says */ };
 
 const schema_row *schema_find(const char *key);
 

@@ -29,7 +29,7 @@ void schema_choices(const schema_row *row, int set, char *text, size_t size)
 
 static number_range range_of(const schema_row *row)
 {
-    return (number_range){row->least, row->most, row->ends};
+    return (number_range){row->min, row->max, row->ends};
 }
 
 void schema_range(const schema_row *row, char *text, size_t size)
@@ -50,7 +50,7 @@ static void describe_range(const schema_row *row, const char *what, char *text, 
 
 void schema_describe(const schema_row *row, char *text, size_t size)
 {
-    char most[NUMBER_TEXT];
+    char max[NUMBER_TEXT];
     switch (row->type) {
     case KEY_TEXT:
         snprintf(text, size, "a text of 1 to %d bytes without control characters", JOB_TEXT - 1);
@@ -62,10 +62,10 @@ void schema_describe(const schema_row *row, char *text, size_t size)
         snprintf(text, size, "%s%s", strchr(row->choices, '|') ? "one of " : "", row->choices);
         break;
     case KEY_COUNTS:
-        number_print_bound(row->most, most);
+        number_print_bound(row->max, max);
         snprintf(text, size,
                  "a list of at most %d %swhole numbers of at least 1 and at most %s, [a, b]",
-                 JOB_COUNTS, row->rising ? "rising " : "", most);
+                 JOB_COUNTS, row->rising ? "rising " : "", max);
         break;
     }
 }
@@ -74,7 +74,7 @@ void schema_describe(const schema_row *row, char *text, size_t size)
 static uint32_t next_point(const char **text)
 {
     const unsigned char *c = (const unsigned char *)*text;
-    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    static const uint32_t min[] = {0, 0x80, 0x800, 0x10000};
     int more = c[0] < 0x80       ? 0
                : c[0] >> 5 == 6  ? 1
                : c[0] >> 4 == 14 ? 2
@@ -88,7 +88,7 @@ static uint32_t next_point(const char **text)
     }
     *text += more + 1;
     bool surrogate = point >= 0xd800 && point < 0xe000;
-    return point < least[more] || point > 0x10ffff || surrogate ? 0 : point;
+    return point < min[more] || point > 0x10ffff || surrogate ? 0 : point;
 }
 
 /* What YAML could not give back as it was: control characters, line and paragraph separators, byte
@@ -142,7 +142,7 @@ static bool parse_number(const schema_row *row, const char *text, double *value)
 {
     char *end;
     if (strcmp(text, ".inf") == 0) {
-        if (!isinf(row->most)) return false;
+        if (!isinf(row->max)) return false;
         *value = INFINITY;
         return true;
     }

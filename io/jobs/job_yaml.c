@@ -9,7 +9,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { FILE_MOST = 1 << 20 /* bytes */ };
+enum { FILE_MAX = 1 << 20 /* bytes */ };
 
 typedef struct {
     yaml_parser_t parser;
@@ -78,9 +78,9 @@ static status next(reader *r)
 
 static void append(job_entry *e, const char *text, size_t length)
 {
-    size_t n = strlen(e->value), room = JOB_TEXT - n;
-    e->too_long |= length > room;
-    if (length > room) length = room;
+    size_t n = strlen(e->value), left = JOB_TEXT - n;
+    e->too_long |= length > left;
+    if (length > left) length = left;
     /* A NUL would end the value early: it stays as another control character, which no key takes */
     for (size_t i = 0; i < length; i++) e->value[n + i] = (char)(text[i] ? text[i] : '\1');
     e->value[n + length] = '\0';
@@ -206,10 +206,10 @@ status job_yaml_read(job_entries *out, const char *path)
     out->count = 0;
     status result = file_open_stream(&file, &bytes, path, "a job file");
     if (result) return result;
-    if (bytes <= FILE_MOST) return read_stream(out, path, file);
+    if (bytes <= FILE_MAX) return read_stream(out, path, file);
     fclose(file);
     return fail(STATUS_INPUT, "%.500s: %" PRIu64 " bytes found, a job file of at most %d expected",
-                path, bytes, FILE_MOST);
+                path, bytes, FILE_MAX);
 }
 
 status job_yaml_parse(job_entries *out, const char *path, const char *text, size_t size)

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_SHARDS = 999999 /* six digits: sorted names are the order */, SAVE_SECONDS = 5 };
+enum { MAX_SHARDS = 999999 /* six digits: sorted names are the order */, SAVE_SECONDS = 5 };
 
 static void join(char *path, const char *directory, const char *name)
 {
@@ -222,11 +222,11 @@ static status refuse_leftover(const char *path)
 static status check_shards(const store *s, uint64_t shards)
 {
     char path[STORE_PATH];
-    if (shards > MOST_SHARDS)
+    if (shards > MAX_SHARDS)
         return fail(STATUS_INPUT,
                     "%s: %" PRIu64 " shards of %" PRIu64
                     " tokens found, at most %d shards expected",
-                    s->o->directory, shards, s->o->shard_tokens, MOST_SHARDS);
+                    s->o->directory, shards, s->o->shard_tokens, MAX_SHARDS);
     join(path, s->o->directory, "train.bin");
     status result = shards > 1 ? refuse_leftover(path) : STATUS_OK;
     snprintf(path, sizeof path, "%s/train_%06" PRIu64 ".bin", s->o->directory,

@@ -21,7 +21,7 @@
 enum {
     BLOCK_BYTES = 1 << 19,
     LINE_BYTES = 1 << 26, /* of JSON, at most */
-    CHARACTER_BYTES = 4   /* at most: to see where one ends */
+    CHARACTER_BYTES = 4   /* at max: to see where one ends */
 };
 
 struct text_source {
@@ -172,7 +172,7 @@ static status read_rest(text_source *s, size_t wanted, bool *ended)
 }
 
 /* Bytes that are read for one block, at most. */
-static size_t most_bytes(const text_source *s)
+static size_t max_bytes(const text_source *s)
 {
     return s->lines ? LINE_BYTES : TOKENIZER_PIECE + CHARACTER_BYTES;
 }
@@ -237,11 +237,11 @@ status text_source_next(text_source *s, text_block *b)
         while (!result && cut == 0 && !ended) {
             size_t wanted = s->rest_size + BLOCK_BYTES;
             if (looked > BLOCK_BYTES) wanted = 2 * looked;
-            if (wanted > most_bytes(s)) wanted = most_bytes(s);
+            if (wanted > max_bytes(s)) wanted = max_bytes(s);
             result = read_rest(s, wanted, &ended);
             if (!result && !ended) cut = find_cut(s, looked);
             looked = s->rest_size;
-            if (!result && !ended && cut == 0 && looked == most_bytes(s))
+            if (!result && !ended && cut == 0 && looked == max_bytes(s))
                 result = force_cut(s, &cut);
         }
         if (!result && (ended || cut > 0))

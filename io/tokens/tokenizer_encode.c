@@ -117,10 +117,10 @@ static size_t merge_short(const tokenizer *t, const unsigned char *piece, size_t
     for (size_t i = 0; i + 1 < size; i++) ranks[i] = pair_rank(t, tokens[i], tokens[i + 1]);
     ranks[size - 1] = RANK_NONE;
     for (;;) {
-        uint32_t least = RANK_NONE;
-        for (size_t i = 0; i < count; i++) least = ranks[i] < least ? ranks[i] : least;
-        if (least == RANK_NONE) return count;
-        count = merge_rank(t, tokens, ranks, count, least);
+        uint32_t min = RANK_NONE;
+        for (size_t i = 0; i < count; i++) min = ranks[i] < min ? ranks[i] : min;
+        if (min == RANK_NONE) return count;
+        count = merge_rank(t, tokens, ranks, count, min);
     }
 }
 

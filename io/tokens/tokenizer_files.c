@@ -63,9 +63,9 @@ static status place_token(reading *r, written_token *by_id, size_t *count, const
                           size_t size, const json_t *id, bool plain)
 {
     json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-    if (value < 0 || value >= TOKENS_MOST)
+    if (value < 0 || value >= TOKENS_MAX)
         return fail(STATUS_INPUT, "%s: token '%.*s': a whole id from 0 to %d expected", r->path,
-                    SHOWN, text, TOKENS_MOST - 1);
+                    SHOWN, text, TOKENS_MAX - 1);
     if (by_id[value].text)
         return fail(STATUS_INPUT,
                     "%s: token '%.*s': id %d of its own expected, that of '%.*s' found", r->path,
@@ -94,7 +94,7 @@ static bool is_placed(const reading *r, const written_token *by_id, const char *
     const json_t *there = json_object_get(r->ids, text);
     json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
     if (there && json_equal((json_t *)id, (json_t *)there)) return true;
-    return value >= 0 && value < TOKENS_MOST && by_id[value].plain &&
+    return value >= 0 && value < TOKENS_MAX && by_id[value].plain &&
            strcmp(by_id[value].text, text) == 0;
 }
 
@@ -154,7 +154,7 @@ static status read_vocabulary(reading *r, const char *directory, size_t merges)
 {
     size_t count = 0;
     added_tokens added[ADDED_FILES];
-    written_token *by_id = calloc(TOKENS_MOST, sizeof *by_id);
+    written_token *by_id = calloc(TOKENS_MAX, sizeof *by_id);
     if (!by_id) return fail(STATUS_NOMEM, "memory to read %s", r->path);
     status result = added_tokens_read(added, directory);
     if (!result) result = place_vocabulary(r, by_id, &count);

@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <pcre2.h>
 
-enum { TOKENS_MOST = 65536, BYTES = 256 };
+enum { TOKENS_MAX = 65536, BYTES = 256 };
 enum { RANK_NONE = UINT32_MAX };
 
 /** Two adjacent tokens as one key. */

@@ -61,8 +61,8 @@ static status read_size(size_t *size, json_t *root, const char *path, const char
     json_t *value = json_object_get(root, key);
     double number = json_is_integer(value) ? (double)json_integer_value(value) : -1.0;
     char expected[80];
-    snprintf(expected, sizeof expected, "%.0f to %.0f", row->least, row->most);
-    if (number < row->least || number > row->most) return refuse(path, key, value, expected);
+    snprintf(expected, sizeof expected, "%.0f to %.0f", row->min, row->max);
+    if (number < row->min || number > row->max) return refuse(path, key, value, expected);
     *size = (size_t)number;
     return STATUS_OK;
 }

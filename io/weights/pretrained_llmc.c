@@ -60,9 +60,9 @@ static status check_size(const llmc_header *h, const char *path, int entry, cons
 {
     const schema_row *row = schema_find(key);
     double found = h->sizes[entry];
-    if (found >= row->least && found <= row->most) return STATUS_OK;
+    if (found >= row->min && found <= row->max) return STATUS_OK;
     return fail(STATUS_INPUT, "%s: header: %s is %d, %.0f to %.0f expected", path,
-                strchr(key, '.') + 1, h->sizes[entry], row->least, row->most);
+                strchr(key, '.') + 1, h->sizes[entry], row->min, row->max);
 }
 
 static status check_sizes(const llmc_header *h, const char *path)

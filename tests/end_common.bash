@@ -23,7 +23,10 @@ failed=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/vario-end.XXXXXX")
 clean_up() { end_servers; rm -rf "$work"; }
 trap clean_up EXIT
-trap 'exit 1' INT TERM HUP
+for name in INT TERM HUP; do
+    # shellcheck disable=SC2064
+    trap "echo 'FAILED: ended by SIG$name'; exit 1" $name
+done
 cd "$work" || exit 1
 export OMPI_MCA_orte_tmpdir_base=$work # killed launches leave their session directories
 export XDG_CACHE_HOME=$work/cache # a run measures what the processors can do, and remembers it

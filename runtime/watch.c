@@ -41,8 +41,8 @@ static struct {
     int rank, size;
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows, up to the next comment */
-    pthread_cond_t wake;
-    bool ending, stop;
+    pthread_cond_t wake, settled;
+    bool ending, stop, settling;
     double seconds;
     watch_listener *listener;
     void *context;
@@ -54,7 +54,9 @@ static struct {
     uint64_t count[ACTIVITY_THREADS];
     double moved[ACTIVITY_THREADS]; /* clock */
     double ticked, processor;       /* clock and processor time at the last look */
-} w = {.lock = PTHREAD_MUTEX_INITIALIZER, .seconds = SECONDS_STANDARD};
+} w = {.lock = PTHREAD_MUTEX_INITIALIZER,
+       .settled = PTHREAD_COND_INITIALIZER,
+       .seconds = SECONDS_STANDARD};
 
 /* An event on its way to a file system that may be what stands still. */
 static struct {
@@ -217,17 +219,36 @@ static double interval(double seconds)
     return guard_stop() ? fmin(wanted, TICK_ASKED) : wanted;
 }
 
+/* Who was said to stand still goes on, though no look at it has seen that yet. */
+static void settle(void)
+{
+    char sentence[STATUS_MESSAGE_SIZE], ranks[256];
+    double stalled;
+    if (!w.peers || (w.rank != 0 && !w.peers[0].told)) return;
+    for (int r = 0; r < w.size; r++) w.peers[r].stall = STALL_NONE;
+    int first = watch_tell_woken(w.peers, w.size, timing_clock(), sentence, ranks, &stalled);
+    if (first < 0) return;
+    status_warn("%s", sentence);
+    tell_event("woke", sentence, ranks, &w.peers[first], stalled);
+}
+
 static void *watch(void *unused)
 {
     (void)unused;
     pthread_mutex_lock(&w.lock);
     while (!w.ending) {
         double seconds = w.seconds > 0.0 ? w.seconds : INFINITY;
-        bool stop = w.stop;
+        bool stop = w.stop, settles = w.settling;
         pthread_mutex_unlock(&w.lock);
         tick(seconds, stop);
+        if (settles) settle();
         pthread_mutex_lock(&w.lock);
+        if (settles) {
+            w.settling = false;
+            pthread_cond_signal(&w.settled);
+        }
         if (w.ending) break;
+        if (w.settling) continue;
         double until = timing_clock() + interval(w.seconds > 0.0 ? w.seconds : INFINITY);
         struct timespec at = {.tv_sec = (time_t)until};
         at.tv_nsec = (long)(1e9 * (until - (double)at.tv_sec));
@@ -321,16 +342,14 @@ status watch_open(comm *c)
     return open_watch();
 }
 
-/* All ranks are here: who was said to stand still goes on, though no look at it has seen that yet.
- */
-static void settle(void)
+void watch_settle(void)
 {
-    char sentence[STATUS_MESSAGE_SIZE], ranks[256];
-    double stalled;
-    if (!w.peers || w.rank != 0) return;
-    for (int r = 0; r < w.size; r++) w.peers[r].stall = STALL_NONE;
-    if (watch_tell_woken(w.peers, w.size, timing_clock(), sentence, ranks, &stalled) >= 0)
-        status_warn("%s", sentence);
+    if (!w.running || !w.peers) return;
+    pthread_mutex_lock(&w.lock);
+    w.settling = true;
+    pthread_cond_signal(&w.wake);
+    while (w.settling) pthread_cond_wait(&w.settled, &w.lock);
+    pthread_mutex_unlock(&w.lock);
 }
 
 /* All are here before the first falls silent. */
@@ -338,6 +357,7 @@ void watch_close(void)
 {
     if (!w.opened) return;
     MPI_Barrier(w.world);
+    watch_settle();
     if (w.running) {
         pthread_mutex_lock(&w.lock);
         w.ending = true;
@@ -345,7 +365,6 @@ void watch_close(void)
         pthread_mutex_unlock(&w.lock);
         pthread_join(w.thread, NULL);
         pthread_cond_destroy(&w.wake);
-        settle();
     }
     watch_listen(NULL, NULL);
     MPI_Allreduce(MPI_IN_PLACE, &w.running, 1, MPI_C_BOOL, MPI_LAND, w.world);

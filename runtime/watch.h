@@ -25,6 +25,10 @@ void watch_close(void);
  * @param stop     end the run with code 3 then. Both the same on all ranks */
 void watch_set(double seconds, bool stop);
 
+/** All ranks have come this far, or are about to: those who said that one stood still say that it
+ * goes on, and the listener hears of it. Local. */
+void watch_settle(void);
+
 /** Who stands still, or woke. */
 typedef struct {
     char name[16];   /**< "stalled", "woke" */

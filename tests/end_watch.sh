@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 make_data
 write_job job.yaml straight
-sets=(--set steps=60 --set checkpoint.every=20 --set log.every=5 --set eval.every=0)
+sets=(--set steps=200 --set checkpoint.every=20 --set log.every=5 --set eval.every=0)
 launch 3 train job.yaml "${sets[@]}"
 check "the straight run" exits 0
 expected=$(bits straight)

@@ -283,6 +283,7 @@ status train_run(const job *j, comm *c, const train_options *options)
         fail(result, "%s", message);
     }
     guard_save(false);
+    if (!result) watch_settle();
     watch_listen(NULL, NULL);
     pretrained_close(&g->init);
     if (g->estimator) options->estimator->close(&g->estimator);

@@ -7,6 +7,7 @@
 #include "optimizer/optimizer.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"
+#include "runtime/gather.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -148,15 +149,16 @@ static void gather_variances(sensitivity *x)
         state_sigma(&x->m.r->rounds.state, part, to);
         for (size_t k = 0; k < part->count; k++) to[k] *= to[k];
     }
-    size_t first[owned->ranks + 1];
     for (size_t u = 0; u < x->m.r->rounds.p.unit_count; u++) {
-        for (size_t rank = 0; rank < owned->ranks; rank++) {
+        size_t runs = sharding_runs(owned, u), first[runs + 1];
+        for (size_t run = 0; run < runs; run++) {
             size_t begin, end;
-            sharding_bytes(owned, &x->m.layout, u, rank, &begin, &end);
-            first[rank] = begin / sizeof(float);
-            first[rank + 1] = end / sizeof(float);
+            sharding_bytes(owned, &x->m.layout, u, run, &begin, &end);
+            first[run] = begin / sizeof(float);
+            first[run + 1] = end / sizeof(float);
         }
-        comm_all_gather(x->m.r->rounds.c, x->variances[u], first, sizeof(float), BYTES_PARAMETERS);
+        gather_runs(x->m.r->rounds.c, owned, u, x->variances[u], first, sizeof(float),
+                    BYTES_PARAMETERS);
     }
 }
 

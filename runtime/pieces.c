@@ -6,12 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t piece_stride(const sharding *owned, const layout *wire, size_t u, size_t *lead)
+static size_t piece_stride(const sharding *owned, const layout *wire, size_t u)
 {
-    size_t begin, end;
-    sharding_bytes(owned, wire, u, owned->rank, &begin, &end);
-    *lead = begin % MEMORY_ALIGNMENT;
-    return memory_round(end - begin + *lead);
+    return sharding_piece(owned, wire, u, sharding_runs(owned, u));
 }
 
 typedef struct {
@@ -42,10 +39,8 @@ static status sizes_open(sizes *z, const sharding *owned, dtype wire, bool hold)
         sizes_close(z);
         return result;
     }
-    for (size_t u = 0; u < p->unit_count; u++) {
-        size_t lead;
-        z->bytes[u] = owned->ranks * piece_stride(owned, &z->wire, u, &lead);
-    }
+    for (size_t u = 0; u < p->unit_count; u++)
+        z->bytes[u] = owned->ranks * piece_stride(owned, &z->wire, u);
     return STATUS_OK;
 }
 
@@ -74,7 +69,10 @@ static status open_requests(pieces *x, size_t units)
     x->pending = calloc(units, sizeof *x->pending);
     bool enough = x->requests && x->request_count && x->pending;
     for (size_t u = 0; enough && u < units; u++) {
-        x->requests[u] = calloc(2 * x->owned->ranks, sizeof(MPI_Request));
+        size_t max = 0, runs = sharding_runs(x->owned, u);
+        for (size_t run = 0; run < runs; run++)
+            max += sharding_owner(x->owned, u, run) == x->owned->rank ? x->owned->ranks : 1;
+        x->requests[u] = calloc(max, sizeof(MPI_Request));
         enough = x->requests[u];
     }
     return enough ? STATUS_OK : fail(STATUS_NOMEM, "memory for the requests of %zu units", units);
@@ -124,8 +122,7 @@ void pieces_close(pieces *x)
 
 static char *piece_from(const pieces *x, size_t u, size_t from)
 {
-    size_t lead, stride = piece_stride(x->owned, &x->wire, u, &lead);
-    return slots_at(&x->received, u) + from * stride + lead;
+    return slots_at(&x->received, u) + from * piece_stride(x->owned, &x->wire, u);
 }
 
 const void *pieces_slice(const pieces *x, const slice *part, size_t from)
@@ -169,29 +166,32 @@ static const char *wire_form(pieces *x, size_t u, const float *source)
 static void expect(pieces *x, size_t u, size_t senders)
 {
     size_t begin, end, me = x->owned->rank;
-    sharding_bytes(x->owned, &x->wire, u, me, &begin, &end);
-    if (begin == end) return;
-    for (size_t from = 0; from < senders; from++)
-        if (from != me)
-            comm_receive(x->c, piece_from(x, u, from), end - begin, (int)from, TAG_GRADIENTS,
-                         &x->requests[u][x->request_count[u]++]);
+    for (size_t run = 0; run < sharding_runs(x->owned, u); run++) {
+        sharding_bytes(x->owned, &x->wire, u, run, &begin, &end);
+        if (begin == end || sharding_owner(x->owned, u, run) != me) continue;
+        size_t at = sharding_piece(x->owned, &x->wire, u, run);
+        for (size_t from = 0; from < senders; from++)
+            if (from != me)
+                comm_receive(x->c, piece_from(x, u, from) + at, end - begin, (int)from,
+                             TAG_GRADIENTS, &x->requests[u][x->request_count[u]++]);
+    }
 }
 
 /* This rank's own piece, unless it was written where it is kept. */
-static void keep_own(pieces *x, size_t u, const char *data, size_t bytes)
+static void keep_own(pieces *x, size_t u, size_t run, const char *data, size_t bytes)
 {
-    char *piece = piece_from(x, u, x->owned->rank);
+    char *piece = piece_from(x, u, x->owned->rank) + sharding_piece(x->owned, &x->wire, u, run);
     if (data != piece) convert(piece, DTYPE_BF16, data, DTYPE_BF16, bytes / sizeof(bf16));
 }
 
 static void send(pieces *x, size_t u, const char *data)
 {
-    for (size_t to = 0; to < x->owned->ranks; to++) {
-        size_t begin, end;
-        sharding_bytes(x->owned, &x->wire, u, to, &begin, &end);
+    for (size_t run = 0; run < sharding_runs(x->owned, u); run++) {
+        size_t begin, end, to = sharding_owner(x->owned, u, run);
+        sharding_bytes(x->owned, &x->wire, u, run, &begin, &end);
         if (begin == end) continue;
         if (to == x->owned->rank)
-            keep_own(x, u, data + begin, end - begin);
+            keep_own(x, u, run, data + begin, end - begin);
         else
             comm_send(x->c, data + begin, end - begin, (int)to, TAG_GRADIENTS, BYTES_GRADIENTS,
                       &x->requests[u][x->request_count[u]++]);
@@ -241,10 +241,10 @@ uint64_t pieces_sent(const sharding *owned, const layout *wire)
 {
     uint64_t bytes = 0;
     for (size_t u = 0; u < owned->p->unit_count; u++)
-        for (size_t to = 0; to < owned->ranks; to++) {
+        for (size_t run = 0; run < sharding_runs(owned, u); run++) {
             size_t begin, end;
-            sharding_bytes(owned, wire, u, to, &begin, &end);
-            if (to != owned->rank) bytes += end - begin;
+            sharding_bytes(owned, wire, u, run, &begin, &end);
+            if (sharding_owner(owned, u, run) != owned->rank) bytes += end - begin;
         }
     return bytes;
 }

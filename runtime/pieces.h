@@ -19,7 +19,7 @@ typedef struct {
     arena arena;
     slots received;         /**< P pieces each */
     slots outgoing;         /**< wire bf16 only: rounded gradients */
-    MPI_Request **requests; /**< [unit_count][2 P] */
+    MPI_Request **requests; /**< [unit_count] of the runs that come and go */
     size_t *request_count;  /**< [unit_count] */
     bool *pending;          /**< [unit_count] started, not consumed */
     pieces_consume *consume;

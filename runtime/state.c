@@ -2,6 +2,8 @@
  * index, owned ones by the slice's packed offset; `all` makes the two the same thing. */
 #include "runtime/state.h"
 
+#include "runtime/gather.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,7 @@ static void take_arrays(state *s)
         s->local_g = arena_take(&s->arena, state_local_bytes(s->p));
         if (s->settings.row->estimates) s->local_f = arena_take(&s->arena, state_local_bytes(s->p));
     }
-    s->block_sums = arena_take(&s->arena, state_block_bytes(s->p));
+    s->block_sums = arena_take(&s->arena, state_block_bytes(s->owned));
 }
 
 float *state_at(const state *s, state_array array, const slice *part)
@@ -138,6 +140,20 @@ static void set_initial(state *s)
             fill(s, *array_of(s, &rows[i]), rows[i].initial(&s->settings.optimizer));
 }
 
+/* Blocks of 256 elements, counted from where runs begin: chunks begin at one. */
+static void count_blocks(state *s)
+{
+    const sharding *o = s->owned;
+    size_t blocks = 0;
+    for (size_t u = 0; u < s->p->unit_count; u++)
+        for (size_t run = 0; run <= sharding_runs(o, u); run++) {
+            s->run_blocks[o->unit_runs[u] + run] = blocks;
+            if (run == sharding_runs(o, u)) break;
+            size_t count = sharding_first(o, u, run + 1) - sharding_first(o, u, run);
+            blocks += (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+        }
+}
+
 status state_open(state *s, const runtime_settings *with, const sharding *owned, bool training)
 {
     *s = (state){.settings = *with, .training = training, .p = owned->p, .owned = owned};
@@ -145,9 +161,9 @@ status state_open(state *s, const runtime_settings *with, const sharding *owned,
     if (!result) result = layout_open(&s->gradient, owned->p, DTYPE_F32);
     if (!result)
         result = arena_open(&s->arena, "optimizer state", state_bytes(with, owned, training));
-    s->unit_blocks = calloc(s->p->unit_count + 1, sizeof *s->unit_blocks);
+    s->run_blocks = calloc(owned->unit_runs[s->p->unit_count], sizeof *s->run_blocks);
     s->gradient_start = calloc(s->p->unit_count + 1, sizeof *s->gradient_start);
-    if (!result && (!s->unit_blocks || !s->gradient_start))
+    if (!result && (!s->run_blocks || !s->gradient_start))
         result = fail(STATUS_NOMEM, "memory for %zu units", s->p->unit_count);
     if (result) {
         state_close(s);
@@ -155,9 +171,7 @@ status state_open(state *s, const runtime_settings *with, const sharding *owned,
     }
     for (size_t u = 0; u < s->p->unit_count; u++)
         s->gradient_start[u + 1] = s->gradient_start[u] + s->gradient.unit_bytes[u] / sizeof(float);
-    for (size_t u = 0; u < s->p->unit_count; u++)
-        s->unit_blocks[u + 1] =
-            s->unit_blocks[u] + (s->p->units[u].count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+    count_blocks(s);
     take_arrays(s);
     set_initial(s);
     return STATUS_OK;
@@ -168,7 +182,7 @@ void state_close(state *s)
     arena_close(&s->arena);
     layout_close(&s->gradient);
     sharding_close(&s->all);
-    free(s->unit_blocks);
+    free(s->run_blocks);
     free(s->gradient_start);
     *s = (state){0};
 }
@@ -184,40 +198,42 @@ static void gather(state *s, comm *c, state_array array)
 {
     if (!array.values || !array.whole || c->size == 1) return;
     for (size_t u = 0; u < s->p->unit_count; u++)
-        comm_all_gather(c, array.values + s->p->units[u].index,
-                        s->owned->first + u * (s->owned->ranks + 1), sizeof(float),
-                        BYTES_PARAMETERS);
+        gather_runs(c, s->owned, u, array.values + s->p->units[u].index,
+                    s->owned->first + s->owned->unit_runs[u], sizeof(float), BYTES_PARAMETERS);
 }
 
 static void gather_block_sums(state *s, comm *c)
 {
-    if (c->size == 1) return;
-    size_t first[c->size + 1];
-    for (size_t u = 0; u < s->p->unit_count; u++) {
-        for (size_t r = 0; r <= (size_t)c->size; r++)
-            first[r] = (sharding_first(s->owned, u, r) + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-        comm_all_gather(c, s->block_sums + s->unit_blocks[u], first, sizeof(double), BYTES_NORMS);
-    }
+    const sharding *o = s->owned;
+    for (size_t u = 0; u < s->p->unit_count; u++)
+        gather_runs(c, o, u, s->block_sums, s->run_blocks + o->unit_runs[u], sizeof(double),
+                    BYTES_NORMS);
 }
 
-/* Sums of 256-element blocks counted from each unit's start, added in block order: the same bits
- * whoever owns the blocks. */
+/* Sums of 256-element blocks, added in their order: the same bits whoever owns them. */
 void state_norm(state *s, comm *c, uint64_t items, state_report *report)
 {
     const sharding *o = s->owned;
-    for (size_t u = 0; u < s->p->unit_count; u++) {
-        size_t begin = sharding_first(o, u, o->rank), end = sharding_first(o, u, o->rank + 1);
-        if (begin == end) continue;
-        squared_blocks(s->block_sums + s->unit_blocks[u] + begin / PARAMETER_BLOCK,
-                       state_at(s, s->g_sum, &o->owned[o->unit_slices[u]]), 1.0 / (double)items,
-                       end - begin);
-    }
+    size_t at = 0;
+    for (size_t u = 0; u < s->p->unit_count; u++)
+        for (size_t run = 0; run < sharding_runs(o, u); run++) {
+            size_t count = sharding_first(o, u, run + 1) - sharding_first(o, u, run);
+            if (count == 0 || sharding_owner(o, u, run) != o->rank) continue;
+            squared_blocks(s->block_sums + s->run_blocks[o->unit_runs[u] + run],
+                           s->g_sum.values + (s->g_sum.whole
+                                                  ? s->p->units[u].index + sharding_first(o, u, run)
+                                                  : at),
+                           1.0 / (double)items, count);
+            at += count;
+        }
     gather_block_sums(s, c);
     double total = 0.0;
     report->bad_unit = s->p->unit_count;
     for (size_t u = 0; u < s->p->unit_count; u++) {
         double sum = 0.0;
-        for (size_t b = s->unit_blocks[u]; b < s->unit_blocks[u + 1]; b++) sum += s->block_sums[b];
+        size_t begin = s->run_blocks[s->owned->unit_runs[u]];
+        size_t end = s->run_blocks[s->owned->unit_runs[u + 1] - 1];
+        for (size_t b = begin; b < end; b++) sum += s->block_sums[b];
         if (!isfinite(sum) && report->bad_unit == s->p->unit_count) report->bad_unit = u;
         total += sum;
     }

@@ -39,7 +39,7 @@ struct state {
     float *local_g, *local_f;    /**< this rank's sums (none, optimizer), in the gradient layout */
     size_t *gradient_start;      /**< [unit_count] float of local_g where each unit begins */
     double *block_sums;          /**< of all units, for the gradient's norm */
-    size_t *unit_blocks;         /**< [unit_count + 1] first entry of each unit in block_sums */
+    size_t *run_blocks;          /**< first entry of each run in block_sums, as owned->first */
     double g_scale, f_scale, lr; /**< of the update in progress */
     uint64_t updates;
     uint64_t snapshots;               /**< that SWAG has collected */

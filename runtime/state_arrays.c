@@ -85,11 +85,14 @@ size_t state_local_bytes(const parameters *p)
     return bytes;
 }
 
-size_t state_block_bytes(const parameters *p)
+size_t state_block_bytes(const sharding *owned)
 {
     size_t blocks = 0;
-    for (size_t u = 0; u < p->unit_count; u++)
-        blocks += (p->units[u].count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+    for (size_t u = 0; u < owned->p->unit_count; u++)
+        for (size_t run = 0; run < sharding_runs(owned, u); run++) {
+            size_t count = sharding_first(owned, u, run + 1) - sharding_first(owned, u, run);
+            blocks += (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+        }
     return blocks * sizeof(double);
 }
 
@@ -101,5 +104,5 @@ size_t state_bytes(const runtime_settings *with, const sharding *owned, bool tra
         bytes += memory_round(state_elements(owned, rows[i].whole) * sizeof(float));
     if (!training) return bytes;
     if (with->sums_locally) bytes += state_local_bytes(owned->p) * (with->row->estimates ? 2 : 1);
-    return bytes + memory_round(state_block_bytes(owned->p));
+    return bytes + memory_round(state_block_bytes(owned));
 }

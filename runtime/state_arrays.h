@@ -7,6 +7,13 @@
 
 enum { SAVED_ARRAYS = 1 + OPTIMIZER_ARRAYS + 2 + SWAG_RANK, SAVED_PREFIX = 32 };
 
+/** Tensors other than all of the model's, and what this rank owns of them. */
+typedef struct {
+    parameters p;
+    slice *slices; /**< [count] in logical order, offsets packed */
+    size_t count;
+} array_set;
+
 /** One array as files hold it: this rank's slices of a value per parameter. */
 typedef struct {
     const char *file; /**< "model.safetensors", "posterior.safetensors", "optimizer.safetensors" */
@@ -14,6 +21,7 @@ typedef struct {
     float *values; /**< this rank's, addressed by slice.offset, or where whole all ranks', by the
                         logical index */
     bool whole;
+    const array_set *set; /**< of its tensors, borrowed; NULL: all of the model's */
 } saved_array;
 
 typedef struct {
@@ -40,6 +48,6 @@ size_t state_elements(const sharding *owned, bool whole);
 
 /** Bytes of a rank's local sums of one kind, and of the norm's blocks. */
 size_t state_local_bytes(const parameters *p);
-size_t state_block_bytes(const parameters *p);
+size_t state_block_bytes(const sharding *owned);
 
 #endif

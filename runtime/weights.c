@@ -5,23 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A piece is placed at its address modulo 64 in the unit's buffer, so that its tensors are aligned
- * there as they are here. */
-static size_t piece_lead(size_t begin)
-{
-    return begin % MEMORY_ALIGNMENT;
-}
-
-/* Bytes of one outgoing buffer: the largest piece that this rank owns, for every rank. */
+/* Bytes of one outgoing buffer: the largest pieces of a unit that this rank owns, for every rank.
+ * They are placed at their addresses modulo 64 in the unit's buffer, so that their tensors are
+ * aligned there as they are here. */
 static size_t outgoing_piece(const sharding *owned, const layout *compute)
 {
     size_t max = 0;
     for (size_t u = 0; u < owned->p->unit_count; u++) {
-        size_t begin, end;
-        sharding_bytes(owned, compute, u, owned->rank, &begin, &end);
-        size_t bytes = memory_round(end - begin + piece_lead(begin));
+        size_t bytes = sharding_piece(owned, compute, u, sharding_runs(owned, u));
         if (bytes > max) max = bytes;
     }
+    return max;
+}
+
+static size_t max_runs(const sharding *owned)
+{
+    size_t max = owned->ranks;
+    for (size_t u = 0; u < owned->p->unit_count; u++)
+        if (sharding_runs(owned, u) > max) max = sharding_runs(owned, u);
     return max;
 }
 
@@ -49,7 +50,7 @@ status weights_bytes(const runtime_settings *with, const sharding *owned, dtype 
 status weights_open(weights *w, comm *c, const state *s, dtype precision)
 {
     const parameters *p = s->p;
-    size_t ranks = (size_t)c->size;
+    size_t ranks = (size_t)c->size, runs = max_runs(s->owned);
     *w = (weights){.c = c, .s = s, .fetched = s->settings.fetches};
     status result = layout_open(&w->compute, p, precision);
     if (!result) result = slots_open(&w->theta, p, !w->fetched);
@@ -59,11 +60,12 @@ status weights_open(weights *w, comm *c, const state *s, dtype precision)
     w->ready = calloc(p->unit_count, sizeof *w->ready);
     bool enough = w->ready;
     for (int i = 0; i < 2; i++) {
-        w->sends[i] = calloc(ranks, sizeof(MPI_Request));
-        w->receives[i] = calloc(ranks, sizeof(MPI_Request));
+        w->sends[i] = calloc(ranks * runs, sizeof(MPI_Request));
+        w->receives[i] = calloc(runs, sizeof(MPI_Request));
         enough = enough && w->sends[i] && w->receives[i];
     }
-    if (!result && !enough) result = fail(STATUS_NOMEM, "memory for %zu requests", 4 * ranks);
+    if (!result && !enough)
+        result = fail(STATUS_NOMEM, "memory for %zu requests", 2 * (ranks + 1) * runs);
     if (result) {
         weights_close(w);
         return result;
@@ -152,44 +154,55 @@ static size_t fetch_unit(const parameters *p, size_t f)
     return f < p->unit_count ? f : 2 * p->unit_count - 2 - f;
 }
 
-/* Sample this rank's piece of a unit for one rank into a buffer where the piece begins. */
-static void sample_piece(const weights *w, size_t u, size_t to, char *piece)
+/* Sample this rank's part of a unit for one rank: into its pieces, or the unit's own buffer. */
+static void sample_piece(const weights *w, size_t u, size_t to, char *piece, bool whole)
 {
     const sharding *owned = w->s->owned;
     noise_key key = w->round.sampled ? w->round.keys[to] : (noise_key){0};
-    for (size_t i = owned->unit_slices[u]; i < owned->unit_slices[u + 1]; i++)
-        sample_slice(w, &owned->owned[i], key,
-                     piece + slice_piece_offset(owned, &w->compute, &owned->owned[i]));
+    for (size_t i = owned->unit_slices[u]; i < owned->unit_slices[u + 1]; i++) {
+        const slice *part = &owned->owned[i];
+        const tensor *t = &w->s->p->tensors[part->tensor];
+        size_t at = whole ? w->compute.tensor_offset[part->tensor] +
+                                part->first * layout_element_bytes(&w->compute, t)
+                          : slice_piece_offset(owned, &w->compute, part);
+        sample_slice(w, part, key, piece + at);
+    }
+}
+
+static void send_piece(weights *w, size_t u, size_t to, const char *piece, size_t buffer)
+{
+    const sharding *owned = w->s->owned;
+    for (size_t run = 0; run < sharding_runs(owned, u); run++) {
+        size_t begin, end;
+        sharding_bytes(owned, &w->compute, u, run, &begin, &end);
+        if (begin == end || sharding_owner(owned, u, run) != owned->rank) continue;
+        comm_send(w->c, piece + sharding_piece(owned, &w->compute, u, run), end - begin, (int)to,
+                  TAG_WEIGHTS, BYTES_WEIGHTS, &w->sends[buffer][w->send_count[buffer]++]);
+    }
 }
 
 static void post_sends(weights *w, size_t u, size_t buffer)
 {
     const sharding *owned = w->s->owned;
-    size_t begin, end, stride = outgoing_piece(owned, &w->compute), me = (size_t)w->c->rank;
+    size_t stride = outgoing_piece(owned, &w->compute), me = (size_t)w->c->rank;
     comm_wait(w->c, w->sends[buffer], w->send_count[buffer]);
     w->send_count[buffer] = 0;
-    sharding_bytes(owned, &w->compute, u, me, &begin, &end);
-    if (begin == end) return;
     for (size_t to = 0; to < w->round.active; to++) {
-        if (to == me) {
-            sample_piece(w, u, to, slots_at(&w->theta, u) + begin);
-            continue;
-        }
-        char *piece = w->outgoing[buffer] + to * stride + piece_lead(begin);
-        sample_piece(w, u, to, piece);
-        comm_send(w->c, piece, end - begin, (int)to, TAG_WEIGHTS, BYTES_WEIGHTS,
-                  &w->sends[buffer][w->send_count[buffer]++]);
+        char *piece = w->outgoing[buffer] + to * stride;
+        sample_piece(w, u, to, to == me ? slots_at(&w->theta, u) : piece, to == me);
+        if (to != me) send_piece(w, u, to, piece, buffer);
     }
 }
 
 static void post_receives(weights *w, size_t u, size_t buffer)
 {
+    const sharding *owned = w->s->owned;
     assert(w->receive_count[buffer] == 0);
     if (!working(w)) return;
-    for (size_t from = 0; from < (size_t)w->c->size; from++) {
-        size_t begin, end;
-        sharding_bytes(w->s->owned, &w->compute, u, from, &begin, &end);
-        if (from == (size_t)w->c->rank || begin == end) continue;
+    for (size_t run = 0; run < sharding_runs(owned, u); run++) {
+        size_t begin, end, from = sharding_owner(owned, u, run);
+        sharding_bytes(owned, &w->compute, u, run, &begin, &end);
+        if (from == owned->rank || begin == end) continue;
         comm_receive(w->c, slots_at(&w->theta, u) + begin, end - begin, (int)from, TAG_WEIGHTS,
                      &w->receives[buffer][w->receive_count[buffer]++]);
     }
@@ -243,9 +256,11 @@ uint64_t weights_sent(const runtime_settings *with, const sharding *owned, const
     if (!with->fetches) return 0;
     uint64_t bytes = 0, others = active - (owned->rank < active ? 1 : 0);
     for (size_t f = 0; f < fetch_count(owned->p, backward); f++) {
-        size_t begin, end;
-        sharding_bytes(owned, compute, fetch_unit(owned->p, f), owned->rank, &begin, &end);
-        bytes += others * (end - begin);
+        size_t u = fetch_unit(owned->p, f), begin, end;
+        for (size_t run = 0; run < sharding_runs(owned, u); run++) {
+            sharding_bytes(owned, compute, u, run, &begin, &end);
+            if (sharding_owner(owned, u, run) == owned->rank) bytes += others * (end - begin);
+        }
     }
     return bytes;
 }

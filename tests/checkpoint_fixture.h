@@ -31,13 +31,13 @@ typedef struct {
 } setup;
 
 static const saved_array ivon_arrays[ARRAYS] = {
-    {"model.safetensors", "", NULL, false},
-    {"posterior.safetensors", "", NULL, false},
-    {"optimizer.safetensors", "momentum.", NULL, false}};
+    {"model.safetensors", "", NULL, false, NULL},
+    {"posterior.safetensors", "", NULL, false, NULL},
+    {"optimizer.safetensors", "momentum.", NULL, false, NULL}};
 static const saved_array adamw_arrays[ARRAYS] = {
-    {"model.safetensors", "", NULL, false},
-    {"optimizer.safetensors", "exp_avg.", NULL, false},
-    {"optimizer.safetensors", "exp_avg_sq.", NULL, false}};
+    {"model.safetensors", "", NULL, false, NULL},
+    {"optimizer.safetensors", "exp_avg.", NULL, false, NULL},
+    {"optimizer.safetensors", "exp_avg_sq.", NULL, false, NULL}};
 
 /* Neither tensors nor units are multiples of 256 elements, and chunks of ranks differ in size. */
 static const gpt2_config small = {

@@ -123,9 +123,9 @@ static void make_and_read(example *x, const curvature_options *o)
     char path[2 * PATH_LENGTH];
     status result = make(x, o);
     cr_assert(everywhere(result == STATUS_OK), "%s", status_message());
-    const saved_array arrays[] = {{"model.safetensors", "", x->mean, true},
-                                  {"posterior.safetensors", "", x->h, true},
-                                  {"optimizer.safetensors", "momentum.", x->momentum, true}};
+    const saved_array arrays[] = {{"model.safetensors", "", x->mean, true, NULL},
+                                  {"posterior.safetensors", "", x->h, true, NULL},
+                                  {"optimizer.safetensors", "momentum.", x->momentum, true, NULL}};
     memset(x->momentum, 0xff, sizeof x->momentum);
     result = checkpoint_read(MPI_COMM_SELF, x->made, &x->p, arrays, 3, x->all.owned,
                              x->all.owned_count, &x->facts, path, sizeof path);

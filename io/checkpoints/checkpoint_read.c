@@ -27,9 +27,15 @@ typedef struct {
     size_t array_count;
     const slice *slices;
     size_t slice_count;
-    float *scratch;             /* [SCRATCH] for what is only verified */
-    uint64_t *expected, *found; /* [array_count][tensor_count] checksums */
+    float *scratch; /* [SCRATCH] for what is only verified */
+    size_t first_sum[SAVED_ARRAYS + 1];
+    uint64_t *expected, *found; /* checksums of every array's tensors */
 } reading;
+
+static const parameters *tensors_of(const reading *r, size_t array)
+{
+    return safetensors_tensors(&r->arrays[array], r->p);
+}
 
 /* A file of another size than expected: where it ends, in the user's terms. */
 static status wrong_size(const reading *r, const char *path, const safetensors_header *h,
@@ -38,10 +44,12 @@ static status wrong_size(const reading *r, const char *path, const safetensors_h
     const char *prefix = "", *name = "";
     if (found >= h->size && found < expected) {
         uint64_t element = (found - h->size) / sizeof(float);
-        size_t i = r->p->tensor_count - 1;
-        while (r->p->tensors[i].index > element % r->p->count) i--;
-        prefix = r->arrays[first + element / r->p->count].prefix;
-        name = r->p->tensors[i].name;
+        const parameters *p = tensors_of(r, first);
+        for (; element >= p->count; p = tensors_of(r, ++first)) element -= p->count;
+        size_t i = p->tensor_count - 1;
+        while (p->tensors[i].index > element) i--;
+        prefix = r->arrays[first].prefix;
+        name = p->tensors[i].name;
     }
     return fail(STATUS_INPUT,
                 "%s: %" PRIu64 " bytes found, %" PRIu64 " expected: %s%s%s%s, or of another model",
@@ -56,7 +64,7 @@ static status wrong_size(const reading *r, const char *path, const safetensors_h
 static status check_header(const reading *r, const char *path, const safetensors_header *h,
                            size_t first, size_t end)
 {
-    uint64_t bytes = safetensors_offset(h, r->p, end - first, 0), size = 0;
+    uint64_t bytes = safetensors_offset(h, r->p, r->arrays, first, end, 0), size = 0;
     FILE *file = NULL;
     char *found = malloc(h->size);
     status result = found ? file_open_stream(&file, &size, path, "a checkpoint's file")
@@ -73,24 +81,24 @@ static status check_header(const reading *r, const char *path, const safetensors
     return result;
 }
 
-static status read_part(reading *r, int fd, const char *path, uint64_t offset, const slice *part,
-                        float *values, uint64_t *sum)
+static status read_part(const parameters *p, int fd, const char *path, uint64_t offset,
+                        const slice *part, float *values, uint64_t *sum)
 {
-    status result = data_file_read(fd, path, r->p->tensors[part->tensor].name, offset, values,
+    status result = data_file_read(fd, path, p->tensors[part->tensor].name, offset, values,
                                    part->count * sizeof(float));
-    if (!result) *sum += safetensors_checksum(r->p, part, values);
+    if (!result) *sum += safetensors_checksum(p, part, values);
     return result;
 }
 
 /* The slice as a whole, or where nobody wants its values part by part. */
-static status read_slice(reading *r, int fd, const char *path, uint64_t offset, const slice *whole,
-                         float *values, uint64_t *sum)
+static status read_slice(reading *r, const parameters *p, int fd, const char *path, uint64_t offset,
+                         const slice *whole, float *values, uint64_t *sum)
 {
-    if (values) return read_part(r, fd, path, offset, whole, values, sum);
+    if (values) return read_part(p, fd, path, offset, whole, values, sum);
     status result = STATUS_OK;
     for (size_t at = 0; !result && at < whole->count;) {
-        slice part = safetensors_part(r->p, whole, at, SCRATCH);
-        result = read_part(r, fd, path, offset + at * sizeof(float), &part, r->scratch, sum);
+        slice part = safetensors_part(p, whole, at, SCRATCH);
+        result = read_part(p, fd, path, offset + at * sizeof(float), &part, r->scratch, sum);
         at += part.count;
     }
     return result;
@@ -100,15 +108,20 @@ static status read_slices(reading *r, int fd, const char *path, const safetensor
                           size_t first, size_t end)
 {
     status result = STATUS_OK;
-    for (size_t a = first; a < end; a++)
-        for (size_t i = 0; !result && i < r->slice_count; i++) {
-            const slice *s = &r->slices[i];
-            uint64_t index = r->p->tensors[s->tensor].index + s->first;
-            const saved_array *array = &r->arrays[a];
-            float *values = array->values ? safetensors_values(array, r->p, s) : NULL;
-            result = read_slice(r, fd, path, safetensors_offset(h, r->p, a - first, index), s,
-                                values, &r->found[a * r->p->tensor_count + s->tensor]);
+    for (size_t a = first; a < end; a++) {
+        const saved_array *array = &r->arrays[a];
+        const parameters *p = tensors_of(r, a);
+        const slice *slices = array->set ? array->set->slices : r->slices;
+        size_t count = array->set ? array->set->count : r->slice_count;
+        for (size_t i = 0; !result && i < count; i++) {
+            const slice *s = &slices[i];
+            uint64_t index = p->tensors[s->tensor].index + s->first;
+            float *values = array->values ? safetensors_values(array, p, s) : NULL;
+            result =
+                read_slice(r, p, fd, path, safetensors_offset(h, r->p, r->arrays, first, a, index),
+                           s, values, &r->found[r->first_sum[a] + s->tensor]);
         }
+    }
     return result;
 }
 
@@ -133,20 +146,21 @@ static status read_file(reading *r, const char *directory, size_t first, size_t 
 
 static status compare_sums(const reading *r, const char *directory)
 {
-    size_t tensors = r->p->tensor_count;
-    for (size_t i = 0; i < r->array_count * tensors; i++)
-        if (r->found[i] != r->expected[i])
-            return fail(STATUS_INPUT,
-                        "%s/%s: tensor '%s%s' is altered: checksum %016" PRIx64
-                        " expected, %016" PRIx64 " found",
-                        directory, r->arrays[i / tensors].file, r->arrays[i / tensors].prefix,
-                        r->p->tensors[i % tensors].name, r->expected[i], r->found[i]);
+    for (size_t a = 0; a < r->array_count; a++)
+        for (size_t i = r->first_sum[a]; i < r->first_sum[a + 1]; i++)
+            if (r->found[i] != r->expected[i])
+                return fail(STATUS_INPUT,
+                            "%s/%s: tensor '%s%s' is altered: checksum %016" PRIx64
+                            " expected, %016" PRIx64 " found",
+                            directory, r->arrays[a].file, r->arrays[a].prefix,
+                            tensors_of(r, a)->tensors[i - r->first_sum[a]].name, r->expected[i],
+                            r->found[i]);
     return STATUS_OK;
 }
 
 static status read_directory(reading *r, const char *directory, checkpoint_facts *facts)
 {
-    size_t sums = r->array_count * r->p->tensor_count;
+    size_t sums = r->first_sum[r->array_count];
     memset(r->found, 0, sums * sizeof *r->found);
     status result = r->rank == 0 ? checkpoint_state_read(directory, facts, r->p, r->arrays,
                                                          r->array_count, r->expected)
@@ -225,16 +239,17 @@ status checkpoint_read(MPI_Comm comm, const char *run, const parameters *p,
                        const saved_array *arrays, size_t array_count, const slice *slices,
                        size_t slice_count, checkpoint_facts *facts, char *path, size_t path_size)
 {
-    size_t sums = array_count * p->tensor_count;
     reading r = {.comm = comm,
                  .p = p,
                  .arrays = arrays,
                  .array_count = array_count,
                  .slices = slices,
-                 .slice_count = slice_count,
-                 .scratch = malloc(SCRATCH * sizeof(float)),
-                 .expected = calloc(sums, sizeof(uint64_t)),
-                 .found = calloc(sums, sizeof(uint64_t))};
+                 .slice_count = slice_count};
+    for (size_t a = 0; a < array_count; a++)
+        r.first_sum[a + 1] = r.first_sum[a] + tensors_of(&r, a)->tensor_count;
+    r.scratch = malloc(SCRATCH * sizeof(float));
+    r.expected = calloc(r.first_sum[array_count] + 1, sizeof *r.expected);
+    r.found = calloc(r.first_sum[array_count] + 1, sizeof *r.found);
     MPI_Comm_rank(comm, &r.rank);
     bool enough = r.scratch && r.expected && r.found;
     status result =

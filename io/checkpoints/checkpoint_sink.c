@@ -33,7 +33,8 @@ struct checkpoint_sink {
     size_t file[SAVED_ARRAYS]; /* of each array: the first array in it, which stands for it */
     safetensors_header headers[SAVED_ARRAYS]; /* of files */
     int descriptors[SAVED_ARRAYS];            /* of files, -1: not open */
-    uint64_t *sums;                           /* [array_count][tensor_count] this rank's part */
+    size_t first_sum[SAVED_ARRAYS + 1];       /* of each array in sums */
+    uint64_t *sums;                           /* of every array's tensors, this rank's part */
     char error[STATUS_MESSAGE_SIZE];          /* "" while all goes well */
 };
 
@@ -72,7 +73,7 @@ static bool make_file(checkpoint_sink *s, size_t file, size_t end)
 {
     char path[PATH_SIZE + 64];
     const safetensors_header *h = &s->headers[file];
-    uint64_t bytes = safetensors_offset(h, s->p, end - file, 0);
+    uint64_t bytes = safetensors_offset(h, s->p, s->arrays, file, end, 0);
     name_file(path, s, file);
     return note_error(s, "create", file, data_file_create(&s->descriptors[file], path, bytes)) &&
            write_at(s, file, 0, h->bytes, h->size);
@@ -88,20 +89,22 @@ bool checkpoint_sink_write(checkpoint_sink *s, size_t array, const slice *slices
                            const float *values)
 {
     size_t file = s->file[array];
+    const parameters *p = safetensors_tensors(&s->arrays[array], s->p);
     if (s->error[0] || !open_file(s, file)) return false;
     for (size_t i = 0; i < count;) {
-        uint64_t index = s->p->tensors[slices[i].tensor].index + slices[i].first;
+        uint64_t index = p->tensors[slices[i].tensor].index + slices[i].first;
         size_t elements = 0, begin = slices[i].offset;
         for (; i < count; i++) {
             const slice *part = &slices[i];
-            if (s->p->tensors[part->tensor].index + part->first != index + elements ||
+            if (p->tensors[part->tensor].index + part->first != index + elements ||
                 part->offset != begin + elements)
                 break;
-            s->sums[array * s->p->tensor_count + part->tensor] +=
-                safetensors_checksum(s->p, part, values + part->offset);
+            s->sums[s->first_sum[array] + part->tensor] +=
+                safetensors_checksum(p, part, values + part->offset);
             elements += part->count;
         }
-        if (!write_at(s, file, safetensors_offset(&s->headers[file], s->p, array - file, index),
+        if (!write_at(s, file,
+                      safetensors_offset(&s->headers[file], s->p, s->arrays, file, array, index),
                       values + begin, elements * sizeof(float)))
             return false;
     }
@@ -155,7 +158,10 @@ static status make_files(checkpoint_sink *s)
 static status checkpoint_sink_open_local(checkpoint_sink *s, const checkpoint_words *words,
                                          const checkpoint_prior *prior)
 {
-    s->sums = calloc(s->array_count * s->p->tensor_count, sizeof *s->sums);
+    for (size_t a = 0; a < s->array_count; a++)
+        s->first_sum[a + 1] =
+            s->first_sum[a] + safetensors_tensors(&s->arrays[a], s->p)->tensor_count;
+    s->sums = calloc(s->first_sum[s->array_count] + 1, sizeof *s->sums);
     status result = s->sums ? STATUS_OK : fail(STATUS_NOMEM, "memory for a checkpoint's checksums");
     if (!result) result = checkpoint_words_copy(&s->words, words);
     if (!result) result = checkpoint_prior_copy(&s->prior, prior, s->p);
@@ -251,9 +257,9 @@ status checkpoint_sink_finish(checkpoint_sink **out, uint64_t keep)
 {
     checkpoint_sink *s = *out;
     status result = checkpoint_sink_settle(s);
-    size_t sums = s->array_count * s->p->tensor_count;
     if (!result) {
-        MPI_Allreduce(MPI_IN_PLACE, s->sums, (int)sums, MPI_UINT64_T, MPI_SUM, s->comm);
+        MPI_Allreduce(MPI_IN_PLACE, s->sums, (int)s->first_sum[s->array_count], MPI_UINT64_T,
+                      MPI_SUM, s->comm);
         result = agree(s->comm, s->rank == 0 ? publish(s, keep) : STATUS_OK);
     }
     if (result && s->rank == 0) file_remove_tree(s->temporary);

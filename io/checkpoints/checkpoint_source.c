@@ -139,7 +139,8 @@ status checkpoint_source_read(const checkpoint_source *s, source_array array, co
     char path[PATH_SIZE + 64];
     const tensor *t = &s->p->tensors[part->tensor];
     snprintf(path, sizeof path, "%s/%s", s->path, arrays[array].file);
-    return data_file_read(s->descriptors[array], path, t->name,
-                          safetensors_offset(&s->headers[array], s->p, 0, t->index + part->first),
-                          values, part->count * sizeof(float));
+    return data_file_read(
+        s->descriptors[array], path, t->name,
+        safetensors_offset(&s->headers[array], s->p, arrays, array, array, t->index + part->first),
+        values, part->count * sizeof(float));
 }

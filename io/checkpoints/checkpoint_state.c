@@ -1,6 +1,7 @@
 /* state.json ends with a checksum of the text before it. */
 #include "io/checkpoints/checkpoint_state.h"
 
+#include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
 
@@ -25,10 +26,12 @@ static void print_sums(FILE *out, const parameters *p, const saved_array *arrays
                        size_t array_count, const uint64_t *sums, uint64_t config)
 {
     fprintf(out, ",\n\"checksums\": {\n \"config.json\": \"%016" PRIx64 "\"", config);
-    for (size_t a = 0; a < array_count; a++)
-        for (size_t i = 0; i < p->tensor_count; i++)
+    for (size_t a = 0; a < array_count; a++) {
+        const parameters *own = safetensors_tensors(&arrays[a], p);
+        for (size_t i = 0; i < own->tensor_count; i++)
             fprintf(out, ",\n \"%s %s%s\": \"%016" PRIx64 "\"", arrays[a].file, arrays[a].prefix,
-                    p->tensors[i].name, sums[a * p->tensor_count + i]);
+                    own->tensors[i].name, *sums++);
+    }
     fprintf(out, "}");
 }
 
@@ -127,15 +130,17 @@ static status read_sums(const char *path, json_t *root, const parameters *p,
                         const saved_array *arrays, size_t array_count, uint64_t *sums)
 {
     json_t *table = json_object_get(root, "checksums");
-    for (size_t a = 0; a < array_count; a++)
-        for (size_t i = 0; i < p->tensor_count; i++) {
+    for (size_t a = 0; a < array_count; a++) {
+        const parameters *own = safetensors_tensors(&arrays[a], p);
+        for (size_t i = 0; i < own->tensor_count; i++) {
             char key[256];
             snprintf(key, sizeof key, "%s %s%s", arrays[a].file, arrays[a].prefix,
-                     p->tensors[i].name);
+                     own->tensors[i].name);
             const char *text = json_string_value(json_object_get(table, key));
-            if (!text || sscanf(text, "%" SCNx64, &sums[a * p->tensor_count + i]) != 1)
+            if (!text || sscanf(text, "%" SCNx64, sums++) != 1)
                 return fail(STATUS_INPUT, "%s: a checksum of '%s' expected, none found", path, key);
         }
+    }
     return STATUS_OK;
 }
 

@@ -21,7 +21,7 @@ status checkpoint_prior_copy(checkpoint_prior *prior, const checkpoint_prior *fr
 status checkpoint_prior_read(checkpoint_prior *prior, const char *directory, const parameters *p);
 void checkpoint_prior_close(checkpoint_prior *prior);
 
-/** Write directory/state.json and directory/config.json. @param sums [array][tensor] checksums */
+/** Write directory/state.json and directory/config.json. @param sums  of every array's tensors */
 status checkpoint_state_write(const char *directory, const checkpoint_words *words,
                               const checkpoint_prior *prior, const checkpoint_facts *facts,
                               const parameters *p, const saved_array *arrays, size_t array_count,

@@ -18,12 +18,20 @@
 
 enum { PATH_SIZE = 4096 };
 
+/* An array's values, side by side. */
+typedef struct {
+    slice *slices; /* [count] offsets packed */
+    size_t count;
+    float *values;
+} copied;
+
 struct checkpoint_writer {
     MPI_Comm comm;
     checkpoint_sink *sink;
-    size_t array_count, slice_count, elements;
-    slice *slices;  /* offsets packed in the copies */
-    float *staging; /* [array_count][elements] */
+    size_t array_count;
+    copied arrays[SAVED_ARRAYS];
+    slice *slices;  /* of all arrays */
+    float *staging; /* of all arrays */
     pthread_t thread;
     bool running;
     atomic_bool done;
@@ -33,8 +41,8 @@ static void write_all(checkpoint_writer *w)
 {
     bool good = true;
     for (size_t a = 0; good && a < w->array_count; a++)
-        good = checkpoint_sink_write(w->sink, a, w->slices, w->slice_count,
-                                     w->staging + a * w->elements);
+        good = checkpoint_sink_write(w->sink, a, w->arrays[a].slices, w->arrays[a].count,
+                                     w->arrays[a].values);
     checkpoint_sink_sync(w->sink);
     atomic_store(&w->done, true);
 }
@@ -59,21 +67,33 @@ static void writer_free(checkpoint_writer **out)
 }
 
 static status copy_values(checkpoint_writer *w, const parameters *p, const saved_array *arrays,
-                          const slice *slices)
+                          const slice *slices, size_t slice_count)
 {
-    for (size_t i = 0; i < w->slice_count; i++) w->elements += slices[i].count;
-    w->staging = malloc(w->array_count * w->elements * sizeof(float) + 1);
-    w->slices = calloc(w->slice_count + 1, sizeof *w->slices);
+    size_t elements = 0, parts = 0;
+    for (size_t a = 0; a < w->array_count; a++) {
+        const slice *own = arrays[a].set ? arrays[a].set->slices : slices;
+        size_t count = arrays[a].set ? arrays[a].set->count : slice_count;
+        for (size_t i = 0; i < count; i++) elements += own[i].count;
+        parts += count;
+    }
+    w->staging = malloc(elements * sizeof(float) + 1);
+    w->slices = calloc(parts + 1, sizeof *w->slices);
     if (!w->staging || !w->slices)
-        return fail(STATUS_NOMEM, "memory to copy a checkpoint of %zu values", w->elements);
-    size_t offset = 0;
-    for (size_t i = 0; i < w->slice_count; i++) {
-        w->slices[i] = slices[i];
-        w->slices[i].offset = offset;
-        for (size_t a = 0; a < w->array_count; a++)
-            memcpy(w->staging + a * w->elements + offset,
-                   safetensors_values(&arrays[a], p, &slices[i]), slices[i].count * sizeof(float));
-        offset += slices[i].count;
+        return fail(STATUS_NOMEM, "memory to copy a checkpoint of %zu values", elements);
+    slice *part = w->slices;
+    float *values = w->staging;
+    for (size_t a = 0; a < w->array_count; a++) {
+        const slice *own = arrays[a].set ? arrays[a].set->slices : slices;
+        size_t count = arrays[a].set ? arrays[a].set->count : slice_count, offset = 0;
+        w->arrays[a] = (copied){.slices = part, .count = count, .values = values};
+        for (size_t i = 0; i < count; i++, part++) {
+            *part = own[i];
+            part->offset = offset;
+            memcpy(values + offset, safetensors_values(&arrays[a], p, &own[i]),
+                   own[i].count * sizeof(float));
+            offset += own[i].count;
+        }
+        values += offset;
     }
     return STATUS_OK;
 }
@@ -90,8 +110,7 @@ status checkpoint_begin(checkpoint_writer **out, MPI_Comm comm, const char *run,
     if (!result) {
         w->comm = comm;
         w->array_count = array_count;
-        w->slice_count = slice_count;
-        result = copy_values(w, p, arrays, slices);
+        result = copy_values(w, p, arrays, slices, slice_count);
     }
     result = agree(comm, result);
     if (!result)
@@ -154,7 +173,7 @@ uint64_t checkpoint_bytes(const parameters *p, const saved_array *arrays, size_t
         safetensors_header h;
         end = safetensors_group(arrays, array_count, a);
         if (safetensors_make(&h, p, arrays, a, end)) break;
-        bytes += safetensors_offset(&h, p, end - a, 0);
+        bytes += safetensors_offset(&h, p, arrays, a, end, 0);
         free(h.bytes);
     }
     return bytes;

@@ -25,15 +25,18 @@ static void print_tensor(FILE *out, const tensor *t, const char *prefix, uint64_
 status safetensors_make(safetensors_header *h, const parameters *p, const saved_array *arrays,
                         size_t first, size_t end)
 {
-    *h = (safetensors_header){0};
+    const safetensors_header none = {0}; /* offsets there are counted from the data's beginning */
+    *h = none;
     FILE *out = open_memstream(&h->bytes, &h->size);
     if (!out) return fail(STATUS_NOMEM, "memory for the header of %s", arrays[first].file);
     fwrite("\0\0\0\0\0\0\0\0", 1, 8, out);
     fprintf(out, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (size_t a = first; a < end; a++)
-        for (size_t i = 0; i < p->tensor_count; i++)
-            print_tensor(out, &p->tensors[i], arrays[a].prefix,
-                         ((uint64_t)(a - first) * p->count + p->tensors[i].index) * sizeof(float));
+    for (size_t a = first; a < end; a++) {
+        const parameters *own = safetensors_tensors(&arrays[a], p);
+        for (size_t i = 0; i < own->tensor_count; i++)
+            print_tensor(out, &own->tensors[i], arrays[a].prefix,
+                         safetensors_offset(&none, p, arrays, first, a, own->tensors[i].index));
+    }
     fputc('}', out);
     for (long at = ftell(out); at % 8; at++) fputc(' ', out);
     if (fclose(out) != 0) {
@@ -46,10 +49,11 @@ status safetensors_make(safetensors_header *h, const parameters *p, const saved_
     return STATUS_OK;
 }
 
-uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, size_t position,
-                            uint64_t index)
+uint64_t safetensors_offset(const safetensors_header *h, const parameters *p,
+                            const saved_array *arrays, size_t first, size_t at, uint64_t index)
 {
-    return h->size + ((uint64_t)position * p->count + index) * sizeof(float);
+    for (size_t a = first; a < at; a++) index += safetensors_tensors(&arrays[a], p)->count;
+    return h->size + index * sizeof(float);
 }
 
 slice safetensors_part(const parameters *p, const slice *whole, size_t at, size_t max)

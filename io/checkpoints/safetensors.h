@@ -19,10 +19,17 @@ status safetensors_make(safetensors_header *h, const parameters *p, const saved_
 /** End of the run of arrays that share the file of arrays[first]. */
 size_t safetensors_group(const saved_array *arrays, size_t count, size_t first);
 
-/** Byte offset of an element of the logical vector in its file.
- * @param position  of the array among those of its file */
-uint64_t safetensors_offset(const safetensors_header *h, const parameters *p, size_t position,
-                            uint64_t index);
+/** The tensors of an array: its set's, or the model's. */
+static inline const parameters *safetensors_tensors(const saved_array *array, const parameters *p)
+{
+    return array->set ? &array->set->p : p;
+}
+
+/** Byte offset of an element of an array's logical vector in its file; at = end, index = 0 gives
+ * the file's size.
+ * @param arrays  [first] is the first of the file */
+uint64_t safetensors_offset(const safetensors_header *h, const parameters *p,
+                            const saved_array *arrays, size_t first, size_t at, uint64_t index);
 
 /** The part of a slice that begins at its element `at` and ends where a block of checksums does, or
  * with the slice; its offset is 0.

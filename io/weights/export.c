@@ -83,7 +83,7 @@ static status make_files(export_sink *e)
     status result = STATUS_OK;
     for (size_t i = 0; !result && i < e->file_count; i++) {
         char path[PATH_SIZE];
-        uint64_t bytes = safetensors_offset(&e->header, &e->p, 1, 0);
+        uint64_t bytes = safetensors_offset(&e->header, &e->p, arrays, 0, 1, 0);
         join(path, e->temporary, arrays[i].file);
         result = as_status(e, "create", i, data_file_create(&e->descriptors[i], path, bytes));
         if (!result) result = write_at(e, i, 0, e->header.bytes, e->header.size);
@@ -157,7 +157,7 @@ const parameters *export_parameters(const export_sink *e)
 status export_write(export_sink *e, export_file file, const slice *part, const float *values)
 {
     uint64_t index = e->p.tensors[part->tensor].index + part->first;
-    return write_at(e, file, safetensors_offset(&e->header, &e->p, 0, index), values,
+    return write_at(e, file, safetensors_offset(&e->header, &e->p, arrays, 0, 0, index), values,
                     part->count * sizeof *values);
 }
 

@@ -26,8 +26,9 @@ typedef struct {
     size_t count;                       /**< elements */
     int dimensions;                     /**< 1 or 2; of a program's own tensors more */
     size_t shape[PARAMETER_DIMENSIONS]; /**< row-major */
-    bool decayed;                       /**< weight decay applies: to matrices */
-    double init_mean;      /**< initial weights are normal(init_mean, init_deviation) ... */
+    size_t matrices;  /**< layers' matrices that stand side by side in its columns; 0: none do */
+    bool decayed;     /**< weight decay applies: to matrices */
+    double init_mean; /**< initial weights are normal(init_mean, init_deviation) ... */
     double init_deviation; /**< ... or constant init_mean when this is 0 */
 } tensor;
 

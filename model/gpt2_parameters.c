@@ -14,11 +14,12 @@ static void add_norm(parameters *p, const gpt2_config *c, size_t unit_number, co
 }
 
 static void add_linear(parameters *p, const gpt2_config *c, size_t unit_number, const char *name,
-                       size_t in, size_t out, double deviation)
+                       size_t in, size_t out, double deviation, size_t matrices)
 {
     char full[64];
     snprintf(full, sizeof full, "%s.weight", name);
     parameters_add(p, unit_number, full, in, out, 0.0, deviation);
+    p->tensors[p->tensor_count - 1].matrices = matrices;
     snprintf(full, sizeof full, "%s.bias", name);
     if (c->bias) parameters_add(p, unit_number, full, out, 0, 0.0, 0.0);
 }
@@ -31,15 +32,15 @@ static void add_block(parameters *p, const gpt2_config *c, size_t l)
     snprintf(name, sizeof name, "h.%zu.ln_1", l);
     add_norm(p, c, 1 + l, name);
     snprintf(name, sizeof name, "h.%zu.attn.c_attn", l);
-    add_linear(p, c, 1 + l, name, C, 3 * C, 0.02);
+    add_linear(p, c, 1 + l, name, C, 3 * C, 0.02, 3); /* queries, keys, values */
     snprintf(name, sizeof name, "h.%zu.attn.c_proj", l);
-    add_linear(p, c, 1 + l, name, C, C, residual);
+    add_linear(p, c, 1 + l, name, C, C, residual, 1);
     snprintf(name, sizeof name, "h.%zu.ln_2", l);
     add_norm(p, c, 1 + l, name);
     snprintf(name, sizeof name, "h.%zu.mlp.c_fc", l);
-    add_linear(p, c, 1 + l, name, C, 4 * C, 0.02);
+    add_linear(p, c, 1 + l, name, C, 4 * C, 0.02, 1);
     snprintf(name, sizeof name, "h.%zu.mlp.c_proj", l);
-    add_linear(p, c, 1 + l, name, 4 * C, C, residual);
+    add_linear(p, c, 1 + l, name, 4 * C, C, residual, 1);
 }
 
 status gpt2_parameters(parameters *p, const gpt2_config *config)

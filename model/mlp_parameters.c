@@ -22,6 +22,7 @@ static void add_layer(parameters *p, const mlp_config *config, size_t l)
     char name[32];
     snprintf(name, sizeof name, "layers.%zu.weight", l);
     parameters_add(p, l, name, in, out, 0.0, sqrt((rectified ? 2.0 : 1.0) / (double)in));
+    p->tensors[p->tensor_count - 1].matrices = 1;
     snprintf(name, sizeof name, "layers.%zu.bias", l);
     if (config->bias) parameters_add(p, l, name, out, 0, 0.0, 0.0);
 }

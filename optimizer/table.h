@@ -5,9 +5,12 @@
 
 #include "optimizer/optimizer.h"
 
-/** Every optimizer that a job can name, in the order of optimizer.kind's values. */
-#define OPTIMIZERS(ROW)                                                                            \
+/** Every optimizer that a job can name, in the order of optimizer.kind's values: those whose
+ * arithmetic is on slices, then those that take the matrices of layers whole. */
+#define OPTIMIZERS_OF_SLICES(ROW)                                                                  \
     ROW(IVON, ivon) ROW(ADAMW, adamw) ROW(SGD, sgd) ROW(BBB, bbb) ROW(LION, lion)
+#define OPTIMIZERS_OF_MATRICES(ROW) ROW(EVON, evon) ROW(SOAP, soap) ROW(MUON, muon)
+#define OPTIMIZERS(ROW) OPTIMIZERS_OF_SLICES(ROW) OPTIMIZERS_OF_MATRICES(ROW)
 
 #define OPTIMIZER_VALUE(KIND, name) OPTIMIZER_##KIND,
 typedef enum { OPTIMIZERS(OPTIMIZER_VALUE) OPTIMIZER_KINDS } optimizer_kind;
@@ -16,7 +19,10 @@ typedef enum { OPTIMIZERS(OPTIMIZER_VALUE) OPTIMIZER_KINDS } optimizer_kind;
 #define OPTIMIZER_NAME(KIND, name) "|" #name
 #define OPTIMIZER_NAMES (&("" OPTIMIZERS(OPTIMIZER_NAME))[1])
 
-enum { OPTIMIZER_ARRAYS = 8, OPTIMIZER_SETTINGS = 16 };
+enum { OPTIMIZER_ARRAYS = 8, OPTIMIZER_SETTINGS = 24 };
+
+/** What updates what is no layer's matrix: embeddings and vectors. */
+typedef enum { REST_ADAMW, REST_IVON } rest_kind;
 
 /** What job files say of an optimizer (docs/jobs.md). A row reads those that it names. */
 typedef struct {
@@ -27,6 +33,13 @@ typedef struct {
     double beta1, beta2, weight_decay, epsilon, momentum;
     uint64_t mc_samples;
     bool rescale_lr, debias;
+    double basis_beta;    /**< decay of the factors that bases are made of, a step */
+    uint64_t basis_every; /**< steps between turns of the bases */
+    uint64_t basis_limit; /**< longest side that has one */
+    double estimate_clip; /**< estimates of h are cut off at this many h; infinity: never */
+    bool whiten;          /**< directions go through Newton-Schulz's steps */
+    rest_kind rest;
+    double rest_lr; /**< highest learning rate of the rest */
 } optimizer_settings;
 
 /** What deviations are formed from: the array of the row that is its posterior's. */
@@ -71,6 +84,41 @@ typedef struct {
     double bias;        /**< sum of (1 - beta2) (h - f)^2 / (2 (h + delta)), the push on h */
 } posterior_sums;
 
+/** A tensor of layers' matrices, whole on its owner: one matrix, or `parts` of them side by side
+ * (tensor.matrices). Arrays and sums hold part after part, each (rows, columns) and contiguous. */
+typedef struct {
+    const optimizer_settings *settings;
+    size_t rows, columns, parts; /**< of each part */
+    uint64_t index;              /**< logical index of the tensor's first element */
+    double decay, lr;            /**< as in optimizer_update */
+    uint64_t updates;
+    double g_scale, f_scale;
+    float *mean;                 /**< (rows, parts * columns) as the tensor lies */
+    float *const *arrays;        /**< in the row's order */
+    float *bases, *factors;      /**< Q and L, R of every part: left, right (basis.h); NULL: none */
+    float *g_sum;                /**< of the items' gradients */
+    float *basis_sum, *f_sum;    /**< in the basis: of the same, and of noise times them; or NULL */
+    float *work;                 /**< [optimizer_matrix_work] */
+    uint64_t *clipped, *rescued; /**< elements, counted up */
+} optimizer_matrix;
+
+/** What a row does that takes the matrices of layers whole, on their owners. */
+typedef struct {
+    bool bases;    /**< bases and their factors are kept */
+    bool projects; /**< items' gradients are summed in the basis, too */
+    bool whitens;  /**< whatever the settings say */
+    /** Add a work item's gradient to the sums.
+     * @param first  what the sums held is forgotten */
+    void (*accumulate)(const optimizer_matrix *m, const gradient_piece *piece, bool first);
+    void (*update)(const optimizer_matrix *m);
+    /** Draw weights, as sample_weights; NULL: there is a point alone. */
+    void (*sample)(const optimizer_matrix *m, void *theta, dtype type, noise_key key);
+    /** Deviations of single weights. @param sigma  as the tensor lies */
+    void (*sigma)(const optimizer_matrix *m, float *sigma);
+    /** Add what describes the posterior, before the update; NULL: there is nothing to tell. */
+    void (*describe)(posterior_sums *sums, const optimizer_matrix *m);
+} matrix_hooks;
+
 typedef struct {
     const char *name, *title; /**< in job files; for people */
     optimizer_array arrays[OPTIMIZER_ARRAYS];
@@ -84,6 +132,8 @@ typedef struct {
     void (*update)(const optimizer_update *u); /**< NULL: sums are made, nothing is updated */
     /** Add a slice's sums, before its update; NULL: there is nothing to tell. */
     void (*describe)(posterior_sums *sums, const optimizer_update *u);
+    const matrix_hooks *matrix; /**< layers' matrices are taken whole, `rest` updates what is none;
+                                     update and describe are then NULL */
     optimizer_key keys[OPTIMIZER_SETTINGS]; /**< up to the first without a name */
 } optimizer;
 
@@ -103,6 +153,25 @@ const optimizer *optimizer_row(optimizer_kind kind);
     {                                                                                              \
         "swag.rank", NULL                                                                          \
     }
+
+/** Whether a side of a matrix has a basis. */
+static inline bool optimizer_has_basis(const optimizer *row, const optimizer_settings *s,
+                                       size_t side)
+{
+    return row->matrix && row->matrix->bases && side <= s->basis_limit;
+}
+
+/** Operations of a step on one matrix, roughly: what dealing matrices out goes by. */
+double optimizer_matrix_cost(const optimizer *row, const optimizer_settings *s, size_t rows,
+                             size_t columns);
+
+/** Floats of work for one matrix. */
+size_t optimizer_matrix_work(const optimizer *row, const optimizer_settings *s, size_t rows,
+                             size_t columns);
+
+/** Row and settings of what is no layer's matrix. @param rate  out: times the learning rate */
+const optimizer *optimizer_rest(const optimizer_settings *s, double peak, optimizer_settings *rest,
+                                double *rate);
 
 /** A row's entry for a key, NULL: it means nothing to it. */
 const optimizer_key *optimizer_find_key(const optimizer *row, const char *key);

@@ -67,7 +67,7 @@ static status open_small(rounds *r)
 status rounds_open(rounds *r, const runtime_settings *with, bool measures)
 {
     r->measures = measures || with->holds_round;
-    status result = sharding_open(&r->owned, &r->p, (size_t)r->c->size, (size_t)r->c->rank);
+    status result = settings_shard(with, &r->owned, &r->p, (size_t)r->c->size, (size_t)r->c->rank);
     if (!result) result = state_open(&r->state, with, &r->owned, r->training);
     if (!result) result = open_small(r);
     if (result || !r->training) return result;

@@ -49,13 +49,9 @@ static gradient_piece item_piece(const rounds *r, const slice *part, size_t from
 /* Add the pieces of a round, in the order of work items, to the owner's sums. */
 static void sum_pieces(rounds *r, const slice *part)
 {
-    state *s = &r->state;
-    float *f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL;
     for (size_t from = 0; from < r->senders; from++) {
         gradient_piece piece = item_piece(r, part, from);
-        accumulate_piece(state_at(s, s->g_sum, part), f_sum, r->first_item + from == 0, &piece,
-                         r->state.settings.optimizer.hessian, slice_index(&r->p, part),
-                         part->count);
+        state_accumulate(&r->state, part, &piece, r->first_item + from == 0);
     }
 }
 

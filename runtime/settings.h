@@ -5,6 +5,7 @@
 
 #include "base/parameters.h"
 #include "optimizer/table.h"
+#include "runtime/sharding.h"
 
 /** What is split over the ranks, each with all before it: ZeRO's stages 0 to 3. */
 typedef enum { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } shard_stage;
@@ -25,12 +26,17 @@ typedef struct {
     uint64_t seed;
     const optimizer *row; /**< of the optimizer's kind, or a caller's own */
     optimizer_settings optimizer;
+    double peak; /**< highest learning rate */
     swag_settings swag;
     uint64_t microbatches;
     clip_settings clip;
     shard_stage shard;
     dtype wire; /**< of matrices' gradients in messages */
     /* What follows; settings_decide. */
+    const optimizer *rest; /**< of what is no layer's matrix, where the row takes these whole; else
+                                NULL */
+    optimizer_settings rest_optimizer;
+    double rest_rate;  /**< times the learning rate */
     uint64_t items;    /**< work items of a step: micro-batches times samples */
     bool variational;  /**< every item draws its weights */
     bool updates_all;  /**< every rank keeps everything and updates it */
@@ -42,6 +48,28 @@ typedef struct {
 
 /** Decide what follows from the rest. */
 void settings_decide(runtime_settings *s);
+
+/** Whether the row takes a tensor whole. */
+static inline bool settings_take_whole(const runtime_settings *s, const tensor *t)
+{
+    return s->row->matrix && t->matrices > 0;
+}
+
+/** The row that updates a tensor, and what it is told. */
+static inline const optimizer *settings_row(const runtime_settings *s, const tensor *t)
+{
+    return s->rest && !t->matrices ? s->rest : s->row;
+}
+static inline const optimizer_settings *settings_optimizer(const runtime_settings *s,
+                                                           const tensor *t)
+{
+    return s->rest && !t->matrices ? &s->rest_optimizer : &s->optimizer;
+}
+
+/** Cut units for the ranks: into chunks, or where the row takes matrices whole, dealt out by their
+ * cost. @return STATUS_OK or STATUS_NOMEM (owned is then empty) */
+status settings_shard(const runtime_settings *s, sharding *owned, const parameters *p, size_t ranks,
+                      size_t rank);
 
 /** The weight decay of a tensor: none of 1-D tensors, but for bbb, whose prior holds for all. */
 double settings_decay(const runtime_settings *s, const tensor *t);

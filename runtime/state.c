@@ -2,9 +2,11 @@
  * index, owned ones by the slice's packed offset; `all` makes the two the same thing. */
 #include "runtime/state.h"
 
+#include "kernels/dense_float.h"
 #include "runtime/gather.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,10 +19,12 @@ static void take_arrays(state *s)
 {
     state_row rows[STATE_ROWS];
     size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
-    for (size_t i = 0; i < n; i++)
-        *array_of(s, &rows[i]) = (state_array){
-            arena_take(&s->arena, state_elements(s->owned, rows[i].whole) * sizeof(float)),
-            rows[i].whole};
+    for (size_t i = 0; i < n; i++) {
+        size_t elements = state_elements(&s->settings, s->owned, rows[i].of, rows[i].whole);
+        *array_of(s, &rows[i]) = (state_array){arena_take(&s->arena, elements * sizeof(float)),
+                                               rows[i].whole, rows[i].of};
+    }
+    s->work = arena_take(&s->arena, state_work_floats(&s->settings, s->owned) * sizeof(float));
     if (!s->training) return;
     if (s->settings.sums_locally) {
         s->local_g = arena_take(&s->arena, state_local_bytes(s->p));
@@ -29,9 +33,68 @@ static void take_arrays(state *s)
     s->block_sums = arena_take(&s->arena, state_block_bytes(s->owned));
 }
 
+/* The first element of a tensor that this rank owns: of each one slice. */
+static size_t first_of(const state *s, size_t number)
+{
+    for (size_t i = 0; i < s->owned->owned_count; i++)
+        if (s->owned->owned[i].tensor == number) return s->owned->owned[i].first;
+    return 0;
+}
+
 float *state_at(const state *s, state_array array, const slice *part)
 {
-    return array.values + (array.whole ? slice_index(s->p, part) : part->offset);
+    if (array.whole) return array.values + slice_index(s->p, part);
+    if (array.of == OF_ALL) return array.values + part->offset;
+    return array.values + s->set_offset[array.of][part->tensor] +
+           (array.of == OF_REST ? part->first - first_of(s, part->tensor) : 0);
+}
+
+/* What is done to a tensor that is taken whole, from its owner's slice of it.
+ * @param arrays  [OPTIMIZER_ARRAYS] filled */
+static optimizer_matrix matrix_of(const state *s, const slice *part, float **arrays,
+                                  state_report *report)
+{
+    const tensor *t = &s->p->tensors[part->tensor];
+    const optimizer *row = s->settings.row;
+    for (size_t a = 0; a < OPTIMIZER_ARRAYS; a++)
+        arrays[a] =
+            a < row->array_count && s->arrays[a].values ? state_at(s, s->arrays[a], part) : NULL;
+    return (optimizer_matrix){.settings = &s->settings.optimizer,
+                              .rows = t->shape[0],
+                              .columns = t->shape[1] / t->matrices,
+                              .parts = t->matrices,
+                              .index = t->index,
+                              .decay = settings_decay(&s->settings, t),
+                              .lr = s->lr,
+                              .updates = s->updates,
+                              .g_scale = s->g_scale,
+                              .f_scale = s->f_scale,
+                              .mean = state_at(s, s->mean, part),
+                              .arrays = arrays,
+                              .bases = s->bases.values ? state_at(s, s->bases, part) : NULL,
+                              .factors = s->factors.values ? state_at(s, s->factors, part) : NULL,
+                              .g_sum = s->g_sum.values ? state_at(s, s->g_sum, part) : NULL,
+                              .basis_sum =
+                                  s->basis_sum.values ? state_at(s, s->basis_sum, part) : NULL,
+                              .f_sum = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL,
+                              .work = s->work,
+                              .clipped = report ? &report->clipped : NULL,
+                              .rescued = report ? &report->rescued : NULL};
+}
+
+static bool is_taken_whole(const state *s, const slice *part)
+{
+    return settings_take_whole(&s->settings, &s->p->tensors[part->tensor]);
+}
+
+/* The array that a slice's deviations are formed from, and its row; NULL: there is a point alone.
+ */
+static const float *spread_of(const state *s, const slice *part, const optimizer **row)
+{
+    const tensor *t = &s->p->tensors[part->tensor];
+    *row = settings_row(&s->settings, t);
+    if (!optimizer_is_variational(*row)) return NULL;
+    return state_at(s, *row == s->settings.row ? s->arrays[0] : s->rest_arrays[0], part);
 }
 
 const sharding *state_updated(const state *s)
@@ -50,10 +113,24 @@ static const sharding *mean_slices(const state *s)
     return s->mean.whole ? &s->all : s->owned;
 }
 
+static const optimizer_settings *optimizer_of(const state *s, const slice *part)
+{
+    return settings_optimizer(&s->settings, &s->p->tensors[part->tensor]);
+}
+
 void state_sigma(const state *s, const slice *part, float *sigma)
 {
-    optimizer_sigma(s->settings.row, sigma, state_at(s, state_spread(s), part),
-                    &s->settings.optimizer, decay_of(s, part), part->count);
+    const optimizer *row;
+    const float *spread = spread_of(s, part, &row);
+    if (!spread)
+        memset(sigma, 0, part->count * sizeof *sigma);
+    else if (is_taken_whole(s, part)) {
+        float *arrays[OPTIMIZER_ARRAYS];
+        const optimizer_matrix m = matrix_of(s, part, arrays, NULL);
+        row->matrix->sigma(&m, sigma);
+    } else {
+        optimizer_sigma(row, sigma, spread, optimizer_of(s, part), decay_of(s, part), part->count);
+    }
 }
 
 static void refresh_sigma(state *s, const sharding *part)
@@ -87,7 +164,8 @@ static void sample_snapshots(const state *s, const slice *part, noise_key key, v
 
 void state_sample(const state *s, const slice *part, noise_key key, void *theta, dtype type)
 {
-    const float *mean = state_at(s, s->mean, part);
+    const float *mean = state_at(s, s->mean, part), *spread;
+    const optimizer *row;
     uint64_t index = slice_index(s->p, part);
     if (s->posterior)
         s->posterior->sample(s->posterior, s, part, key, theta, type);
@@ -95,9 +173,16 @@ void state_sample(const state *s, const slice *part, noise_key key, void *theta,
         sample_snapshots(s, part, key, theta, type);
     else if (s->sigma.values)
         sample_weights(theta, type, mean, state_at(s, s->sigma, part), key, index, part->count);
-    else
-        optimizer_sample(s->settings.row, theta, type, mean, state_at(s, state_spread(s), part),
-                         &s->settings.optimizer, decay_of(s, part), key, index, part->count);
+    else if (!(spread = spread_of(s, part, &row)))
+        sample_weights(theta, type, mean, NULL, key, index, part->count);
+    else if (is_taken_whole(s, part)) {
+        float *arrays[OPTIMIZER_ARRAYS];
+        const optimizer_matrix m = matrix_of(s, part, arrays, NULL);
+        row->matrix->sample(&m, theta, type, key);
+    } else {
+        optimizer_sample(row, theta, type, mean, spread, optimizer_of(s, part), decay_of(s, part),
+                         key, index, part->count);
+    }
 }
 
 void state_collect(state *s, uint64_t steps)
@@ -118,10 +203,36 @@ void state_collect(state *s, uint64_t steps)
 /* All that this rank keeps of an array. */
 static void fill(const state *s, state_array array, double value)
 {
-    size_t count = state_elements(s->owned, array.whole);
+    size_t count = state_elements(&s->settings, s->owned, array.of, array.whole);
     float rounded = (float)value;
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i++) array.values[i] = rounded;
+}
+
+/* Matrices are drawn as they are until their bases are made. */
+static void set_first_bases(state *s)
+{
+    const array_set *set = &s->sets[OF_BASES];
+    for (size_t i = 0; s->bases.values && i < set->count; i++) {
+        size_t side = set->p.tensors[set->slices[i].tensor].shape[0];
+        float *q = s->bases.values + set->slices[i].offset;
+        for (size_t k = 0; k < side; k++) q[k * (side + 1)] = 1.0F;
+    }
+}
+
+static status open_sets(state *s)
+{
+    status result = STATUS_OK;
+    for (int of = OF_MATRICES; !result && s->settings.rest && of < ARRAY_SETS; of++) {
+        s->set_offset[of] = calloc(s->p->tensor_count, sizeof *s->set_offset[of]);
+        if (!s->set_offset[of])
+            return fail(STATUS_NOMEM, "memory for %zu tensors", s->p->tensor_count);
+        result =
+            array_set_open(&s->sets[of], &s->settings, s->owned, (array_kind)of, s->set_offset[of]);
+    }
+    if (!result && s->settings.row->matrix && s->settings.row->matrix->bases)
+        result = dense_float_open(omp_get_max_threads());
+    return result;
 }
 
 static void set_initial(state *s)
@@ -138,6 +249,7 @@ static void set_initial(state *s)
     for (size_t i = 0; i < n; i++)
         if (rows[i].initial)
             fill(s, *array_of(s, &rows[i]), rows[i].initial(&s->settings.optimizer));
+    set_first_bases(s);
 }
 
 /* Blocks of 256 elements, counted from where runs begin: chunks begin at one. */
@@ -161,6 +273,7 @@ status state_open(state *s, const runtime_settings *with, const sharding *owned,
     if (!result) result = layout_open(&s->gradient, owned->p, DTYPE_F32);
     if (!result)
         result = arena_open(&s->arena, "optimizer state", state_bytes(with, owned, training));
+    if (!result) result = open_sets(s);
     s->run_blocks = calloc(owned->unit_runs[s->p->unit_count], sizeof *s->run_blocks);
     s->gradient_start = calloc(s->p->unit_count + 1, sizeof *s->gradient_start);
     if (!result && (!s->run_blocks || !s->gradient_start))
@@ -180,6 +293,10 @@ status state_open(state *s, const runtime_settings *with, const sharding *owned,
 void state_close(state *s)
 {
     arena_close(&s->arena);
+    for (int of = OF_MATRICES; of < ARRAY_SETS; of++) {
+        array_set_close(&s->sets[of]);
+        free(s->set_offset[of]);
+    }
     layout_close(&s->gradient);
     sharding_close(&s->all);
     free(s->run_blocks);
@@ -249,11 +366,13 @@ static optimizer_update update_of(const state *s, const slice *part,
                                   float *arrays[OPTIMIZER_ARRAYS], const gradient_sums *sums,
                                   state_report *report)
 {
-    for (size_t a = 0; a < s->settings.row->array_count; a++)
-        arrays[a] = state_at(s, s->arrays[a], part);
-    return (optimizer_update){.settings = &s->settings.optimizer,
+    const optimizer *row = settings_row(&s->settings, &s->p->tensors[part->tensor]);
+    bool rest = row == s->settings.rest;
+    for (size_t a = 0; a < row->array_count; a++)
+        arrays[a] = state_at(s, rest ? s->rest_arrays[a] : s->arrays[a], part);
+    return (optimizer_update){.settings = optimizer_of(s, part),
                               .decay = decay_of(s, part),
-                              .lr = s->lr,
+                              .lr = s->lr * (rest ? s->settings.rest_rate : 1.0),
                               .clip = s->settings.clip.update,
                               .updates = s->updates,
                               .mean = state_at(s, s->mean, part),
@@ -266,23 +385,46 @@ static optimizer_update update_of(const state *s, const slice *part,
                               .rescued = &report->rescued};
 }
 
+/* NULL where the row that updates the slice has no such sum. */
+static float *f_sum_of(const state *s, const slice *part)
+{
+    const optimizer *row = settings_row(&s->settings, &s->p->tensors[part->tensor]);
+    return s->f_sum.values && row->estimates ? state_at(s, s->f_sum, part) : NULL;
+}
+
+void state_accumulate(state *s, const slice *part, const gradient_piece *piece, bool first)
+{
+    if (is_taken_whole(s, part)) {
+        float *arrays[OPTIMIZER_ARRAYS];
+        const optimizer_matrix m = matrix_of(s, part, arrays, NULL);
+        s->settings.row->matrix->accumulate(&m, piece, first);
+        return;
+    }
+    accumulate_piece(state_at(s, s->g_sum, part), f_sum_of(s, part), first, piece,
+                     s->settings.optimizer.hessian, slice_index(s->p, part), part->count);
+}
+
 static gradient_sums sums_of(const state *s, const slice *part)
 {
-    return (gradient_sums){.g = state_at(s, s->g_sum, part),
-                           .f = s->f_sum.values ? state_at(s, s->f_sum, part) : NULL,
-                           .index = slice_index(s->p, part)};
+    return (gradient_sums){
+        .g = state_at(s, s->g_sum, part), .f = f_sum_of(s, part), .index = slice_index(s->p, part)};
 }
 
 void state_update_with(state *s, const slice *part, const gradient_piece *pieces, size_t count,
                        bool empty, state_report *report)
 {
     float *arrays[OPTIMIZER_ARRAYS];
+    if (is_taken_whole(s, part)) {
+        const optimizer_matrix m = matrix_of(s, part, arrays, report);
+        s->settings.row->matrix->update(&m);
+        return;
+    }
     gradient_sums sums = sums_of(s, part);
     sums.empty = empty;
     sums.pieces = pieces;
     sums.piece_count = count;
     const optimizer_update u = update_of(s, part, arrays, &sums, report);
-    s->settings.row->update(&u);
+    settings_row(&s->settings, &s->p->tensors[part->tensor])->update(&u);
 }
 
 /* Of the posterior that is to be updated. */
@@ -290,16 +432,25 @@ static void statistics_make(state *s, comm *c, state_statistics *out)
 {
     posterior_sums sums = {.hessian_min = INFINITY};
     state_report none = {0};
+    double elements = 0.0;
     for (size_t i = 0; i < s->owned->owned_count; i++) {
         const slice *part = &s->owned->owned[i];
+        const optimizer *row = settings_row(&s->settings, &s->p->tensors[part->tensor]);
         float *arrays[OPTIMIZER_ARRAYS];
+        if (!optimizer_is_variational(row)) continue;
+        elements += (double)part->count;
+        if (is_taken_whole(s, part)) {
+            const optimizer_matrix m = matrix_of(s, part, arrays, &none);
+            row->matrix->describe(&sums, &m);
+            continue;
+        }
         const gradient_sums made = sums_of(s, part);
         const optimizer_update u = update_of(s, part, arrays, &made, &none);
-        s->settings.row->describe(&sums, &u);
+        row->describe(&sums, &u);
     }
-    double totals[] = {sums.sigma, sums.hessian, sums.bias};
-    comm_sum_ordered(c, totals, 3);
-    double min = sums.hessian_min, n = (double)s->p->count;
+    double totals[] = {sums.sigma, sums.hessian, sums.bias, elements};
+    comm_sum_ordered(c, totals, 4);
+    double min = sums.hessian_min, n = totals[3];
     MPI_Allreduce(MPI_IN_PLACE, &min, 1, MPI_DOUBLE, MPI_MIN, c->world);
     *out = (state_statistics){totals[0] / n, NAN, NAN, NAN};
     if (s->settings.row->spread == SPREAD_HESSIAN)
@@ -320,7 +471,7 @@ void state_update(state *s, comm *c, state_report *report, state_statistics *sta
 {
     gather(s, c, s->g_sum); /* whole only where every rank updates everything */
     gather(s, c, s->f_sum);
-    if (statistics && s->settings.row->describe) statistics_make(s, c, statistics);
+    if (statistics && s->settings.variational) statistics_make(s, c, statistics);
     const sharding *part = state_updated(s);
     for (size_t i = 0; i < part->owned_count; i++)
         state_update_with(s, &part->owned[i], NULL, 0, false, report);
@@ -357,6 +508,7 @@ size_t state_saved_arrays(const state *s, saved_array arrays[SAVED_ARRAYS])
         saved_array *out = &arrays[count++];
         *out = (saved_array){.file = rows[i].file, .values = array->values, .whole = array->whole};
         memcpy(out->prefix, rows[i].prefix, sizeof out->prefix);
+        if (rows[i].of != OF_ALL) out->set = &s->sets[rows[i].of];
     }
     return count;
 }

@@ -12,6 +12,7 @@
 typedef struct {
     float *values; /**< NULL when the optimizer has no such array */
     bool whole;
+    array_kind of;
 } state_array;
 
 typedef struct state state;
@@ -33,9 +34,14 @@ struct state {
     arena arena;
     state_array mean, sigma; /**< sigma only where not every array that it is formed from is at
                                   hand */
-    state_array arrays[OPTIMIZER_ARRAYS]; /**< of the optimizer's row, in its order */
+    state_array arrays[OPTIMIZER_ARRAYS];      /**< of the optimizer's row, in its order */
+    state_array rest_arrays[OPTIMIZER_ARRAYS]; /**< of the row of what is no matrix */
+    state_array bases, factors;                /**< where matrices are taken whole */
+    array_set sets[ARRAY_SETS];                /**< of arrays that have no value of every weight */
+    size_t *set_offset[ARRAY_SETS];  /**< [tensor_count] where a tensor's begin in these */
+    float *work;                     /**< of matrices that are taken whole */
     state_array swag[2 + SWAG_RANK]; /**< mean, variance, deviation of snapshot s in s mod rank */
-    state_array g_sum, f_sum;        /**< the step's sums, of all ranks */
+    state_array g_sum, f_sum, basis_sum; /**< the step's sums, of all ranks */
     float *local_g, *local_f;    /**< this rank's sums (none, optimizer), in the gradient layout */
     size_t *gradient_start;      /**< [unit_count] float of local_g where each unit begins */
     double *block_sums;          /**< of all units, for the gradient's norm */
@@ -87,15 +93,14 @@ const float *state_center(const state *s, const slice *part);
 /** Count the weights in when a snapshot is due; not collective: who keeps a mean follows it.
  * @param steps  finished */
 void state_collect(state *s, uint64_t steps);
-/** A slice's sigma, from the h (IVON) or the log deviations of its elements, which are at hand.
+/** Deviations of a slice's weights, from the h (IVON) or the log deviations of its elements, which
+ * are at hand; of a tensor that is taken whole only as a whole. 0 where there is a point alone.
  * @param sigma  [part->count] out */
 void state_sigma(const state *s, const slice *part, float *sigma);
 
-/** The array of a variational row that deviations are formed from. */
-static inline state_array state_spread(const state *s)
-{
-    return s->arrays[0];
-}
+/** Add a work item's gradient of a slice to the sums.
+ * @param first  what they held is forgotten */
+void state_accumulate(state *s, const slice *part, const gradient_piece *piece, bool first);
 
 /** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
 void state_clear_local_sums(state *s);

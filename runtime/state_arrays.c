@@ -4,6 +4,8 @@
 #include "runtime/state.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define AT(member) offsetof(state, member)
 
@@ -24,14 +26,33 @@ static void add(list *l, size_t member, bool with_mean, const char *file, const 
     snprintf(row->prefix, sizeof row->prefix, "%s", prefix);
 }
 
-static void add_arrays(list *l, bool posterior)
+static void add_of(list *l, array_kind of, size_t member, const char *file, const char *prefix,
+                   double (*initial)(const optimizer_settings *s))
 {
-    const optimizer *row = l->with->row;
+    add(l, member, false, file, prefix, initial);
+    l->rows[l->count - 1].of = of;
+}
+
+static void add_row(list *l, const optimizer *row, array_kind of, size_t member, bool posterior)
+{
     const char *file = posterior ? "posterior.safetensors" : "optimizer.safetensors";
     for (size_t a = 0; a < row->array_count; a++)
         if (row->arrays[a].posterior == posterior)
-            add(l, AT(arrays) + a * sizeof(state_array), false, file, row->arrays[a].prefix,
-                row->arrays[a].initial);
+            add_of(l, of, member + a * sizeof(state_array), file, row->arrays[a].prefix,
+                   row->arrays[a].initial);
+}
+
+/* Bases are part of a posterior that is drawn in them. */
+static void add_arrays(list *l, bool posterior)
+{
+    const runtime_settings *with = l->with;
+    add_row(l, with->row, with->rest ? OF_MATRICES : OF_ALL, AT(arrays), posterior);
+    if (with->rest) add_row(l, with->rest, OF_REST, AT(rest_arrays), posterior);
+    if (!with->row->matrix || !with->row->matrix->bases) return;
+    if (posterior == with->variational)
+        add_of(l, OF_BASES, AT(bases),
+               posterior ? "posterior.safetensors" : "optimizer.safetensors", "basis.", NULL);
+    if (!posterior) add_of(l, OF_BASES, AT(factors), "optimizer.safetensors", "factor.", NULL);
 }
 
 /* Every rank that keeps a mean follows it, so that nothing is sent and any rank can draw. */
@@ -56,7 +77,10 @@ size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
     if (training) {
         add_arrays(&l, false);
         add(&l, AT(g_sum), false, NULL, "", NULL);
-        if (with->row->estimates) add(&l, AT(f_sum), false, NULL, "", NULL);
+        bool all = !with->rest || with->rest->estimates;
+        if (with->row->estimates) add_of(&l, all ? OF_ALL : OF_MATRICES, AT(f_sum), NULL, "", NULL);
+        if (with->row->matrix && with->row->matrix->projects)
+            add_of(&l, OF_MATRICES, AT(basis_sum), NULL, "", NULL);
     }
     /* Where the spread is at hand for every mean, sigma is formed when weights are drawn. */
     if (with->variational && ranks > 1 && !with->updates_all && !with->fetches)
@@ -64,17 +88,139 @@ size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
     return l.count;
 }
 
-size_t state_saved(const runtime_settings *with)
+size_t state_basis_elements(const runtime_settings *with, const tensor *t)
 {
-    state_row rows[STATE_ROWS];
-    size_t n = state_rows(with, 1, true, rows), saved = 0;
-    for (size_t i = 0; i < n; i++) saved += rows[i].file != NULL;
-    return saved;
+    size_t sum = 0, sides[] = {t->shape[0], t->shape[1] / t->matrices};
+    for (int i = 0; i < 2; i++)
+        if (optimizer_has_basis(with->row, &with->optimizer, sides[i])) sum += sides[i] * sides[i];
+    return t->matrices * sum;
 }
 
-size_t state_elements(const sharding *owned, bool whole)
+static size_t elements_of(const runtime_settings *with, const tensor *t, array_kind of)
 {
-    return whole ? owned->p->count : owned->elements;
+    bool whole = settings_take_whole(with, t);
+    if (of == OF_BASES) return whole ? state_basis_elements(with, t) : 0;
+    return whole == (of == OF_MATRICES) ? t->count : 0;
+}
+
+size_t state_elements(const runtime_settings *with, const sharding *owned, array_kind of,
+                      bool whole)
+{
+    if (of == OF_ALL) return whole ? owned->p->count : owned->elements;
+    size_t sum = 0;
+    for (size_t i = 0; i < owned->owned_count; i++) {
+        const slice *part = &owned->owned[i];
+        const tensor *t = &owned->p->tensors[part->tensor];
+        size_t count = elements_of(with, t, of);
+        sum += count && of == OF_REST ? part->count : count;
+    }
+    return sum;
+}
+
+size_t state_work_floats(const runtime_settings *with, const sharding *owned)
+{
+    size_t max = 0;
+    for (size_t i = 0; i < owned->owned_count; i++) {
+        const tensor *t = &owned->p->tensors[owned->owned[i].tensor];
+        if (!settings_take_whole(with, t)) continue;
+        size_t floats = optimizer_matrix_work(with->row, &with->optimizer, t->shape[0],
+                                              t->shape[1] / t->matrices);
+        if (floats > max) max = floats;
+    }
+    return max;
+}
+
+size_t state_saved_bytes(const runtime_settings *with, const sharding *owned)
+{
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(with, owned->ranks, true, rows), elements = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].file) elements += state_elements(with, owned, rows[i].of, false);
+    return elements * sizeof(float);
+}
+
+/* One tensor of a set: a matrix as its parts, a basis' side, or what is updated beside them. */
+static void append(parameters *p, const tensor *t, size_t unit_number, int dimensions,
+                   const size_t *shape, const char *ending, size_t number, bool numbered)
+{
+    tensor like = {.unit = unit_number, .dimensions = dimensions};
+    memcpy(like.shape, shape, (size_t)dimensions * sizeof *shape);
+    int n = snprintf(like.name, sizeof like.name, "%.40s%s", t->name, ending);
+    if (numbered) snprintf(like.name + n, sizeof like.name - (size_t)n, ".%zu", number);
+    parameters_append(p, &like);
+}
+
+static void append_tensor(parameters *p, const runtime_settings *with, const tensor *t,
+                          size_t unit_number, array_kind of)
+{
+    if (of == OF_REST) {
+        tensor like = *t;
+        like.unit = unit_number;
+        parameters_append(p, &like);
+        return;
+    }
+    size_t rows = t->shape[0], columns = t->shape[1] / t->matrices;
+    if (of == OF_MATRICES) {
+        const size_t shape[] = {t->matrices, rows, columns}; /* one is not counted */
+        bool several = t->matrices > 1;
+        append(p, t, unit_number, several ? 3 : 2, several ? shape : shape + 1, "", 0, false);
+        return;
+    }
+    for (size_t k = 0; k < t->matrices; k++)
+        for (int side = 0; side < 2; side++) {
+            const size_t shape[] = {side ? columns : rows, side ? columns : rows};
+            if (optimizer_has_basis(with->row, &with->optimizer, shape[0]))
+                append(p, t, unit_number, 2, shape, side ? ".right" : ".left", k, t->matrices > 1);
+        }
+}
+
+static status set_open_local(array_set *set, size_t units, size_t tensors)
+{
+    status result = parameters_open(&set->p, units ? units : 1, tensors + 1);
+    if (!result && !(set->slices = calloc(tensors + 1, sizeof *set->slices)))
+        result = fail(STATUS_NOMEM, "memory for %zu tensors", tensors);
+    return result;
+}
+
+/* Units stay what they were, so that checksums are of the same blocks whoever owns them. */
+status array_set_open(array_set *set, const runtime_settings *with, const sharding *owned,
+                      array_kind of, size_t *offset)
+{
+    const parameters *p = owned->p;
+    size_t tensors = 0, elements = 0, mine = 0;
+    *set = (array_set){0};
+    for (size_t i = 0; i < p->tensor_count; i++)
+        tensors += of == OF_BASES ? 2 * p->tensors[i].matrices : 1;
+    status result = set_open_local(set, p->unit_count, tensors);
+    if (result) {
+        array_set_close(set);
+        return result;
+    }
+    for (size_t i = 0; i < p->tensor_count; i++) {
+        const tensor *t = &p->tensors[i];
+        if (!elements_of(with, t, of)) continue;
+        size_t first = set->p.tensor_count;
+        append_tensor(&set->p, with, t, t->unit, of);
+        while (mine < owned->owned_count && owned->owned[mine].tensor < i) mine++;
+        if (mine == owned->owned_count || owned->owned[mine].tensor != i) continue;
+        const slice *part = &owned->owned[mine];
+        offset[i] = elements;
+        for (size_t k = first; k < set->p.tensor_count; k++) {
+            bool cut = of == OF_REST;
+            size_t count = cut ? part->count : set->p.tensors[k].count;
+            set->slices[set->count++] = (slice){
+                .tensor = k, .first = cut ? part->first : 0, .count = count, .offset = elements};
+            elements += count;
+        }
+    }
+    return STATUS_OK;
+}
+
+void array_set_close(array_set *set)
+{
+    parameters_close(&set->p);
+    free(set->slices);
+    *set = (array_set){0};
 }
 
 size_t state_local_bytes(const parameters *p)
@@ -101,7 +247,9 @@ size_t state_bytes(const runtime_settings *with, const sharding *owned, bool tra
     state_row rows[STATE_ROWS];
     size_t n = state_rows(with, owned->ranks, training, rows), bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes += memory_round(state_elements(owned, rows[i].whole) * sizeof(float));
+        bytes +=
+            memory_round(state_elements(with, owned, rows[i].of, rows[i].whole) * sizeof(float));
+    bytes += memory_round(state_work_floats(with, owned) * sizeof(float));
     if (!training) return bytes;
     if (with->sums_locally) bytes += state_local_bytes(owned->p) * (with->row->estimates ? 2 : 1);
     return bytes + memory_round(state_block_bytes(owned));

@@ -5,7 +5,11 @@
 #include "runtime/settings.h"
 #include "runtime/sharding.h"
 
-enum { SAVED_ARRAYS = 1 + OPTIMIZER_ARRAYS + 2 + SWAG_RANK, SAVED_PREFIX = 32 };
+enum { SAVED_ARRAYS = 1 + 2 * OPTIMIZER_ARRAYS + 2 + 2 + SWAG_RANK, SAVED_PREFIX = 32 };
+
+/** What an array has a value of: every weight; those of matrices that are taken whole, or of what
+ * is updated beside these; the elements of the bases of these matrices. */
+typedef enum { OF_ALL, OF_MATRICES, OF_REST, OF_BASES, ARRAY_SETS } array_kind;
 
 /** Tensors other than all of the model's, and what this rank owns of them. */
 typedef struct {
@@ -25,14 +29,15 @@ typedef struct {
 } saved_array;
 
 typedef struct {
-    size_t member;    /**< offset of its state_array in state */
-    bool whole;       /**< on every rank, else the owner's part only */
+    size_t member; /**< offset of its state_array in state */
+    array_kind of;
+    bool whole;       /**< on every rank, else the owner's part only; OF_ALL alone can be */
     const char *file; /**< of checkpoints; NULL: not saved */
     char prefix[SAVED_PREFIX];
     double (*initial)(const optimizer_settings *s); /**< NULL: 0 */
 } state_row;
 
-enum { STATE_ROWS = SAVED_ARRAYS + 3 };
+enum { STATE_ROWS = SAVED_ARRAYS + 4 };
 
 /** The arrays of a state, in the order of checkpoints, which begin with those of the posterior.
  * @param training  false: only those of the posterior, all that evaluation keeps
@@ -40,11 +45,25 @@ enum { STATE_ROWS = SAVED_ARRAYS + 3 };
 size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
                   state_row rows[STATE_ROWS]);
 
-/** How many of them training saves. */
-size_t state_saved(const runtime_settings *with);
-
 /** Elements of an array on this rank. */
-size_t state_elements(const sharding *owned, bool whole);
+size_t state_elements(const runtime_settings *with, const sharding *owned, array_kind of,
+                      bool whole);
+
+/** Elements of the bases of a tensor that is taken whole. */
+size_t state_basis_elements(const runtime_settings *with, const tensor *t);
+
+/** Floats that the largest matrix of this rank's needs as work. */
+size_t state_work_floats(const runtime_settings *with, const sharding *owned);
+
+/** Bytes of what a checkpoint copies of this rank's arrays. */
+size_t state_saved_bytes(const runtime_settings *with, const sharding *owned);
+
+/** Make the tensors of a kind of arrays (not OF_ALL), and this rank's slices of them.
+ * @param offset  [tensor_count] out: where a tensor's values begin in such an array
+ * @return STATUS_OK or STATUS_NOMEM (set is then empty) */
+status array_set_open(array_set *set, const runtime_settings *with, const sharding *owned,
+                      array_kind of, size_t *offset);
+void array_set_close(array_set *set);
 
 /** Bytes of a rank's local sums of one kind, and of the norm's blocks. */
 size_t state_local_bytes(const parameters *p);

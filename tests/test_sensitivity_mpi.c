@@ -24,7 +24,7 @@ static void look(running *x, job j)
     const state *s = &x->r.rounds.state;
     for (size_t i = 0; i < x->r.rounds.owned.owned_count; i++) {
         const slice *part = &x->r.rounds.owned.owned[i];
-        float *h = state_at(s, state_spread(s), part);
+        float *h = state_at(s, (s)->arrays[0], part);
         for (size_t k = 0; k < part->count; k++)
             h[k] = hessian_of(slice_index(&x->r.rounds.p, part) + k);
     }

@@ -69,8 +69,9 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
     parameters p = {0};
     sharding owned = {0};
     model_config config = job_model(j);
+    const runtime_settings with = job_settings(j);
     status result = model_parameters(&p, &config);
-    if (!result) result = sharding_open(&owned, &p, ranks, rank);
+    if (!result) result = settings_shard(&with, &owned, &p, ranks, rank);
     if (!result) result = plan_with(out, j, &owned, precision);
     if (!result && j->sensitivity.every > 0)
         result = estimator->bytes(j, &owned, precision, &out->memory.sensitivity);

@@ -33,7 +33,7 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, bool t
     result = rounds_plan(&with, owned, &ranks);
     memory->gradients = ranks.gradients;
     memory->pieces = ranks.pieces;
-    memory->staging = state_saved(&with) * owned->elements * sizeof(float);
+    memory->staging = state_saved_bytes(&with, owned);
     return result;
 }
 
@@ -71,9 +71,11 @@ static status check_memory(const trainer *r)
     parameters p = {0};
     sharding owned = {0};
     trainer_memory memory;
+    const runtime_settings with = job_settings(r->job);
     status result = model_parameters(&p, &r->config);
     if (!result)
-        result = sharding_open(&owned, &p, (size_t)r->rounds.c->size, (size_t)r->rounds.c->rank);
+        result =
+            settings_shard(&with, &owned, &p, (size_t)r->rounds.c->size, (size_t)r->rounds.c->rank);
     if (!result) result = trainer_plan(r->job, &owned, r->precision, r->rounds.training, &memory);
     sharding_close(&owned);
     parameters_close(&p);

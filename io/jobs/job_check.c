@@ -83,6 +83,14 @@ static status check_swag(const job_source *s, const job *j)
 
 static status check_optimizer(const job_source *s, const job *j)
 {
+    char stage[32];
+    if (job_optimizer(j)->matrix && j->parallel.shard != SHARD_PARAMETERS) {
+        schema_choice(schema_find("parallel.shard"), (int)j->parallel.shard, stage, sizeof stage);
+        return source_refuse(s, either(s, "parallel.shard", "optimizer.kind"),
+                             "'parallel.shard' is %s, parameters expected: %s takes matrices "
+                             "whole, on their owners",
+                             stage, job_optimizer(j)->name);
+    }
     if (job_optimizer(j)->decays_all && j->optimizer.weight_decay <= 0.0)
         return source_refuse(s, either(s, "optimizer.weight_decay", "optimizer.kind"),
                              "'optimizer.weight_decay' is 0, above 0 expected: the precision of "

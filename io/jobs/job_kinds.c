@@ -28,6 +28,7 @@ runtime_settings job_settings(const job *j)
     runtime_settings s = {.seed = j->seed,
                           .row = job_optimizer(j),
                           .optimizer = j->optimizer,
+                          .peak = j->schedule.peak,
                           .swag = j->swag,
                           .microbatches = j->batch.microbatches,
                           .clip = j->clip,

@@ -1,0 +1,107 @@
+/* Parts of tensors, and what is done to each alike. */
+#include "optimizer/matrix_row.h"
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+
+/* Bases and factors lie part after part, left before right. */
+static basis part_basis(const optimizer_matrix *m, size_t part)
+{
+    const optimizer_settings *s = m->settings;
+    bool left = m->bases && m->rows <= s->basis_limit;
+    bool right = m->bases && m->columns <= s->basis_limit;
+    size_t first = left ? m->rows * m->rows : 0, second = right ? m->columns * m->columns : 0;
+    size_t at = part * (first + second);
+    return (basis){.rows = m->rows,
+                   .columns = m->columns,
+                   .left = left ? m->bases + at : NULL,
+                   .right = right ? m->bases + at + first : NULL,
+                   .left_factor = left && m->factors ? m->factors + at : NULL,
+                   .right_factor = right && m->factors ? m->factors + at + first : NULL};
+}
+
+matrix_part matrix_row_part(const optimizer_matrix *m, size_t part)
+{
+    size_t count = m->rows * m->columns, at = part * count;
+    matrix_part x = {.place = {.rows = m->rows,
+                               .columns = m->columns,
+                               .stride = m->parts * m->columns,
+                               .index = m->index + part * m->columns},
+                     .first = part * m->columns,
+                     .count = count,
+                     .basis = part_basis(m, part),
+                     .g_sum = m->g_sum ? m->g_sum + at : NULL,
+                     .basis_sum = m->basis_sum ? m->basis_sum + at : NULL,
+                     .f_sum = m->f_sum ? m->f_sum + at : NULL,
+                     .x = m->work,
+                     .y = m->work + count,
+                     .work = m->work + 2 * count};
+    for (size_t a = 0; a < OPTIMIZER_ARRAYS && m->arrays[a]; a++) x.arrays[a] = m->arrays[a] + at;
+    return x;
+}
+
+/* Before the bases of a run are made nothing is known of its items in them. */
+void matrix_row_accumulate(const optimizer_matrix *m, const gradient_piece *piece, bool first)
+{
+    for (size_t k = 0; k < m->parts; k++) {
+        matrix_part part = matrix_row_part(m, k);
+        size_t bytes = piece->type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+        matrix_load(part.x, (const char *)piece->values + part.first * bytes, piece->type,
+                    piece->scale, &part.place);
+        matrix_accumulate(part.g_sum, NULL, first, part.x, &part.place, piece->key);
+        if (!part.basis_sum || m->updates == 0) continue;
+        basis_project(part.y, part.x, &part.basis, part.work);
+        matrix_accumulate(part.basis_sum, part.f_sum, first, part.y, &part.place, piece->key);
+    }
+}
+
+void matrix_row_move(const optimizer_matrix *m, const matrix_part *part, const float *u,
+                     bool whitens, double scale, double shrink)
+{
+    basis_unproject(part->y, u, &part->basis, part->work);
+    if (whitens) whiten(part->y, m->rows, m->columns, part->work);
+    matrix_move(m->mean + part->first, part->y, scale * m->lr, shrink, &part->place);
+}
+
+void matrix_row_follow(const optimizer_matrix *m, const matrix_part *part, float *momentum,
+                       float *directional)
+{
+    const optimizer_settings *s = m->settings;
+    basis_follow(&part->basis, part->g_sum, m->g_scale, s->basis_beta, part->work);
+    if (m->updates == 1)
+        basis_begin(&part->basis, part->work);
+    else if ((m->updates - 1) % s->basis_every == 0)
+        basis_turn(&part->basis, momentum, directional, part->work);
+}
+
+static const float *squares(float *out, const float *x, size_t side)
+{
+    if (!x) return NULL;
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < side * side; i++) out[i] = x[i] * x[i];
+    return out;
+}
+
+void matrix_row_spread(float *sigma, const optimizer_matrix *m, const matrix_part *part)
+{
+    size_t a = m->rows, b = m->columns, stride = part->place.stride;
+    float *between = part->work, *left = between + part->count;
+    const basis *q = &part->basis;
+    const float *left_squares = squares(left, q->left, a);
+    const float *right_squares = squares(left + (q->left ? a * a : 0), q->right, b);
+    float *x = part->x, *y = part->y, *out = sigma + part->first;
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < part->count; i++) x[i] *= x[i];
+    if (left_squares)
+        gemm(a, b, a, left_squares, a, false, x, b, false, between, b, DTYPE_F32, DTYPE_F32, NULL,
+             false);
+    const float *turned = left_squares ? between : x;
+    if (right_squares)
+        gemm(a, b, b, turned, b, false, right_squares, b, true, y, b, DTYPE_F32, DTYPE_F32, NULL,
+             false);
+    if (right_squares) turned = y;
+#pragma omp parallel for schedule(static)
+    for (size_t r = 0; r < a; r++)
+        for (size_t c = 0; c < b; c++) out[r * stride + c] = sqrtf(turned[r * b + c]);
+}

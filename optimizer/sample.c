@@ -1,6 +1,7 @@
 /* Weights drawn from means, deviations and noise, in blocks of NOISE_BLOCK elements. */
 #include "optimizer/deviation.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/rounding.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,13 +15,6 @@ static inline size_t block_length(size_t block, size_t count)
 static size_t block_count(size_t count)
 {
     return (count + NOISE_BLOCK - 1) / NOISE_BLOCK;
-}
-
-static inline bf16 round_stochastic(float theta, uint32_t r)
-{
-    uint32_t bits;
-    memcpy(&bits, &theta, sizeof bits);
-    return (bf16)((bits + ((r << 7 & 0xff80U) | 64U)) >> 16);
 }
 
 static void round_nearest(bf16 *out, const float *m, size_t n)

@@ -68,6 +68,7 @@ void matrix_row_follow(const optimizer_matrix *m, const matrix_part *part, float
                        float *directional)
 {
     const optimizer_settings *s = m->settings;
+    if (!part->basis.left && !part->basis.right) return;
     basis_follow(&part->basis, part->g_sum, m->g_scale, s->basis_beta, part->work);
     if (m->updates == 1)
         basis_begin(&part->basis, part->work);

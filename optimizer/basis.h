@@ -60,13 +60,8 @@ bool basis_turn(const basis *b, float *momentum, float *directional, float *work
 /** x <- its nearest matrix with equal singular values, nearly: five Newton-Schulz steps
  * X <- (a + b A + c A^2) X, A = X X', (a, b, c) = (3.4445, -4.7750, 2.0315), from x / (|x| + 1e-7)
  * with Frobenius' norm, which is summed in double. Where rows > columns the transpose is meant, on
-<<<<<<< HEAD
- * whose smaller side A stands. Singular values end between about 0.7 and 1.2. Turning x before or
- * after is the same.
-=======
  * whose smaller side A stands. Singular values from 1/500 of the norm on end between 0.68 and 1.21,
  * smaller ones lower. Turning x before or after is the same.
->>>>>>> basis
  * @param work  [whiten_work_floats(rows, columns)], which basis_work_floats has room for */
 void whiten(float *x, size_t rows, size_t columns, float *work);
 size_t whiten_work_floats(size_t rows, size_t columns);

@@ -9,17 +9,9 @@
 
 static inline void draw(float *out, size_t count, uint64_t seed)
 {
-<<<<<<< HEAD
-    double z;
-    for (size_t i = 0; i < count; i++) {
-        noise_normals_reference(&z, (noise_key){.seed = seed}, i, 1);
-        out[i] = (float)z;
-    }
-=======
     for (size_t i = 0; i < count; i += NOISE_BLOCK)
         noise_normals(out + i, NULL, (noise_key){.seed = seed}, i,
                       count - i < NOISE_BLOCK ? count - i : NOISE_BLOCK);
->>>>>>> basis
 }
 
 static inline void widen(double *out, const float *in, size_t count)

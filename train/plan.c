@@ -135,7 +135,8 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
     else
         print_head(out, ranks);
     size_t sensitivity = 0;
-    for (int stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
+    const int lowest = job_optimizer(j)->matrix ? SHARD_PARAMETERS : SHARD_NONE;
+    for (int stage = lowest; stage <= SHARD_PARAMETERS; stage++) {
         job other = *j;
         other.parallel.shard = (shard_stage)stage;
         uint64_t all[BYTES_KINDS] = {0};
@@ -149,7 +150,7 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
             for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
         }
         if (json) {
-            if (stage) fprintf(out, ", ");
+            if (stage > lowest) fprintf(out, ", ");
             print_json(out, &other, &first, all);
         } else {
             print_row(out, &other, &first, all, stage == (int)j->parallel.shard);

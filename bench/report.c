@@ -105,7 +105,7 @@ status report_close(report *r)
 status report_reference(report *r, const char *path)
 {
     json_t *rows;
-    status result = json_text_read(&rows, path);
+    status result = json_text_read(&rows, path, 0);
     if (result) return result;
     if (json_is_array(rows)) {
         r->reference = rows;

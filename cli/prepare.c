@@ -15,7 +15,7 @@ static status print_json(const char *out)
     char path[4096];
     snprintf(path, sizeof path, "%s/meta.json", out);
     json_t *result;
-    status code = json_text_read(&result, path);
+    status code = json_text_read_object(&result, path, 0);
     if (code) return code;
     if (json_object_set_new(result, "out", json_string(out)) != 0)
         code = fail(STATUS_INPUT, "%s: not UTF-8, cannot be printed as JSON", out);

@@ -3,6 +3,7 @@
 
 #include "base/utf8.h"
 #include "io/files/file.h"
+#include "io/files/foreign.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -63,7 +64,7 @@ json_t *json_text_load(const char *text, size_t size, size_t flags, json_error_t
     return root;
 }
 
-status json_text_read(json_t **root, const char *path)
+status json_text_read(json_t **root, const char *path, size_t flags)
 {
     char *text;
     size_t size;
@@ -71,11 +72,22 @@ status json_text_read(json_t **root, const char *path)
     *root = NULL;
     status result = file_read_text(&text, &size, path, JSON_TEXT_MAX);
     if (result) return result;
-    *root = json_text_load(text, size, 0, &error);
+    *root = json_text_load(text, size, flags, &error);
     free(text);
     if (*root) return STATUS_OK;
-    return fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line, error.column,
-                error.text);
+    result = foreign_refuse(path);
+    return result ? result
+                  : fail(STATUS_INPUT, "%s:%d:%d: JSON expected: %s", path, error.line,
+                         error.column, error.text);
+}
+
+status json_text_read_object(json_t **root, const char *path, size_t flags)
+{
+    status result = json_text_read(root, path, flags);
+    if (result || json_is_object(*root)) return result;
+    json_decref(*root);
+    *root = NULL;
+    return fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
 }
 
 void json_text_put(struct json_t *o, const char *key, double value)

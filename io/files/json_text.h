@@ -19,11 +19,15 @@ struct json_error_t;
 struct json_t *json_text_load(const char *text, size_t size, size_t flags,
                               struct json_error_t *error);
 
-enum { JSON_TEXT_MAX = 1 << 26 /**< bytes of a file of our own */ };
+enum { JSON_TEXT_MAX = 1 << 28 /**< bytes of a file */ };
 
 /** Read a file of at most JSON_TEXT_MAX bytes; the caller drops *root.
- * @return STATUS_OK, STATUS_INPUT (*root is then NULL) or STATUS_NOMEM */
-status json_text_read(struct json_t **root, const char *path);
+ * @param flags  jansson's
+ * @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM (*root is then NULL) */
+status json_text_read(struct json_t **root, const char *path, size_t flags);
+
+/** The same; anything but an object is refused too. */
+status json_text_read_object(struct json_t **root, const char *path, size_t flags);
 
 /** Set a member of an object: NaN is no number and left out, infinity is null. */
 void json_text_put(struct json_t *o, const char *key, double value);

@@ -51,7 +51,7 @@ static bool read_state(store *s)
     int placing;
     join(path, s->path, "state.json");
     json_t *root;
-    if (json_text_read(&root, path)) status_clear();
+    if (json_text_read(&root, path, 0)) status_clear();
     char expected[32];
     snprintf(expected, sizeof expected, "%016" PRIx64, s->command);
     bool found = root &&

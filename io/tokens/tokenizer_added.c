@@ -1,5 +1,6 @@
 /* Tokens beside the vocabulary, of three files that transformers reads them from. It takes them out
  * of a text before anything is split; here special ones stay text and no others are taken. */
+#include "io/files/json_text.h"
 #include "io/tokens/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -48,7 +49,8 @@ static status load(json_t **root, char path[ADDED_PATH], const char *directory, 
 {
     *root = NULL;
     snprintf(path, ADDED_PATH, "%.3800s/%s", directory, name);
-    return access(path, F_OK) == 0 ? tokenizer_load_json(root, path) : STATUS_OK;
+    return access(path, F_OK) == 0 ? json_text_read_object(root, path, JSON_REJECT_DUPLICATES)
+                                   : STATUS_OK;
 }
 
 static status read_lists(added_tokens all[ADDED_FILES], json_t *special, const char *directory)

@@ -1,8 +1,6 @@
 /* Keys that are absent mean what transformers takes for them. */
 #include "io/weights/config_json.h"
 
-#include "io/files/file.h"
-#include "io/files/foreign.h"
 #include "io/files/json_text.h"
 #include "io/jobs/job_schema.h"
 
@@ -12,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 1 << 20, END_OF_TEXT = 50256 };
+enum { END_OF_TEXT = 50256 };
 
 static void print_end_of_text(char text[16], const gpt2_config *c)
 {
@@ -129,21 +127,10 @@ static status read_config(gpt2_config *c, json_t *root, const char *path)
 
 status config_json_read(gpt2_config *c, const char *path)
 {
-    char *text;
-    size_t size;
+    json_t *root;
     *c = (gpt2_config){0};
-    status result = file_read_text(&text, &size, path, CONFIG_LIMIT);
-    if (result) return result;
-    json_t *root = json_text_load(text, size, 0, NULL);
-    if (!root) result = foreign_refuse(path);
-    if (result) {
-        free(text);
-        return result;
-    }
-    result = json_is_object(root)
-                 ? read_config(c, root, path)
-                 : fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
+    status result = json_text_read_object(&root, path, 0);
+    if (!result) result = read_config(c, root, path);
     json_decref(root);
-    free(text);
     return result;
 }

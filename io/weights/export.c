@@ -222,7 +222,7 @@ static bool has_bytes(const char *directory)
     char path[PATH_SIZE];
     join(path, directory, "meta.json");
     json_t *meta;
-    if (json_text_read(&meta, path)) status_clear();
+    if (json_text_read(&meta, path, 0)) status_clear();
     const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
     bool found = kind && strcmp(kind, "bytes") == 0;
     json_decref(meta);

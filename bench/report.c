@@ -67,20 +67,15 @@ void report_add(report *r, const char *name, double measured, const char *unit, 
     if (r->speaks && !r->json) print_row(r, row);
 }
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *rows_of(const report *r)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < r->count; i++) {
         const report_row *row = &r->rows[i];
-        json_array_append_new(all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name,
-                                             "measured", number(row->measured), "unit", row->unit,
-                                             "bound", number(row->bound), "ratio",
-                                             number(row->measured / row->bound)));
+        json_text_add(&all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name, "measured",
+                                      json_text_number(row->measured), "unit", row->unit, "bound",
+                                      json_text_number(row->bound), "ratio",
+                                      json_text_number(row->measured / row->bound)));
     }
     return all;
 }

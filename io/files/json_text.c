@@ -6,6 +6,7 @@
 #include "io/files/foreign.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -90,9 +91,96 @@ status json_text_read_object(json_t **root, const char *path, size_t flags)
     return fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
 }
 
-void json_text_put(struct json_t *o, const char *key, double value)
+json_t *json_text_string(const char *text)
 {
-    if (!isnan(value)) json_object_set_new(o, key, isinf(value) ? json_null() : json_real(value));
+    return json_text_bytes(text, strlen(text));
+}
+
+json_t *json_text_bytes(const char *bytes, size_t size)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *clean = open_memstream(&text, &length);
+    for (size_t at = 0; clean && at < size;) {
+        const unsigned char *rest = (const unsigned char *)bytes + at;
+        size_t good = utf8_valid(rest, size - at);
+        for (size_t i = 0; i < good; i++)
+            rest[i] ? fputc(rest[i], clean) : fputs("\xef\xbf\xbd", clean);
+        at += good;
+        if (at == size) break;
+        at += utf8_invalid(rest + good, size - at);
+        fputs("\xef\xbf\xbd", clean);
+    }
+    json_t *value = clean && fclose(clean) == 0 ? json_string(text) : NULL;
+    free(text);
+    return value;
+}
+
+json_t *json_text_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *json_text_count(uint64_t count)
+{
+    return count > INT64_MAX ? json_sprintf("%" PRIu64, count) : json_integer((json_int_t)count);
+}
+
+/* What a call could not do makes all of it worth nothing. */
+static void drop(json_t **value)
+{
+    json_decref(*value);
+    *value = NULL;
+}
+
+void json_text_set(json_t **object, const char *key, json_t *value)
+{
+    if (json_object_set_new(*object, key, value)) drop(object);
+}
+
+void json_text_put(json_t **object, const char *key, double value)
+{
+    if (!isnan(value)) json_text_set(object, key, json_text_number(value));
+}
+
+void json_text_add(json_t **array, json_t *value)
+{
+    if (json_array_append_new(*array, value)) drop(array);
+}
+
+void json_text_join(json_t **object, json_t *members)
+{
+    if (json_object_update(*object, members)) drop(object);
+    json_decref(members);
+}
+
+char *json_text_make(json_t *value, size_t flags)
+{
+    if (!(flags & JSON_REAL_PRECISION(31))) flags |= JSON_REAL_PRECISION(17);
+    char *text = NULL, *dumped = value ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
+    size_t size = 0;
+    FILE *out = dumped ? open_memstream(&text, &size) : NULL;
+    for (const unsigned char *c = (const unsigned char *)dumped; out && *c; c++) {
+        bool second = c[0] == 0xc2 && c[1] < 0xa0; /* U+0080 to U+009F */
+        if (second) c++;
+        second || *c == 0x7f ? fprintf(out, "\\u%04x", *c) : fputc(*c, out);
+    }
+    if (out) fputc('\n', out);
+    bool whole = out && fclose(out) == 0;
+    free(dumped);
+    json_decref(value);
+    if (whole) return text;
+    free(text);
+    return NULL;
+}
+
+status json_text_write(const char *path, json_t *value, size_t flags)
+{
+    char *text = json_text_make(value, flags);
+    status result = text ? file_write_atomic(path, text, strlen(text))
+                         : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(text);
+    return result;
 }
 
 bool json_text_dump(FILE *out, const json_t *value, size_t flags)
@@ -121,22 +209,7 @@ void json_text_print(FILE *out, const char *text)
 
 void json_text_print_bytes(FILE *out, const char *bytes, size_t size)
 {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *clean = open_memstream(&text, &length);
-    for (size_t at = 0; clean && at < size;) {
-        const unsigned char *rest = (const unsigned char *)bytes + at;
-        size_t good = utf8_valid(rest, size - at);
-        for (size_t i = 0; i < good; i++)
-            rest[i] ? fputc(rest[i], clean) : fputs("\xef\xbf\xbd", clean);
-        at += good;
-        if (at == size) break;
-        at += utf8_invalid(rest + good, size - at);
-        fputs("\xef\xbf\xbd", clean);
-    }
-    bool made = clean && fclose(clean) == 0;
-    json_t *value = json_string(made ? text : "");
+    json_t *value = json_text_bytes(bytes, size);
     if (!json_text_dump(out, value, 0)) fputs("\"\"", out);
     json_decref(value);
-    free(text);
 }

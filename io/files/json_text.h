@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct json_t;
@@ -29,8 +30,41 @@ status json_text_read(struct json_t **root, const char *path, size_t flags);
 /** The same; anything but an object is refused too. */
 status json_text_read_object(struct json_t **root, const char *path, size_t flags);
 
-/** Set a member of an object: NaN is no number and left out, infinity is null. */
-void json_text_put(struct json_t *o, const char *key, double value);
+/** A text as a string, and any bytes: what is no UTF-8, or NUL, becomes U+FFFD.
+ * @return NULL without memory */
+struct json_t *json_text_string(const char *text);
+struct json_t *json_text_bytes(const char *bytes, size_t size);
+
+/** A number; NaN and infinity are null. */
+struct json_t *json_text_number(double value);
+
+/** An integer or, above 2^63 - 1, where JSON's readers know none, a string of its digits. */
+struct json_t *json_text_count(uint64_t count);
+
+/* Below, a value that is handed over is dropped. Where one is NULL or memory runs out, *object or
+ * *array is dropped too and becomes NULL, and stays it: who makes text of it notices. */
+
+/** Set a member of an object. */
+void json_text_set(struct json_t **object, const char *key, struct json_t *value);
+
+/** Set a number; NaN is left out. */
+void json_text_put(struct json_t **object, const char *key, double value);
+
+/** Append to an array. */
+void json_text_add(struct json_t **array, struct json_t *value);
+
+/** Set all members of another object. */
+void json_text_join(struct json_t **object, struct json_t *members);
+
+/** A value as text, with the end of a line. What a terminal would obey, DEL and the controls of C1,
+ * is escaped too (below U+0020 JSON does so itself).
+ * @param value  may be NULL, for want of memory
+ * @param flags  jansson's; reals have 17 digits unless they say otherwise
+ * @return NULL without memory; the caller frees it */
+char *json_text_make(struct json_t *value, size_t flags);
+
+/** Write that into a file, by file_write_atomic. @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
+status json_text_write(const char *path, struct json_t *value, size_t flags);
 
 /** Print a value as json_dumps has it. What a terminal would obey, DEL and the controls of C1, is
  * escaped too (below U+0020 JSON does so itself).

@@ -1,4 +1,4 @@
-/* Jansson knows what to escape. */
+/* Jansson knows what to escape, but for what a terminal obeys. */
 #include "io/files/json_text.h"
 
 #include "base/utf8.h"
@@ -174,6 +174,25 @@ char *json_text_make(json_t *value, size_t flags)
     return NULL;
 }
 
+status json_text_print(FILE *out, json_t *value, size_t flags)
+{
+    char *text = json_text_make(value, flags);
+    status result = STATUS_OK;
+    if (!text)
+        result = fail(STATUS_NOMEM, "memory for the result as JSON");
+    else if (fputs(text, out) == EOF)
+        result = fail(STATUS_IO, "the result cannot be printed");
+    free(text);
+    return result;
+}
+
+status json_text_print_run(FILE *out, const char *run, json_t *members)
+{
+    json_t *line = json_pack("{so}", "run", json_text_string(run));
+    json_text_join(&line, members);
+    return json_text_print(out, line, 0);
+}
+
 status json_text_write(const char *path, json_t *value, size_t flags)
 {
     char *text = json_text_make(value, flags);
@@ -193,23 +212,4 @@ bool json_text_dump(FILE *out, const json_t *value, size_t flags)
     }
     free(text);
     return text && !ferror(out);
-}
-
-void json_text_print_run(FILE *out, const char *run, const char *members)
-{
-    fputs("{\"run\": ", out);
-    json_text_print(out, run);
-    fprintf(out, ", %s}\n", members);
-}
-
-void json_text_print(FILE *out, const char *text)
-{
-    json_text_print_bytes(out, text, strlen(text));
-}
-
-void json_text_print_bytes(FILE *out, const char *bytes, size_t size)
-{
-    json_t *value = json_text_bytes(bytes, size);
-    if (!json_text_dump(out, value, 0)) fputs("\"\"", out);
-    json_decref(value);
 }

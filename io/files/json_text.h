@@ -1,4 +1,4 @@
-/** Texts as JSON has them. */
+/** JSON of others and of our own. */
 #ifndef VARIO_IO_FILES_JSON_TEXT_H
 #define VARIO_IO_FILES_JSON_TEXT_H
 
@@ -63,22 +63,18 @@ void json_text_join(struct json_t **object, struct json_t *members);
  * @return NULL without memory; the caller frees it */
 char *json_text_make(struct json_t *value, size_t flags);
 
-/** Write that into a file, by file_write_atomic. @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
+/** Print that. @return STATUS_OK, STATUS_NOMEM (value NULL too) or STATUS_IO */
+status json_text_print(FILE *out, struct json_t *value, size_t flags);
+
+/** Print a line of a verb's result: an object of a run's name or path, and members. */
+status json_text_print_run(FILE *out, const char *run, struct json_t *members);
+
+/** Write it into a file, by file_write_atomic. @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
 status json_text_write(const char *path, struct json_t *value, size_t flags);
 
 /** Print a value as json_dumps has it. What a terminal would obey, DEL and the controls of C1, is
  * escaped too (below U+0020 JSON does so itself).
  * @return false for want of memory, or where the stream failed */
 bool json_text_dump(FILE *out, const struct json_t *value, size_t flags);
-
-/** Print a line of a verb's result: an object of a run's name or path, and members that are JSON.
- */
-void json_text_print_run(FILE *out, const char *run, const char *members);
-
-/** Print a text in quotes, escaped; what is no UTF-8 as U+FFFD. */
-void json_text_print(FILE *out, const char *text);
-
-/** Print any bytes so, a NUL as U+FFFD, too. */
-void json_text_print_bytes(FILE *out, const char *bytes, size_t size);
 
 #endif

@@ -86,10 +86,8 @@ status report_close(report *r)
     status result = STATUS_OK;
     if (r->speaks && (r->json || r->path)) {
         json_t *all = rows_of(r);
-        if (r->json && (json_dumpf(all, stdout, FLAGS) != 0 || putchar('\n') == EOF))
-            result = fail(STATUS_IO, "the rows cannot be printed");
-        if (r->path && json_dump_file(all, r->path, FLAGS) != 0)
-            result = fail(STATUS_IO, "%s: the rows cannot be written", r->path);
+        if (r->json) result = json_text_print(stdout, json_incref(all), FLAGS);
+        if (r->path && !result) result = json_text_write(r->path, json_incref(all), FLAGS);
         json_decref(all);
     }
     json_decref(r->reference);

@@ -163,35 +163,20 @@ static json_t *evaluation_json(const evaluation *v)
     return o;
 }
 
-static char *evaluation_text(const evaluation *v)
-{
-    json_t *o = evaluation_json(v);
-    char *text = json_dumps(o, JSON_REAL_PRECISION(17));
-    json_decref(o);
-    if (!text) fail(STATUS_NOMEM, "memory for the result as JSON");
-    return text;
-}
-
 status evaluation_print_json(const evaluation *v)
 {
-    char *text = evaluation_text(v);
-    if (text) puts(text);
-    free(text);
-    return text ? STATUS_OK : STATUS_NOMEM;
+    return json_text_print(stdout, evaluation_json(v), 0);
 }
 
 status evaluation_keep(const evaluation *v)
 {
     char path[4096];
     if (v->e->count > 1 || !job_run_exists(v->e->paths[0])) return STATUS_OK;
-    char *text = evaluation_text(v);
-    if (!text) return STATUS_NOMEM;
     snprintf(path, sizeof path, "%.3900s/evaluation.json", v->e->paths[0]);
-    if (file_write_atomic(path, text, strlen(text))) {
-        status_warn("%s", status_message());
-        status_clear();
-    }
-    free(text);
+    status result = json_text_write(path, evaluation_json(v), 0);
+    if (result != STATUS_IO) return result;
+    status_warn("%s", status_message());
+    status_clear();
     return STATUS_OK;
 }
 

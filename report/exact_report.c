@@ -151,11 +151,7 @@ static json_t *report_json(const exact_report *r)
 
 status exact_print_json(const exact_report *r)
 {
-    json_t *o = report_json(r);
-    bool printed = o && json_text_dump(stdout, o, JSON_REAL_PRECISION(17));
-    json_decref(o);
-    putchar('\n');
-    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
+    return json_text_print(stdout, report_json(r), 0);
 }
 
 static void write_unknowns(FILE *out, const void *context)

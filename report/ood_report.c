@@ -112,10 +112,7 @@ status ood_print_json(const ood_report *r)
         json_text_set(&o, "members", json_integer((json_int_t)e->member_count));
         json_text_set(&o, "averaged", detection_json(&r->averaged));
     }
-    bool printed = o && json_text_dump(stdout, o, JSON_REAL_PRECISION(17));
-    json_decref(o);
-    putchar('\n');
-    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
+    return json_text_print(stdout, o, 0);
 }
 
 static void draw_panel(FILE *out, const detection *d, const char *title, size_t panel)

@@ -201,15 +201,3 @@ status json_text_write(const char *path, json_t *value, size_t flags)
     free(text);
     return result;
 }
-
-bool json_text_dump(FILE *out, const json_t *value, size_t flags)
-{
-    char *text = value ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
-    for (const unsigned char *c = (const unsigned char *)text; c && *c; c++) {
-        bool second = c[0] == 0xc2 && c[1] < 0xa0; /* U+0080 to U+009F */
-        if (second) c++;
-        second || *c == 0x7f ? fprintf(out, "\\u%04x", *c) : fputc(*c, out);
-    }
-    free(text);
-    return text && !ferror(out);
-}

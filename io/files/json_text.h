@@ -4,7 +4,6 @@
 
 #include "base/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -71,10 +70,5 @@ status json_text_print_run(FILE *out, const char *run, struct json_t *members);
 
 /** Write it into a file, by file_write_atomic. @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
 status json_text_write(const char *path, struct json_t *value, size_t flags);
-
-/** Print a value as json_dumps has it. What a terminal would obey, DEL and the controls of C1, is
- * escaped too (below U+0020 JSON does so itself).
- * @return false for want of memory, or where the stream failed */
-bool json_text_dump(FILE *out, const struct json_t *value, size_t flags);
 
 #endif

@@ -13,6 +13,7 @@
 #include "train/trainer_parts.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -305,21 +306,21 @@ static void report_pass(curvature *x)
     out->share = x->squares > 0.0 ? norm * norm / (x->squares / batches) : 0.0;
 }
 
-static status curvature_describe(const curvature *x, char **details)
+static json_t *curvature_json(const curvature *x)
 {
     const curvature_report *out = x->report;
-    size_t size = 0;
-    FILE *text = open_memstream(details, &size);
-    if (!text) return fail(STATUS_NOMEM, "memory to describe a posterior");
-    fprintf(text, "\"source\": ");
-    json_text_print(text, x->source);
-    fprintf(text,
-            ", \"batches\": %" PRIu64 ", \"%s\": %" PRIu64 ", \"loss\": %.17g, "
-            "\"hessian_mean\": %.17g, \"gradient_share\": %.17g, \"lambda\": %.17g, \"delta\": "
-            "%.17g, \"floor\": %.17g, \"raised\": %" PRIu64 ", \"parameters\": %zu",
-            out->batches, words(x), out->batches * x->o->sequences, out->loss, out->hessian_mean,
-            out->share, out->lambda, out->delta, out->floor, out->raised, out->parameters);
-    return fclose(text) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe a posterior");
+    json_t *o =
+        json_pack("{so sI sI}", "source", json_text_string(x->source), "batches",
+                  (json_int_t)out->batches, words(x), (json_int_t)(out->batches * x->o->sequences));
+    json_text_put(&o, "loss", out->loss);
+    json_text_put(&o, "hessian_mean", out->hessian_mean);
+    json_text_put(&o, "gradient_share", out->share);
+    json_text_put(&o, "lambda", out->lambda);
+    json_text_put(&o, "delta", out->delta);
+    json_text_put(&o, "floor", out->floor);
+    json_text_set(&o, "raised", json_integer((json_int_t)out->raised));
+    json_text_set(&o, "parameters", json_integer((json_int_t)out->parameters));
+    return o;
 }
 
 static void write_arrays(curvature *x, const saved_array *arrays, size_t count)
@@ -349,8 +350,8 @@ static status write_run(curvature *x, const saved_array *arrays, size_t count)
     write_arrays(x, arrays, count);
     result = new_run_settle(&x->n);
     if (result) return result;
-    result = agree(x->c->world, x->c->rank == 0 ? curvature_describe(x, &out->details) : STATUS_OK);
-    return result ? result : new_run_publish(&x->n, "curvature", out->details);
+    if (x->c->rank == 0) out->details = curvature_json(x);
+    return new_run_publish(&x->n, "curvature", out->details);
 }
 
 static status make_run(curvature *x)

@@ -6,6 +6,8 @@
 #include "io/jobs/job.h"
 #include "runtime/comm.h"
 
+struct json_t;
+
 typedef struct {
     const char *run;    /**< a run or one of its checkpoints; NULL: the weights are model.init's */
     uint64_t sequences; /**< sequences or examples of a batch, whose gradient is squared */
@@ -20,7 +22,7 @@ typedef struct {
 } curvature_options;
 
 typedef struct {
-    char *details; /**< on rank 0: what was found, as JSON members; the caller frees it */
+    struct json_t *details; /**< on rank 0: what was found, an object; the caller drops it */
     size_t parameters;
     uint64_t batches;
     double loss;         /**< mean over the batches, at the mean */

@@ -13,6 +13,7 @@
 #include "runtime/free_memory.h"
 #include "runtime/sharding.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,20 +148,6 @@ static status finish(exporting *x)
     return export_finish(&x->sink, tokenizers, 3);
 }
 
-static status exporting_describe(const exporting *x, char **details)
-{
-    size_t size = 0;
-    FILE *out = open_memstream(details, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to describe an export");
-    fprintf(out, "\"checkpoint\": ");
-    json_text_print(out, checkpoint_source_path(x->source));
-    fprintf(out, ", \"out\": ");
-    json_text_print(out, x->o->out);
-    fprintf(out, ", \"parameters\": %zu, \"posterior\": %s", x->p.count,
-            x->posterior ? "true" : "false");
-    return fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe an export");
-}
-
 static status export_model(exporting *x, exporting_report *report)
 {
     status result = check_model(x->job, x->o->run);
@@ -177,7 +164,11 @@ static status export_model(exporting *x, exporting_report *report)
     bool first = x->c->rank == 0;
     result = export_owned(x);
     if (!result && first) result = export_zeros(x);
-    if (!result && first) result = exporting_describe(x, &report->details);
+    if (first)
+        report->details = json_pack("{so so sI sb}", "checkpoint",
+                                    json_text_string(checkpoint_source_path(x->source)), "out",
+                                    json_text_string(x->o->out), "parameters",
+                                    (json_int_t)x->p.count, "posterior", x->posterior);
     result = agree(x->c->world, result);
     report->parameters = x->p.count;
     report->posterior = x->posterior;

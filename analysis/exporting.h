@@ -11,11 +11,13 @@ typedef struct {
     bool force;      /**< replace files that it holds */
 } exporting_options;
 
+struct json_t;
+
 /** The same on all ranks, but for details. */
 typedef struct {
     size_t parameters;
-    bool posterior; /**< with deviations */
-    char *details;  /**< rank 0's, as JSON members; the caller frees it */
+    bool posterior;         /**< with deviations */
+    struct json_t *details; /**< rank 0's, an object; the caller drops it */
 } exporting_report;
 
 /** Write the mean and, of IVON's runs, the standard deviations; collective.

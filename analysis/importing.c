@@ -12,6 +12,7 @@
 #include "runtime/state.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,18 +102,6 @@ static status import_arrays(importing *x)
     return result;
 }
 
-static status importing_describe(const importing *x, importing_report *report)
-{
-    size_t size = 0;
-    FILE *out = open_memstream(&report->details, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to describe an import");
-    fprintf(out, "\"source\": ");
-    json_text_print(out, x->job->model.init);
-    fprintf(out, ", \"checksum\": \"%016" PRIx64 "\", \"parameters\": %zu", report->checksum,
-            x->p.count);
-    return fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe an import");
-}
-
 static status publish(importing *x, importing_report *report)
 {
     status result = new_run_settle(&x->made);
@@ -120,8 +109,11 @@ static status publish(importing *x, importing_report *report)
     if (result) return result;
     checkpoint_sink_set_init(x->made.sink, report->checksum);
     report->parameters = x->p.count;
-    result = agree(x->c->world, x->c->rank == 0 ? importing_describe(x, report) : STATUS_OK);
-    return result ? result : new_run_publish(&x->made, "imported", report->details);
+    if (x->c->rank == 0)
+        report->details = json_pack("{so so sI}", "source", json_text_string(x->job->model.init),
+                                    "checksum", json_sprintf("%016" PRIx64, report->checksum),
+                                    "parameters", (json_int_t)x->p.count);
+    return new_run_publish(&x->made, "imported", report->details);
 }
 
 static status import_model(importing *x, importing_report *report)

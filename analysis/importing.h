@@ -5,11 +5,13 @@
 #include "io/jobs/job.h"
 #include "runtime/comm.h"
 
+struct json_t;
+
 /** The same on all ranks, but for details. */
 typedef struct {
     size_t parameters;
-    uint64_t checksum; /**< of the weights in fp32 */
-    char *details;     /**< rank 0's, as JSON members; the caller frees it */
+    uint64_t checksum;      /**< of the weights in fp32 */
+    struct json_t *details; /**< rank 0's, an object; the caller drops it */
 } importing_report;
 
 /** Make the run of a job whose model.init has weights: its checkpoint of step 0 has them, the

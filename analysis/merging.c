@@ -13,8 +13,8 @@
 #include "runtime/state.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -233,33 +233,30 @@ static status merge_owned(merging *g)
     return result;
 }
 
-static void print_source(const merging *g, FILE *out, const checkpoint_source *s, double scale)
+static json_t *source_json(const merging *g, const checkpoint_source *s, double scale)
 {
-    fprintf(out, "{\"checkpoint\": ");
-    json_text_print(out, checkpoint_source_path(s));
-    if (g->posterior) fprintf(out, ", \"scale\": %.17g", scale);
-    fputc('}', out);
+    json_t *o = json_pack("{so}", "checkpoint", json_text_string(checkpoint_source_path(s)));
+    if (g->posterior) json_text_put(&o, "scale", scale);
+    return o;
 }
 
-static status merging_describe(const merging *g, char **details)
+static json_t *merging_json(const merging *g)
 {
-    size_t size = 0;
-    FILE *out = open_memstream(details, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to describe a merge");
-    fprintf(out, "\"method\": \"%s\"", merge_method_names[g->o->method]);
+    json_t *models = json_array();
+    for (size_t i = 0; i < g->o->run_count; i++)
+        json_text_add(&models, source_json(g, g->models[i], g->scales[i]));
+    json_t *o = json_pack("{ss}", "method", merge_method_names[g->o->method]);
     if (g->base) {
-        fprintf(out, ", \"alpha\": %.17g, \"base\": ", g->o->alpha);
-        print_source(g, out, g->base, 1.0);
+        json_text_put(&o, "alpha", g->o->alpha);
+        json_text_set(&o, "base", source_json(g, g->base, 1.0));
     }
-    for (size_t i = 0; i < g->o->run_count; i++) {
-        fputs(i ? ", " : ", \"models\": [", out);
-        print_source(g, out, g->models[i], g->scales[i]);
+    json_text_set(&o, "models", models);
+    json_text_set(&o, "parameters", json_integer((json_int_t)g->p.count));
+    if (g->posterior) {
+        json_text_put(&o, "lambda", lambda_of(g->lead));
+        json_text_set(&o, "negative", json_integer((json_int_t)g->counts.negative));
     }
-    fprintf(out, "], \"parameters\": %zu", g->p.count);
-    if (g->posterior)
-        fprintf(out, ", \"lambda\": %.17g, \"negative\": %" PRIu64, lambda_of(g->lead),
-                g->counts.negative);
-    return fclose(out) == 0 ? STATUS_OK : fail(STATUS_NOMEM, "memory to describe a merge");
+    return o;
 }
 
 static status publish(merging *g, merging_report *report)
@@ -267,9 +264,7 @@ static status publish(merging *g, merging_report *report)
     MPI_Allreduce(MPI_IN_PLACE, &g->counts.negative, 1, MPI_UINT64_T, MPI_SUM, g->c->world);
     status result = new_run_settle(&g->made);
     if (result) return result;
-    result =
-        agree(g->c->world, g->c->rank == 0 ? merging_describe(g, &report->details) : STATUS_OK);
-    if (result) return result;
+    if (g->c->rank == 0) report->details = merging_json(g);
     report->parameters = g->p.count;
     report->posterior = g->posterior;
     report->negative = g->counts.negative;

@@ -7,6 +7,8 @@
 #include "posterior/merge.h"
 #include "runtime/comm.h"
 
+struct json_t;
+
 typedef struct {
     merge_method method;
     const char *base;        /**< a run or one of its checkpoints; NULL: none */
@@ -18,7 +20,7 @@ typedef struct {
 } merging_options;
 
 typedef struct {
-    char *details; /**< on rank 0: what was merged how, as JSON members; the caller frees it */
+    struct json_t *details; /**< on rank 0: what was merged how, an object; the caller drops it */
     size_t parameters;
     bool posterior;    /**< the result has one */
     uint64_t negative; /**< values of h below 0 that counted as 0 */

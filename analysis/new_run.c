@@ -6,6 +6,7 @@
 #include "io/tokens/tokenizer.h"
 #include "runtime/agree.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 static status refuse_existing(const new_run *n)
@@ -75,15 +76,16 @@ static status keep_tokenizer(const new_run *n)
 }
 
 /* Rank 0: the run that the checkpoint belongs to. */
-static status prepare(const new_run *n, const char *event, const char *details)
+static status prepare(const new_run *n, const char *event, json_t *details)
 {
-    status result = run_clear(n->run, n->force);
+    status result = details ? run_clear(n->run, n->force)
+                            : fail(STATUS_NOMEM, "memory for an event of %s", n->path);
     if (!result) result = run_write_job(n->run, n->job);
     if (!result) result = keep_tokenizer(n);
-    return result ? result : run_event(n->run, event, details);
+    return result ? result : run_event(n->run, event, json_incref(details));
 }
 
-status new_run_publish(new_run *n, const char *event, const char *details)
+status new_run_publish(new_run *n, const char *event, json_t *details)
 {
     bool first = n->c->rank == 0;
     status result = agree(n->c->world, first ? prepare(n, event, details) : STATUS_OK);

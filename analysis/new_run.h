@@ -39,8 +39,8 @@ status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoin
 status new_run_settle(new_run *n);
 
 /** Put the settled checkpoint, the job and an event in the place of what was there; collective.
- * @param details  of the event, as JSON members; rank 0's counts */
-status new_run_publish(new_run *n, const char *event, const char *details);
+ * @param details  run_event's, but that they stay the caller's; rank 0's count */
+status new_run_publish(new_run *n, const char *event, struct json_t *details);
 
 /** Close; what was not published is removed, with the directory where nothing else is in it;
  * collective. */

@@ -67,20 +67,15 @@ void report_add(report *r, const char *name, double measured, const char *unit, 
     if (r->speaks && !r->json) print_row(r, row);
 }
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *rows_of(const report *r)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < r->count; i++) {
         const report_row *row = &r->rows[i];
-        json_array_append_new(all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name,
-                                             "measured", number(row->measured), "unit", row->unit,
-                                             "bound", number(row->bound), "ratio",
-                                             number(row->measured / row->bound)));
+        json_text_add(&all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "name", row->name, "measured",
+                                      json_text_number(row->measured), "unit", row->unit, "bound",
+                                      json_text_number(row->bound), "ratio",
+                                      json_text_number(row->measured / row->bound)));
     }
     return all;
 }
@@ -91,10 +86,8 @@ status report_close(report *r)
     status result = STATUS_OK;
     if (r->speaks && (r->json || r->path)) {
         json_t *all = rows_of(r);
-        if (r->json && (json_dumpf(all, stdout, FLAGS) != 0 || putchar('\n') == EOF))
-            result = fail(STATUS_IO, "the rows cannot be printed");
-        if (r->path && json_dump_file(all, r->path, FLAGS) != 0)
-            result = fail(STATUS_IO, "%s: the rows cannot be written", r->path);
+        if (r->json) result = json_text_print(stdout, json_incref(all), FLAGS);
+        if (r->path && !result) result = json_text_write(r->path, json_incref(all), FLAGS);
         json_decref(all);
     }
     json_decref(r->reference);
@@ -105,7 +98,7 @@ status report_close(report *r)
 status report_reference(report *r, const char *path)
 {
     json_t *rows;
-    status result = json_text_read(&rows, path);
+    status result = json_text_read(&rows, path, 0);
     if (result) return result;
     if (json_is_array(rows)) {
         r->reference = rows;

@@ -9,10 +9,9 @@
 #include "runtime/agree.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 typedef struct {
@@ -65,12 +64,9 @@ static status read_job(session *s, job *j, const char *path, bool *is_file)
                 "%s: 'model.init' is scratch, a directory with model.safetensors expected", path);
 }
 
-static void print_result(const arguments *a, const job *j, const curvature_report *r)
+static status print_result(const arguments *a, const job *j, const curvature_report *r)
 {
-    if (a->json) {
-        json_text_print_run(stdout, j->name, r->details);
-        return;
-    }
+    if (a->json) return json_text_print_run(stdout, j->name, json_incref(r->details));
     terminal_print(stdout,
                    "%s/%s: h of %zu parameters from the squared gradients of %" PRIu64
                    " batches, %.3g in the mean\n",
@@ -78,6 +74,7 @@ static void print_result(const arguments *a, const job *j, const curvature_repor
     printf("  loss %.4f, lambda %g, delta %g; %" PRIu64 " elements raised to h + delta = %g; the "
            "mean gradient makes %.2g%% of h\n",
            r->loss, r->lambda, r->delta, r->raised, r->floor, 100.0 * r->share);
+    return STATUS_OK;
 }
 
 static status curvature_verb(session *s, void *context, const char **rest)
@@ -105,9 +102,9 @@ static status curvature_verb(session *s, void *context, const char **rest)
                                        .force = a->force,
                                        .quiet = a->quiet || a->json};
     result = curvature_run(&j, &s->c, &options, &report);
-    if (!result && s->c.rank == 0) print_result(a, &j, &report);
-    free(report.details);
-    return result;
+    if (!result && s->c.rank == 0) result = print_result(a, &j, &report);
+    json_decref(report.details);
+    return agree(s->c.world, result);
 }
 
 int curvature_main(int argc, char **argv)

@@ -3,10 +3,11 @@
 #include "base/terminal.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "io/files/json_text.h"
 #include "runtime/agree.h"
 
+#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 typedef struct {
     const char *out;
@@ -27,13 +28,14 @@ static status export_verb(session *s, void *context, const char **rest)
     if (result) return result;
     const exporting_options options = {.run = rest[0], .out = a->out, .force = a->force};
     result = exporting_run(&j, &s->c, &options, &report);
-    if (!result && s->c.rank == 0 && a->json) printf("{%s}\n", report.details);
+    if (!result && s->c.rank == 0 && a->json)
+        result = json_text_print(stdout, json_incref(report.details), 0);
     if (!result && s->c.rank == 0 && !a->json && !a->quiet)
         terminal_print(stdout,
                        "%s: a model of %zu parameters exported, %s the deviations of a posterior\n",
                        a->out, report.parameters, report.posterior ? "with" : "without");
-    free(report.details);
-    return result;
+    json_decref(report.details);
+    return agree(s->c.world, result);
 }
 
 int export_main(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include "train/trainer.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,21 +137,16 @@ static void print_token(const language *l, size_t token, terminal_stream *out, F
 static status keep_text(const arguments *a, const char *run, uint64_t step, const char *made,
                         size_t size)
 {
-    char path[4096], *line = NULL;
-    size_t length = 0;
+    char path[4096];
     snprintf(path, sizeof path, "%.4000s/samples.jsonl", run);
-    FILE *out = open_memstream(&line, &length);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    fprintf(out,
-            "{\"step\": %" PRIu64 ", \"temperature\": %.9g, \"top_k\": %" PRIu64
-            ", \"top_p\": %.9g, \"seed\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"prompt\": ",
-            step, a->temperature, a->top_k, a->top_p, a->seed, a->samples);
-    json_text_print_bytes(out, a->prompt, strlen(a->prompt));
-    fprintf(out, ", \"text\": ");
-    json_text_print_bytes(out, made, size);
-    fputc('}', out);
-    status result = fclose(out) == 0 ? file_append_line(path, line, length)
-                                     : fail(STATUS_NOMEM, "memory to write %s", path);
+    char *line = json_text_make(
+        json_pack("{sI sf so sf so so so so}", "step", (json_int_t)step, "temperature",
+                  a->temperature, "top_k", json_text_count(a->top_k), "top_p", a->top_p, "seed",
+                  json_text_count(a->seed), "samples", json_text_count(a->samples), "prompt",
+                  json_text_string(a->prompt), "text", json_text_bytes(made, size)),
+        0);
+    status result = line ? file_append_line(path, line, strlen(line) - 1) /* without its end */
+                         : fail(STATUS_NOMEM, "memory to write %s", path);
     free(line);
     return result;
 }

@@ -9,8 +9,8 @@
 #include "runtime/agree.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -64,20 +64,21 @@ static status read_job(job *j, const arguments *a, const char *path)
 static status import_verb(session *s, void *context, const char **rest)
 {
     const arguments *a = context;
-    importing_report report;
+    importing_report report = {0};
     job j = {0};
     status result = agree(s->c.world, s->c.rank == 0 ? read_job(&j, a, rest[0]) : STATUS_OK);
     if (result) return result;
     MPI_Bcast(&j, (int)sizeof j, MPI_BYTE, 0, s->c.world);
     result = session_compute(s, 0, a->quiet);
     if (!result) result = importing_run(&j, &s->c, a->force, &report);
-    if (!result && s->c.rank == 0 && a->json) json_text_print_run(stdout, j.name, report.details);
+    if (!result && s->c.rank == 0 && a->json)
+        result = json_text_print_run(stdout, j.name, json_incref(report.details));
     if (!result && s->c.rank == 0 && !a->json && !a->quiet)
         terminal_print(
             stdout, "%s/%s: a model of %zu parameters imported from %s (checksum %016" PRIx64 ")\n",
             j.output, j.name, report.parameters, rest[0], report.checksum);
-    free(report.details);
-    return result;
+    json_decref(report.details);
+    return agree(s->c.world, result);
 }
 
 int import_main(int argc, char **argv)

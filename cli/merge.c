@@ -7,6 +7,7 @@
 #include "runtime/agree.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,18 +99,16 @@ static status read_jobs(session *s, const merging_options *o, job *j)
     return result;
 }
 
-static void print_result(const arguments *a, const job *j, const merging_options *o,
-                         const merging_report *report)
+static status print_result(const arguments *a, const job *j, const merging_options *o,
+                           const merging_report *report)
 {
-    if (a->json) {
-        json_text_print_run(stdout, j->name, report->details);
-        return;
-    }
+    if (a->json) return json_text_print_run(stdout, j->name, json_incref(report->details));
     terminal_print(stdout, "%s/%s: %zu models of %zu parameters merged (%s), %s a posterior\n",
                    j->output, j->name, o->run_count, report->parameters, a->method,
                    report->posterior ? "with" : "without");
     if (report->negative > 0)
         printf("  %" PRIu64 " values of h below 0 counted as 0\n", report->negative);
+    return STATUS_OK;
 }
 
 static status merge_verb(session *s, void *context, const char **rest)
@@ -125,9 +124,9 @@ static status merge_verb(session *s, void *context, const char **rest)
     if (!result) result = session_compute(s, 0, a->quiet);
     if (result) return result;
     result = merging_run(&j, &s->c, &o, &report);
-    if (!result && s->c.rank == 0) print_result(a, &j, &o, &report);
-    free(report.details);
-    return result;
+    if (!result && s->c.rank == 0) result = print_result(a, &j, &o, &report);
+    json_decref(report.details);
+    return agree(s->c.world, result);
 }
 
 int merge_main(int argc, char **argv)

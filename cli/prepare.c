@@ -15,14 +15,10 @@ static status print_json(const char *out)
     char path[4096];
     snprintf(path, sizeof path, "%s/meta.json", out);
     json_t *result;
-    status code = json_text_read(&result, path);
+    status code = json_text_read_object(&result, path, 0);
     if (code) return code;
-    if (json_object_set_new(result, "out", json_string(out)) != 0)
-        code = fail(STATUS_INPUT, "%s: not UTF-8, cannot be printed as JSON", out);
-    else if (!json_text_dump(stdout, result, JSON_SORT_KEYS) || putchar('\n') == EOF)
-        code = fail(STATUS_IO, "the result cannot be printed");
-    json_decref(result);
-    return code;
+    json_text_set(&result, "out", json_text_string(out));
+    return json_text_print(stdout, result, JSON_SORT_KEYS);
 }
 
 static void say(const char *sentence)

@@ -26,9 +26,7 @@ static status read_object(json_t **object, const char *run, const char *name)
     *object = NULL;
     snprintf(path, sizeof path, "%.3000s/%s", run, name);
     if (access(path, F_OK) != 0) return STATUS_OK;
-    status result = json_text_read(object, path);
-    if (result || json_is_object(*object)) return result;
-    return fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
+    return json_text_read_object(object, path, 0);
 }
 
 /* The newest checkpoint's facts; whether it is whole is asked by those who read its tensors. */

@@ -13,6 +13,6 @@ int schema_main(int argc, char **argv)
                                 0,        0};
     size_t count;
     status result = options_parse(&table, argc, argv, NULL, &count, &helped);
-    if (!result && !helped) job_schema_print(stdout, json);
+    if (!result && !helped) result = job_schema_print(stdout, json);
     return options_exit(result, true);
 }

@@ -95,7 +95,8 @@ static status speak(const arguments *a, sensitivity_report *r)
     if (!result && a->plot) result = sensitivity_draw(r, a->plot);
     if (result) return result;
     warn_of_ess(a, r);
-    (a->json ? sensitivity_print_json : sensitivity_print)(r);
+    if (a->json) return sensitivity_print_json(r);
+    sensitivity_print(r);
     return STATUS_OK;
 }
 

@@ -1,8 +1,10 @@
 /* The job of a checkpoint: what a run with these settings would say of them. */
 #include "base/number.h"
+#include "io/files/json_text.h"
 #include "library/optimizer.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +61,8 @@ static char *settings_text(const runtime_settings *s)
 
 status library_words(checkpoint_words *words, const runtime_settings *s)
 {
-    *words = (checkpoint_words){settings_text(s), strdup("{\"model_type\": \"own\"}\n"), false};
+    char *config = json_text_make(json_pack("{ss}", "model_type", "own"), 0);
+    *words = (checkpoint_words){settings_text(s), config, false};
     if (words->job && words->config) return STATUS_OK;
     checkpoint_words_close(words);
     return fail(STATUS_NOMEM, "memory for the settings of a checkpoint");

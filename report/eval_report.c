@@ -21,14 +21,14 @@ const prediction_scores *evaluation_average(const evaluation *v)
     return v->averaged.points ? &v->curve[v->averaged.points - 1] : &v->at_mean;
 }
 
-static void put(json_t *o, const char *name, const char *suffix, double value)
+static void put(json_t **o, const char *name, const char *suffix, double value)
 {
     char key[64];
     snprintf(key, sizeof key, "%s%s", name, suffix);
     json_text_put(o, key, value);
 }
 
-static void put_scores(json_t *o, const evaluation *v, const prediction_scores *s,
+static void put_scores(json_t **o, const evaluation *v, const prediction_scores *s,
                        const char *suffix)
 {
     put(o, "valid_loss", suffix, s->nll);
@@ -50,13 +50,13 @@ static json_t *curve_json(const evaluation *v)
     for (size_t i = 0; i < v->averaged.points; i++) {
         const prediction_scores *s = &v->curve[i];
         json_t *o = json_pack("{s:I}", "samples", (json_int_t)s->members);
-        put(o, "nll", "", s->nll);
-        put(o, "accuracy", "", s->accuracy);
-        put(o, "brier", "", s->brier);
-        put(o, "ece", "", s->ece);
-        put(o, "rmse", "", s->rmse);
-        put(o, "coverage_error", "", s->coverage_error);
-        json_array_append_new(curve, o);
+        put(&o, "nll", "", s->nll);
+        put(&o, "accuracy", "", s->accuracy);
+        put(&o, "brier", "", s->brier);
+        put(&o, "ece", "", s->ece);
+        put(&o, "rmse", "", s->rmse);
+        put(&o, "coverage_error", "", s->coverage_error);
+        json_text_add(&curve, o);
     }
     return curve;
 }
@@ -78,11 +78,11 @@ static json_t *positions_json(const evaluation *v)
     for (size_t k = 0; k < buckets; k++) {
         size_t first = k * T / buckets, end = (k + 1) * T / buckets;
         json_t *o = json_pack("{s:I,s:I}", "first", (json_int_t)first, "last", (json_int_t)end - 1);
-        put(o, "nll", "", mean_at(&v->mean, 0, CLASS_NLL, first, end));
+        put(&o, "nll", "", mean_at(&v->mean, 0, CLASS_NLL, first, end));
         if (v->averaged.points)
-            put(o, "nll", "_averaged",
+            put(&o, "nll", "_averaged",
                 mean_at(&v->averaged, v->averaged.points - 1, CLASS_NLL, first, end));
-        json_array_append_new(positions, o);
+        json_text_add(&positions, o);
     }
     return positions;
 }
@@ -92,9 +92,9 @@ static json_t *bins_json(const calibration_bin *bins, size_t count)
     json_t *array = json_array();
     for (size_t b = 0; b < count; b++) {
         json_t *o = json_pack("{s:I}", "count", (json_int_t)bins[b].count);
-        put(o, "confidence", "", bins[b].confidence);
-        put(o, "accuracy", "", bins[b].accuracy);
-        json_array_append_new(array, o);
+        put(&o, "confidence", "", bins[b].confidence);
+        put(&o, "accuracy", "", bins[b].accuracy);
+        json_text_add(&array, o);
     }
     return array;
 }
@@ -104,9 +104,9 @@ static json_t *coverage_json(const double *observed)
     json_t *array = json_array();
     for (size_t k = 0; k < METRICS_LEVELS; k++) {
         json_t *o = json_object();
-        put(o, "nominal", "", metrics_level(k));
-        put(o, "observed", "", observed[k]);
-        json_array_append_new(array, o);
+        put(&o, "nominal", "", metrics_level(k));
+        put(&o, "observed", "", observed[k]);
+        json_text_add(&array, o);
     }
     return array;
 }
@@ -120,77 +120,63 @@ static json_t *reliability_json(const evaluation *v, const prediction_scores *s,
 static json_t *runs_json(const ensemble *e)
 {
     json_t *runs = json_array();
-    for (size_t i = 0; i < e->count; i++) json_array_append_new(runs, json_string(e->jobs[i].name));
+    for (size_t i = 0; i < e->count; i++) json_text_add(&runs, json_string(e->jobs[i].name));
     return runs;
 }
 
 /* How the first run's samples were drawn. */
 static json_t *kfac_json(const kfac_posterior *q)
 {
-    return json_pack("{s:f,s:f,s:I,s:I,s:I,s:I}", "ess", q->lambda, "prior_precision", q->tau,
-                     "rows", (json_int_t)q->rows, "layers", (json_int_t)q->layers, "widest",
-                     (json_int_t)q->widest, "on_grid", (json_int_t)q->on_grid);
+    return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I}", "ess", json_text_number(q->lambda),
+                     "prior_precision", json_text_number(q->tau), "rows", (json_int_t)q->rows,
+                     "layers", (json_int_t)q->layers, "widest", (json_int_t)q->widest, "on_grid",
+                     (json_int_t)q->on_grid);
 }
 
-static void put_average(json_t *o, const evaluation *v)
+static void put_average(json_t **o, const evaluation *v)
 {
     const prediction_scores *s = evaluation_average(v);
-    if (v->e->samples) json_object_set_new(o, "samples", json_integer((json_int_t)v->e->samples));
-    if (v->e->kfac) json_object_set_new(o, "kfac", kfac_json(&v->e->kfac[0]));
-    json_object_set_new(o, "members", json_integer((json_int_t)s->members));
+    if (v->e->samples) json_text_set(o, "samples", json_integer((json_int_t)v->e->samples));
+    if (v->e->kfac) json_text_set(o, "kfac", kfac_json(&v->e->kfac[0]));
+    json_text_set(o, "members", json_integer((json_int_t)s->members));
     put_scores(o, v, s, "_averaged");
     put(o, "expected_entropy", "", s->expected);
     put(o, "mutual_information", "", s->mutual);
     put(o, "spread", "", s->spread);
-    json_object_set_new(o, "curve", curve_json(v));
+    json_text_set(o, "curve", curve_json(v));
 }
 
 static json_t *evaluation_json(const evaluation *v)
 {
     const ensemble *e = v->e;
     json_t *o = json_pack("{s:s}", "run", e->jobs[0].name);
-    if (e->count > 1) json_object_set_new(o, "runs", runs_json(e));
-    json_object_set_new(o, "step", json_integer((json_int_t)e->facts[0].steps));
-    json_object_set_new(o, "rows", json_integer((json_int_t)v->mean.rows));
-    put_scores(o, v, &v->at_mean, "");
-    if (v->averaged.points) put_average(o, v);
-    if (v->mean.length > 1) json_object_set_new(o, "by_position", positions_json(v));
-    json_object_set_new(o, "reliability", reliability_json(v, &v->at_mean, v->mean_bins));
+    if (e->count > 1) json_text_set(&o, "runs", runs_json(e));
+    json_text_set(&o, "step", json_integer((json_int_t)e->facts[0].steps));
+    json_text_set(&o, "rows", json_integer((json_int_t)v->mean.rows));
+    put_scores(&o, v, &v->at_mean, "");
+    if (v->averaged.points) put_average(&o, v);
+    if (v->mean.length > 1) json_text_set(&o, "by_position", positions_json(v));
+    json_text_set(&o, "reliability", reliability_json(v, &v->at_mean, v->mean_bins));
     if (v->averaged.points)
-        json_object_set_new(o, "reliability_averaged",
-                            reliability_json(v, evaluation_average(v), v->averaged_bins));
+        json_text_set(&o, "reliability_averaged",
+                      reliability_json(v, evaluation_average(v), v->averaged_bins));
     return o;
-}
-
-static char *evaluation_text(const evaluation *v)
-{
-    json_t *o = evaluation_json(v);
-    char *text = json_dumps(o, JSON_REAL_PRECISION(17));
-    json_decref(o);
-    if (!text) fail(STATUS_NOMEM, "memory for the result as JSON");
-    return text;
 }
 
 status evaluation_print_json(const evaluation *v)
 {
-    char *text = evaluation_text(v);
-    if (text) puts(text);
-    free(text);
-    return text ? STATUS_OK : STATUS_NOMEM;
+    return json_text_print(stdout, evaluation_json(v), 0);
 }
 
 status evaluation_keep(const evaluation *v)
 {
     char path[4096];
     if (v->e->count > 1 || !job_run_exists(v->e->paths[0])) return STATUS_OK;
-    char *text = evaluation_text(v);
-    if (!text) return STATUS_NOMEM;
     snprintf(path, sizeof path, "%.3900s/evaluation.json", v->e->paths[0]);
-    if (file_write_atomic(path, text, strlen(text))) {
-        status_warn("%s", status_message());
-        status_clear();
-    }
-    free(text);
+    status result = json_text_write(path, evaluation_json(v), 0);
+    if (result != STATUS_IO) return result;
+    status_warn("%s", status_message());
+    status_clear();
     return STATUS_OK;
 }
 

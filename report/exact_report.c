@@ -83,14 +83,14 @@ void exact_print(const exact_report *r)
 static json_t *list_json(const double *values, size_t count)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(list, json_real(values[i]));
+    for (size_t i = 0; i < count; i++) json_text_add(&list, json_text_number(values[i]));
     return list;
 }
 
-static void put_comparison(json_t *o, const oracle_comparison *c)
+static void put_comparison(json_t **o, const oracle_comparison *c)
 {
     json_text_put(o, "mean_error", c->mean_error);
-    json_object_set_new(o, "variance_ratio", list_json(c->quantiles, 5));
+    json_text_set(o, "variance_ratio", list_json(c->quantiles, 5));
     json_text_put(o, "variance_over_exact", c->inverse);
     json_text_put(o, "kl", c->kl);
     json_text_put(o, "kl_mean", c->kl_mean);
@@ -102,20 +102,20 @@ static void put_comparison(json_t *o, const oracle_comparison *c)
 static json_t *score_json(const oracle_score *s)
 {
     json_t *o = json_object();
-    json_text_put(o, "nll", s->nll);
-    json_text_put(o, "accuracy", s->accuracy);
-    json_text_put(o, "ece", s->ece);
-    json_text_put(o, "rmse", s->rmse);
-    json_text_put(o, "coverage_error", s->coverage_error);
+    json_text_put(&o, "nll", s->nll);
+    json_text_put(&o, "accuracy", s->accuracy);
+    json_text_put(&o, "ece", s->ece);
+    json_text_put(&o, "rmse", s->rmse);
+    json_text_put(&o, "coverage_error", s->coverage_error);
     return o;
 }
 
-static void put_spectrum(json_t *o, const exact_report *r)
+static void put_spectrum(json_t **o, const exact_report *r)
 {
     size_t n = r->o->unknowns;
-    json_object_set_new(o, "spectrum", list_json(r->spectrum, n));
-    json_object_set_new(o, "curvature_diagonal", list_json(r->curvature, n));
-    if (r->hessian) json_object_set_new(o, "hessian", list_json(r->hessian, n));
+    json_text_set(o, "spectrum", list_json(r->spectrum, n));
+    json_text_set(o, "curvature_diagonal", list_json(r->curvature, n));
+    if (r->hessian) json_text_set(o, "hessian", list_json(r->hessian, n));
 }
 
 static json_t *report_json(const exact_report *r)
@@ -125,36 +125,33 @@ static json_t *report_json(const exact_report *r)
     int grid[2];
     exact_grid_shape(o->grid, grid);
     json_t *out = json_pack("{s:s}", "name", r->name);
-    if (r->is_run) json_object_set_new(out, "step", json_integer((json_int_t)r->step));
-    json_object_set_new(out, "unknowns", json_integer((json_int_t)o->unknowns));
-    json_object_set_new(out, "training_rows", json_integer((json_int_t)o->count));
-    json_object_set_new(out, "grid", json_pack("[i,i]", grid[0], grid[1]));
-    json_text_put(out, "ess", o->ess);
-    json_text_put(out, "loss", o->loss);
-    json_text_put(out, "log_evidence", o->log_evidence);
-    json_text_put(out, "log_determinant", o->log_determinant);
+    if (r->is_run) json_text_set(&out, "step", json_integer((json_int_t)r->step));
+    json_text_set(&out, "unknowns", json_integer((json_int_t)o->unknowns));
+    json_text_set(&out, "training_rows", json_integer((json_int_t)o->count));
+    json_text_set(&out, "grid", json_pack("[i,i]", grid[0], grid[1]));
+    json_text_put(&out, "ess", o->ess);
+    json_text_put(&out, "loss", o->loss);
+    json_text_put(&out, "log_evidence", o->log_evidence);
+    json_text_put(&out, "log_determinant", o->log_determinant);
     if (r->maximized)
-        json_object_set_new(out, "maximum",
-                            json_pack("{s:f,s:f,s:f,s:b}", "log_evidence", m->log_evidence, "prior",
-                                      m->prior, "noise_variance", m->noise_variance, "at_edge",
-                                      m->at_edge));
-    if (r->sigma) put_comparison(out, &r->comparison);
+        json_text_set(&out, "maximum",
+                      json_pack("{s:o,s:o,s:o,s:b}", "log_evidence",
+                                json_text_number(m->log_evidence), "prior",
+                                json_text_number(m->prior), "noise_variance",
+                                json_text_number(m->noise_variance), "at_edge", m->at_edge));
+    if (r->sigma) put_comparison(&out, &r->comparison);
     for (size_t k = 0; r->predicted && k < (r->sigma ? PREDICTIONS : PREDICT_RUN); k++)
-        json_object_set_new(out, predictions[k], score_json(&r->scores[k]));
-    json_text_put(out, "loo_loss", r->loo_loss);
-    json_text_put(out, "loo_correlation", r->loo_correlation);
-    json_text_put(out, "moved_correlation", r->moved_correlation);
-    if (r->spectrum) put_spectrum(out, r);
+        json_text_set(&out, predictions[k], score_json(&r->scores[k]));
+    json_text_put(&out, "loo_loss", r->loo_loss);
+    json_text_put(&out, "loo_correlation", r->loo_correlation);
+    json_text_put(&out, "moved_correlation", r->moved_correlation);
+    if (r->spectrum) put_spectrum(&out, r);
     return out;
 }
 
 status exact_print_json(const exact_report *r)
 {
-    json_t *o = report_json(r);
-    bool printed = o && json_text_dump(stdout, o, JSON_REAL_PRECISION(17));
-    json_decref(o);
-    putchar('\n');
-    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
+    return json_text_print(stdout, report_json(r), 0);
 }
 
 static void write_unknowns(FILE *out, const void *context)

@@ -6,8 +6,6 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
-#include <stdlib.h>
 
 static const struct {
     const char *key, *words;
@@ -60,12 +58,6 @@ void ood_print(const ood_report *r)
     print_detection(&r->averaged, title);
 }
 
-/* NaN and infinity are null. */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *scores_json(const detection *d)
 {
     ood_sets sets = detection_sets(d);
@@ -73,12 +65,14 @@ static json_t *scores_json(const detection *d)
     for (ood_score k = 0; k < OOD_SCORES; k++) {
         const ood_result *r = &d->results[k];
         if (!ood_has(&sets, k)) continue;
-        json_object_set_new(
-            scores, names[k].key,
-            json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "auroc", number(r->rank.auroc), "aupr_out",
-                      number(r->rank.aupr), "aupr_in", number(r->rank.aupr_negative), "fpr95",
-                      number(r->rank.fpr), "detection_error", number(r->rank.detection_error),
-                      "mean_in", number(r->mean_in), "mean_out", number(r->mean_out)));
+        json_text_set(
+            &scores, names[k].key,
+            json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "auroc", json_text_number(r->rank.auroc),
+                      "aupr_out", json_text_number(r->rank.aupr), "aupr_in",
+                      json_text_number(r->rank.aupr_negative), "fpr95",
+                      json_text_number(r->rank.fpr), "detection_error",
+                      json_text_number(r->rank.detection_error), "mean_in",
+                      json_text_number(r->mean_in), "mean_out", json_text_number(r->mean_out)));
     }
     return scores;
 }
@@ -87,20 +81,20 @@ static json_t *counts_json(const size_t *counts)
 {
     json_t *array = json_array();
     for (size_t b = 0; b < OOD_BINS; b++)
-        json_array_append_new(array, json_integer((json_int_t)counts[b]));
+        json_text_add(&array, json_integer((json_int_t)counts[b]));
     return array;
 }
 
 static json_t *histogram_json(const ood_histogram *h)
 {
-    return json_pack("{s:o,s:o,s:o,s:o}", "from", number(h->from), "to", number(h->to), "in",
-                     counts_json(h->in), "out", counts_json(h->out));
+    return json_pack("{s:o,s:o,s:o,s:o}", "from", json_text_number(h->from), "to",
+                     json_text_number(h->to), "in", counts_json(h->in), "out", counts_json(h->out));
 }
 
 static json_t *detection_json(const detection *d)
 {
-    return json_pack("{s:o,s:o,s:o}", "accuracy", number(d->accuracy), "scores", scores_json(d),
-                     "entropy_histogram", histogram_json(&d->histogram));
+    return json_pack("{s:o,s:o,s:o}", "accuracy", json_text_number(d->accuracy), "scores",
+                     scores_json(d), "entropy_histogram", histogram_json(&d->histogram));
 }
 
 status ood_print_json(const ood_report *r)
@@ -108,20 +102,17 @@ status ood_print_json(const ood_report *r)
     const ensemble *e = r->e;
     const ood_histogram *h = &r->mean.histogram;
     json_t *runs = json_array();
-    for (size_t i = 0; i < e->count; i++) json_array_append_new(runs, json_string(e->jobs[i].name));
-    json_t *o = json_pack("{s:s,s:o,s:I,s:s,s:I,s:s,s:I,s:o}", "run", e->jobs[0].name, "runs", runs,
-                          "step", (json_int_t)e->facts[0].steps, "in", r->in_text, "in_count",
-                          (json_int_t)h->in_count, "out", r->out_text, "out_count",
-                          (json_int_t)h->out_count, "mean", detection_json(&r->mean));
+    for (size_t i = 0; i < e->count; i++) json_text_add(&runs, json_string(e->jobs[i].name));
+    json_t *o = json_pack("{s:s,s:o,s:I,s:o,s:I,s:o,s:I,s:o}", "run", e->jobs[0].name, "runs", runs,
+                          "step", (json_int_t)e->facts[0].steps, "in", json_text_string(r->in_text),
+                          "in_count", (json_int_t)h->in_count, "out", json_text_string(r->out_text),
+                          "out_count", (json_int_t)h->out_count, "mean", detection_json(&r->mean));
     if (r->has_average) {
-        json_object_set_new(o, "samples", json_integer((json_int_t)e->samples));
-        json_object_set_new(o, "members", json_integer((json_int_t)e->member_count));
-        json_object_set_new(o, "averaged", detection_json(&r->averaged));
+        json_text_set(&o, "samples", json_integer((json_int_t)e->samples));
+        json_text_set(&o, "members", json_integer((json_int_t)e->member_count));
+        json_text_set(&o, "averaged", detection_json(&r->averaged));
     }
-    bool printed = o && json_text_dump(stdout, o, JSON_REAL_PRECISION(17));
-    json_decref(o);
-    putchar('\n');
-    return printed ? STATUS_OK : fail(STATUS_NOMEM, "memory for the result as JSON");
+    return json_text_print(stdout, o, 0);
 }
 
 static void draw_panel(FILE *out, const detection *d, const char *title, size_t panel)

@@ -46,7 +46,7 @@ status sensitivity_make_groups(sensitivity_report *r, const char *by);
 void sensitivity_count_mistakes(const sensitivity_report *r, uint64_t *planted, uint64_t *found);
 
 void sensitivity_print(const sensitivity_report *r);
-void sensitivity_print_json(const sensitivity_report *r);
+status sensitivity_print_json(const sensitivity_report *r);
 status sensitivity_write_csv(const sensitivity_report *r, const char *path);
 
 /** The most and the least sensitive examples as images where they are square, else sensitivities

@@ -6,8 +6,8 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 
 enum { SHOWN_TOKENS = 48 /* of a text */ };
 
@@ -120,69 +120,65 @@ void sensitivity_print(const sensitivity_report *r)
     dataset_batch_close(&b);
 }
 
-/* A member of a JSON object, unless there is no such number. */
-static void member(const char *name, double value)
+static json_t *row_json(const sensitivity_report *r, const sensitivity_row *row)
 {
-    if (!isnan(value)) printf(", \"%s\": %.17g", name, value);
+    json_t *o = json_pack("{sI}", "index", (json_int_t)row->index);
+    if (has_classes(r))
+        json_text_join(&o, json_pack("{sI sI}", "class", (json_int_t)row->label, "predicted",
+                                     (json_int_t)row->predicted));
+    if (r->per == PER_TOKEN) json_text_set(&o, "token", json_integer((json_int_t)row->label));
+    json_text_put(&o, "p", row->p);
+    json_text_put(&o, "error", row->error);
+    json_text_put(&o, "variance", row->variance);
+    json_text_put(&o, "sensitivity", row->sensitivity);
+    json_text_put(&o, "loss", row->loss);
+    json_text_put(&o, "loo_loss", row->loo_loss);
+    if (row->mislabelled) json_text_set(&o, "mislabelled", json_true());
+    if (row->left_out) json_text_set(&o, "left_out", json_true());
+    return o;
 }
 
-static void print_json_row(const sensitivity_report *r, const sensitivity_row *row)
+static json_t *groups_json(const sensitivity_report *r)
 {
-    printf("{\"index\": %" PRIu64, row->index);
-    if (has_classes(r)) printf(", \"class\": %zu, \"predicted\": %zu", row->label, row->predicted);
-    if (r->per == PER_TOKEN) printf(", \"token\": %zu", row->label);
-    member("p", row->p);
-    member("error", row->error);
-    member("variance", row->variance);
-    member("sensitivity", row->sensitivity);
-    member("loss", row->loss);
-    member("loo_loss", row->loo_loss);
-    if (row->mislabelled) printf(", \"mislabelled\": true");
-    if (row->left_out) printf(", \"left_out\": true");
-    putchar('}');
-}
-
-static void print_json_groups(const sensitivity_report *r)
-{
-    printf(", \"groups\": [");
+    json_t *groups = json_array();
     for (size_t i = 0; i < r->group_count; i++) {
         const sensitivity_group *g = &r->groups[i];
-        printf("%s{\"name\": ", i ? ", " : "");
-        json_text_print(stdout, g->name);
-        printf(", \"rows\": %" PRIu64, g->count);
-        member("sensitivity", g->sensitivity);
-        member("loss", g->loss / (double)g->count);
-        member("added_alone", g->alone);
-        member("added_together", g->together);
-        putchar('}');
+        json_t *o =
+            json_pack("{so sI}", "name", json_text_string(g->name), "rows", (json_int_t)g->count);
+        json_text_put(&o, "sensitivity", g->sensitivity);
+        json_text_put(&o, "loss", g->loss / (double)g->count);
+        json_text_put(&o, "added_alone", g->alone);
+        json_text_put(&o, "added_together", g->together);
+        json_text_add(&groups, o);
     }
-    putchar(']');
+    return groups;
 }
 
-void sensitivity_print_json(const sensitivity_report *r)
+static json_t *ranked_json(const sensitivity_report *r, bool least)
 {
-    uint64_t planted, found, last = r->table.count - 1;
+    json_t *rows = json_array();
+    for (size_t i = 0; i < listed(r); i++)
+        json_text_add(&rows, row_json(r, r->ranked[least ? r->table.count - 1 - i : i]));
+    return rows;
+}
+
+status sensitivity_print_json(const sensitivity_report *r)
+{
+    uint64_t planted, found;
     sensitivity_count_mistakes(r, &planted, &found);
-    printf("{\"run\": ");
-    json_text_print(stdout, r->run);
-    printf(", \"step\": %" PRIu64 ", \"per\": \"%s\", \"rows\": %" PRIu64, r->step, nouns[r->per],
-           r->table.count);
-    member("loss", r->table.loss);
-    member("loo_loss", r->table.loo_loss);
-    member("ess_over_training_rows", r->weight);
+    json_t *o =
+        json_pack("{so sI ss sI}", "run", json_text_string(r->run), "step", (json_int_t)r->step,
+                  "per", nouns[r->per], "rows", (json_int_t)r->table.count);
+    json_text_put(&o, "loss", r->table.loss);
+    json_text_put(&o, "loo_loss", r->table.loo_loss);
+    json_text_put(&o, "ess_over_training_rows", r->weight);
     if (planted > 0)
-        printf(", \"mislabelled\": %" PRIu64 ", \"mislabelled_in_first_tenth\": %" PRIu64, planted,
-               found);
-    for (int end = 0; end < 2; end++) {
-        printf(", \"%s\": [", end ? "least" : "most");
-        for (size_t i = 0; i < listed(r); i++) {
-            if (i) printf(", ");
-            print_json_row(r, r->ranked[end ? last - i : i]);
-        }
-        putchar(']');
-    }
-    if (r->group_count > 0) print_json_groups(r);
-    printf("}\n");
+        json_text_join(&o, json_pack("{sI sI}", "mislabelled", (json_int_t)planted,
+                                     "mislabelled_in_first_tenth", (json_int_t)found));
+    json_text_set(&o, "most", ranked_json(r, false));
+    json_text_set(&o, "least", ranked_json(r, true));
+    if (r->group_count > 0) json_text_set(&o, "groups", groups_json(r));
+    return json_text_print(stdout, o, 0);
 }
 
 static void write_field(FILE *out, double value)

@@ -41,7 +41,7 @@ if command -v python3 >/dev/null; then
     check "--json is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' last.out
 fi
 check "every sequence of the data is a batch" test "$(member batches)" = "$(member sequences)" -a "$(member batches)" -gt 256
-check "lambda is the tokens of these" same "$(member lambda)" $(($(member sequences) * 32))
+check "lambda is the tokens of these" same "$(member lambda)" $(($(member sequences) * 32)).0
 launch 2 curvature runs/tuned11 --out runs/h11
 check "another run" exits 0
 launch 2 curvature runs/tuned12/step-00000010 --out runs/h12 --quiet
@@ -49,7 +49,7 @@ check "a checkpoint by its name" exits 0
 check "--quiet is quiet" test ! -s last.err
 if ! $is_short; then
     same_bytes batches runs/base --sequences 3 --batches 40 --ess 1e5 --decay 0 --floor 1e-5
-    check "--ess" same "$(member lambda)" 100000
+    check "--ess" same "$(member lambda)" 100000.0
     check "batches of three" same "$(member sequences)" 120
     launch 2 train base.yaml --set name=whole --set steps=10 --set parallel.shard=parameters --set precision=bf16 \
         --set parallel.wire=bf16 --set model.dropout=0.1

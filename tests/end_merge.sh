@@ -58,8 +58,8 @@ fi
 # A checkpoint by its own name, and a result merged again; one model onto its base is that model.
 launch 2 merge runs/two/step-00000020 --base runs/onto-base --out runs/again --json
 check "merge again" exits 0
-check "the summary says how" grep -q '"run": "again", "method": "hessian", "alpha": 1, ' last.out
-check "the scale is lambda over the base's" same "$(sed -n 's/.*"models": .*"scale": \([0-9.]*\).*/\1/p' last.out)" 2
+check "the summary says how" grep -q '"run": "again", "method": "hessian", "alpha": 1.0, ' last.out
+check "the scale is lambda over the base's" same "$(sed -n 's/.*"models": .*"scale": \([0-9.]*\).*/\1/p' last.out)" 2.0
 if command -v python3 >/dev/null; then
     check "merge --json is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' last.out
 fi

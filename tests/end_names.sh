@@ -188,7 +188,7 @@ none "names of C and variables that pages name"
 found=$({
     grep -oE '^ +"[a-z_,]+(\\n)?"' io/runs/metrics.c | tr -d ' "' | sed 's/\\n//' | tr ',' '\n'
     grep -rhE '(train_note(_step)?|tell_event|new_run_publish)\(.*"' train runtime analysis |
-        grep -oE '"[a-z_]+"' | tr '"' '`'
+        sed 's/json_pack(.*//' | grep -oE '"[a-z_]+"' | tr '"' '`'
 } | sort -u | while read -r name; do grep -qwF -- "$name" docs/metrics.md || echo "$name"; done)
 none "columns and events that docs/metrics.md leaves out"
 

@@ -124,7 +124,7 @@ start()
 machine()
 {
     sed -n 's/^model name[^:]*: /# /p' /proc/cpuinfo | head -n 1
-    sed -n 's/^"\(instruction_set\|libraries\)": \(.*\),$/# \1 \2/p' before/runs/ivon-none/step-*/state.json
+    sed -n 's/^ *"\(instruction_set\|libraries\)": \(.*\),$/# \1 \2/p' before/runs/ivon-none/step-*/state.json
 }
 
 # compare EXPECTED FOUND: a line for each file that differs, or is on one side alone.

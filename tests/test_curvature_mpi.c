@@ -4,6 +4,8 @@
 #include "checkpoint_fixture.h"
 #include "trainer_fixture.h"
 
+#include <jansson.h>
+
 MPI_SUITE(curvature, start, stop)
 
 enum { MOST = 64 /* parameters */ };
@@ -112,7 +114,7 @@ static curvature_options plain(const example *x)
 static status make(example *x, const curvature_options *o)
 {
     status result = curvature_run(&x->job, &world, o, &x->report);
-    free(x->report.details);
+    json_decref(x->report.details);
     x->report.details = NULL;
     return result;
 }

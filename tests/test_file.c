@@ -90,7 +90,7 @@ Test(file, no_reader_waits_for_a_pipe)
     expect_said(config_json_read(&c, path_of("config.json")), STATUS_INPUT, words);
     expect_said(tokenizer_open(&t, folder), STATUS_INPUT, words);
     expect_said(pretrained_model(&c, path_of("model.safetensors")), STATUS_INPUT, "expected");
-    expect_said(json_text_read(&root, path_of("config.json")), STATUS_INPUT, words);
+    expect_said(json_text_read(&root, path_of("config.json"), 0), STATUS_INPUT, words);
     cr_expect_not(lock_is_held(path_of("job.yaml")));
     unlink(path_of("config.json"));
     write_text("config.json",

@@ -4,6 +4,8 @@
 #include "io/checkpoints/checkpoint_sink.h"
 #include "io/checkpoints/checkpoint_source.h"
 
+#include <jansson.h>
+
 MPI_SUITE(merging, NULL, NULL)
 
 enum { RUNS = 3 }; /* a base at 0, and two models */
@@ -73,7 +75,7 @@ static status merge(runs *r, merging_options options, uint64_t *negative)
     options.run_count = 2;
     status result = merging_run(&r->t.job, &world, &options, &report);
     if (negative) *negative = report.negative;
-    free(report.details);
+    json_decref(report.details);
     return result;
 }
 

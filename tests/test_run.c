@@ -253,14 +253,14 @@ Test(run, what_cannot_be_written_waits)
     char said[STATUS_MESSAGE_SIZE];
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
     cr_assert_eq(run_metrics_open(r, 0, &seconds, said), STATUS_OK);
-    cr_assert_eq(run_event(r, "started", ""), STATUS_OK);
+    cr_assert_eq(run_event(r, "started", json_object()), STATUS_OK);
     limit_files(20);
     for (uint64_t step = 1; step <= 3; step++) {
         cr_expect_eq(run_metrics_append(r, &(metrics){.step = step}), STATUS_IO);
         cr_expect(strstr(status_message(), "metrics.csv"), "%s", status_message());
         status_clear();
     }
-    cr_expect_eq(run_event(r, "checkpoint", ""), STATUS_IO);
+    cr_expect_eq(run_event(r, "checkpoint", json_object()), STATUS_IO);
     status_clear();
     cr_expect_eq(run_rows_waiting(r), 3);
     limit_files(RLIM_INFINITY);
@@ -410,8 +410,8 @@ Test(run, events_are_lines_of_json)
 {
     run *r = NULL;
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
-    cr_assert_eq(run_event(r, "started", "\"step\": 3"), STATUS_OK);
-    cr_assert_eq(run_event(r, "finished", ""), STATUS_OK);
+    cr_assert_eq(run_event(r, "started", json_pack("{si}", "step", 3)), STATUS_OK);
+    cr_assert_eq(run_event(r, "finished", json_object()), STATUS_OK);
     char *text = read_back(r, "events.jsonl");
     cr_expect(strstr(text, "\"event\": \"started\", \"step\": 3}\n"), "%s", text);
     cr_expect(strstr(text, "\"event\": \"finished\"}\n"), "%s", text);
@@ -432,7 +432,7 @@ Test(run, events_after_a_torn_one_are_whole)
     size_t damaged;
     bool broken;
     cr_assert_eq(run_open(&r, &j), STATUS_OK);
-    cr_assert_eq(run_event(r, "started", ""), STATUS_OK);
+    cr_assert_eq(run_event(r, "started", json_object()), STATUS_OK);
     snprintf(path, sizeof path, "%s/events.jsonl", run_path(r));
     for (size_t i = 0; i < 2; i++) {
         FILE *out = fopen(path, "ab");
@@ -441,7 +441,7 @@ Test(run, events_after_a_torn_one_are_whole)
         fclose(out);
         cr_assert_eq(history_broken(&broken, run_path(r)), STATUS_OK);
         cr_expect_eq(broken, i == 0);
-        cr_assert_eq(run_event(r, "finished", ""), STATUS_OK);
+        cr_assert_eq(run_event(r, "finished", json_object()), STATUS_OK);
         cr_assert_eq(history_read_lines(&events, &damaged, run_path(r), "events.jsonl"), STATUS_OK);
         cr_expect_eq(json_array_size(events), i + 2);
         cr_expect_eq(damaged, i + 1);

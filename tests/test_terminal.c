@@ -8,6 +8,7 @@
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -147,7 +148,7 @@ Test(terminal, json_is_escaped)
 {
     static const char path[] = "r\"u\\n\x1b\n\x7f\xc2\x9b\xc3\xa9";
     FILE *out = keep();
-    json_text_print_run(out, path, "\"step\": 3");
+    cr_expect_eq(json_text_print_run(out, path, json_pack("{si}", "step", 3)), STATUS_OK);
     fclose(out);
     for (size_t i = 0; i + 1 < kept_size; i++)
         cr_expect((unsigned char)kept[i] >= ' ' && kept[i] != 0x7f, "byte %zu of %s", i, kept);
@@ -160,9 +161,42 @@ Test(terminal, json_is_escaped)
     free(kept);
 }
 
+/* Where memory ran out, which jansson tells by NULL, nothing is printed instead of a part. */
+Test(terminal, json_is_whole_or_refused)
+{
+    FILE *out = keep();
+    json_t *o = json_pack("{si}", "step", 3), *list = json_array();
+    json_text_set(&o, "run", NULL);
+    cr_expect_null(o);
+    json_text_set(&o, "run", json_string("a"));
+    json_text_put(&o, "loss", 1.0);
+    json_text_join(&o, json_object());
+    json_text_add(&list, o);
+    cr_expect_null(list);
+    cr_expect_eq(json_text_print(out, list, 0), STATUS_NOMEM);
+    status_clear();
+    cr_expect_eq(json_text_print_run(out, "a", NULL), STATUS_NOMEM);
+    status_clear();
+    expect_kept(out, "");
+}
+
+Test(terminal, numbers_that_json_has_not)
+{
+    FILE *out = keep();
+    json_t *o = json_object();
+    json_text_put(&o, "nan", NAN);
+    json_text_put(&o, "inf", INFINITY);
+    json_text_put(&o, "third", 1.0 / 3.0);
+    json_text_set(&o, "most", json_text_count(INT64_MAX));
+    json_text_set(&o, "more", json_text_count(UINT64_MAX));
+    cr_expect_eq(json_text_print(out, o, 0), STATUS_OK);
+    expect_kept(out, "{\"inf\": null, \"third\": 0.33333333333333331, \"most\": "
+                     "9223372036854775807, \"more\": \"18446744073709551615\"}\n");
+}
+
 Test(terminal, json_of_no_utf8_is_json)
 {
     FILE *out = keep();
-    json_text_print(out, "a\xff");
-    expect_kept(out, "\"a\xef\xbf\xbd\"");
+    cr_expect_eq(json_text_print(out, json_text_string("a\xff"), 0), STATUS_OK);
+    expect_kept(out, "\"a\xef\xbf\xbd\"\n");
 }

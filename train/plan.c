@@ -1,7 +1,10 @@
 /* Sums of what the modules say of themselves. */
 #include "train/plan.h"
 
+#include "io/files/json_text.h"
 #include "train/trainer_parts.h"
+
+#include <jansson.h>
 
 static const char *const stage_names[] = {"none", "optimizer", "gradients", "parameters"};
 
@@ -13,12 +16,11 @@ static uint64_t gather_sent(const sharding *owned, size_t element_bytes)
 static uint64_t norm_blocks(const sharding *owned)
 {
     uint64_t blocks = 0;
-    for (size_t u = 0; u < owned->p->unit_count; u++)
-        for (size_t run = 0; run < sharding_runs(owned, u); run++) {
-            size_t count = sharding_first(owned, u, run + 1) - sharding_first(owned, u, run);
-            if (sharding_owner(owned, u, run) == owned->rank)
-                blocks += (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-        }
+    for (size_t u = 0; u < owned->p->unit_count; u++) {
+        size_t begin = sharding_first(owned, u, owned->rank);
+        size_t end = sharding_first(owned, u, owned->rank + 1);
+        blocks += (end - begin + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+    }
     return blocks;
 }
 
@@ -69,9 +71,8 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
     parameters p = {0};
     sharding owned = {0};
     model_config config = job_model(j);
-    const runtime_settings with = job_settings(j);
     status result = model_parameters(&p, &config);
-    if (!result) result = settings_shard(&with, &owned, &p, ranks, rank);
+    if (!result) result = sharding_open(&owned, &p, ranks, rank);
     if (!result) result = plan_with(out, j, &owned, precision);
     if (!result && j->sensitivity.every > 0)
         result = estimator->bytes(j, &owned, precision, &out->memory.sensitivity);
@@ -85,22 +86,22 @@ static double mib(uint64_t bytes)
     return (double)bytes / 1048576.0;
 }
 
-static void print_json(FILE *out, const job *j, const plan *p, const uint64_t *all)
+static json_t *stage_json(const job *j, const plan *p, const uint64_t *all)
 {
     const trainer_memory *m = &p->memory;
-    fprintf(out,
-            "{\"stage\": \"%s\", \"memory\": {\"state\": %zu, \"weights\": %zu, \"gradients\": "
-            "%zu, \"pieces\": %zu, \"activations\": %zu, \"staging\": %zu, \"sensitivity\": %zu, "
-            "\"total\": %zu}, "
-            "\"bytes_per_step\": {",
-            stage_names[j->parallel.shard], m->state, m->weights, m->gradients, m->pieces,
-            m->activations, m->staging, m->sensitivity, trainer_memory_sum(m));
+    json_t *sent = json_object();
     uint64_t total = 0;
     for (int kind = 0; kind < BYTES_KINDS; kind++) {
-        fprintf(out, "\"%s\": %llu, ", bytes_names[kind], (unsigned long long)all[kind]);
+        json_text_set(&sent, bytes_names[kind], json_integer((json_int_t)all[kind]));
         total += all[kind];
     }
-    fprintf(out, "\"total\": %llu}}", (unsigned long long)total);
+    json_text_set(&sent, "total", json_integer((json_int_t)total));
+    return json_pack("{ss s{sI sI sI sI sI sI sI sI} so}", "stage", stage_names[j->parallel.shard],
+                     "memory", "state", (json_int_t)m->state, "weights", (json_int_t)m->weights,
+                     "gradients", (json_int_t)m->gradients, "pieces", (json_int_t)m->pieces,
+                     "activations", (json_int_t)m->activations, "staging", (json_int_t)m->staging,
+                     "sensitivity", (json_int_t)m->sensitivity, "total",
+                     (json_int_t)trainer_memory_sum(m), "bytes_per_step", sent);
 }
 
 static void print_row(FILE *out, const job *j, const plan *p, const uint64_t *all, bool chosen)
@@ -127,37 +128,42 @@ static void print_head(FILE *out, size_t ranks)
             "control", "total");
 }
 
+/* The stage of a job on all ranks. */
+static status plan_ranks(plan *first, uint64_t *all, const job *j, size_t ranks, dtype precision,
+                         const loo_estimator *estimator)
+{
+    for (size_t rank = 0; rank < ranks; rank++) {
+        plan p;
+        status result = plan_make(&p, j, ranks, rank, precision, estimator);
+        if (result) return result;
+        if (rank == 0) *first = p;
+        for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
+    }
+    return STATUS_OK;
+}
+
 status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool json,
                   const loo_estimator *estimator)
 {
-    if (json)
-        fprintf(out, "{\"ranks\": %zu, \"stages\": [", ranks);
-    else
-        print_head(out, ranks);
-    size_t sensitivity = 0;
+    json_t *stages = json_array();
+    status result = STATUS_OK;
+    plan first = {0};
+    if (!json) print_head(out, ranks);
     const int lowest = job_optimizer(j)->matrix ? SHARD_PARAMETERS : SHARD_NONE;
-    for (int stage = lowest; stage <= SHARD_PARAMETERS; stage++) {
+    for (int stage = lowest; !result && stage <= SHARD_PARAMETERS; stage++) {
         job other = *j;
         other.parallel.shard = (shard_stage)stage;
         uint64_t all[BYTES_KINDS] = {0};
-        plan first = {0};
-        for (size_t rank = 0; rank < ranks; rank++) {
-            plan p;
-            status result = plan_make(&p, &other, ranks, rank, precision, estimator);
-            if (result) return result;
-            if (rank == 0) first = p;
-            if (rank == 0) sensitivity = p.memory.sensitivity;
-            for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
-        }
-        if (json) {
-            if (stage > lowest) fprintf(out, ", ");
-            print_json(out, &other, &first, all);
-        } else {
-            print_row(out, &other, &first, all, stage == (int)j->parallel.shard);
-        }
+        result = plan_ranks(&first, all, &other, ranks, precision, estimator);
+        if (!result && json) json_text_add(&stages, stage_json(&other, &first, all));
+        if (!result && !json) print_row(out, &other, &first, all, stage == (int)j->parallel.shard);
     }
-    if (json) fprintf(out, "]}\n");
-    if (!json && j->sensitivity.every > 0)
-        fprintf(out, "the totals hold %.1f MiB for sensitivity.every\n", mib(sensitivity));
-    return STATUS_OK;
+    if (!result && json)
+        return json_text_print(
+            out, json_pack("{sI so}", "ranks", (json_int_t)ranks, "stages", stages), 0);
+    json_decref(stages);
+    if (!result && j->sensitivity.every > 0)
+        fprintf(out, "the totals hold %.1f MiB for sensitivity.every\n",
+                mib(first.memory.sensitivity));
+    return result;
 }

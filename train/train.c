@@ -11,6 +11,7 @@
 #include "train/utilization.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,33 +40,23 @@ static status open_run(training *g, bool *resume)
 /* Where a restart begins and what computes it. */
 static void note_restart(training *g)
 {
-    char processor[100], *details = NULL;
-    size_t size = 0;
+    char processor[100];
     const placement *p = g->options->placement;
     ceilings_processor(processor, sizeof processor);
-    FILE *out = open_memstream(&details, &size);
-    if (!out) return;
-    fprintf(out,
-            "\"step\": %" PRIu64 ", \"ranks\": %d, \"threads\": %d, \"nodes\": %d, "
-            "\"processor\": ",
-            g->facts.steps, g->c->size, p->threads, p->nodes);
-    json_text_print(out, processor);
-    fprintf(out,
-            ", \"instructions\": \"%s\", \"precision\": \"%s\", \"version\": \"%s\", "
-            "\"product_gflops\": %.6g",
-            kernels_instruction_set(), g->options->precision == DTYPE_BF16 ? "bf16" : "fp32",
-            VARIO_VERSION, g->ceiling);
-    if (fclose(out) == 0) train_note(g, g->facts.steps ? "resumed" : "started", details);
-    free(details);
+    train_note(g, g->facts.steps ? "resumed" : "started",
+               json_pack("{sI si si si so ss ss ss so}", "step", (json_int_t)g->facts.steps,
+                         "ranks", g->c->size, "threads", p->threads, "nodes", p->nodes, "processor",
+                         json_text_string(processor), "instructions", kernels_instruction_set(),
+                         "precision", g->options->precision == DTYPE_BF16 ? "bf16" : "fp32",
+                         "version", VARIO_VERSION, "product_gflops", json_text_number(g->ceiling)));
 }
 
 /* What the first step begins with, where it is not initial weights of the run's own. */
 static void note_init(training *g)
 {
-    char details[64];
     if (g->facts.steps > 0 || !g->facts.init) return;
-    snprintf(details, sizeof details, "\"checksum\": \"%016" PRIx64 "\"", g->facts.init);
-    train_note(g, "init", details);
+    train_note(g, "init",
+               json_pack("{so}", "checksum", json_sprintf("%016" PRIx64, g->facts.init)));
     progress_say(&g->progress, "begins with the weights of %s (checksum %016" PRIx64 ")",
                  g->job->model.init, g->facts.init);
 }
@@ -145,10 +136,8 @@ static status note_skip(training *g, const step_result *step)
     const char *bad = step->bad_unit < p->unit_count
                           ? p->tensors[p->units[step->bad_unit].first].name
                           : "the loss";
-    char details[200];
-    snprintf(details, sizeof details, "\"step\": %" PRIu64 ", \"first_bad\": \"%s\"",
-             g->facts.steps - 1, bad);
-    train_note(g, "skipped", details);
+    train_note(g, "skipped",
+               json_pack("{sI ss}", "step", (json_int_t)g->facts.steps - 1, "first_bad", bad));
     if (g->facts.skipped_in_row <= g->job->guard.max_skipped) return STATUS_OK;
     status result = train_save_to_stop(g);
     if (result) return result;
@@ -252,7 +241,7 @@ static status run_open_run(training *g)
     MPI_Bcast(&g->seconds, 1, MPI_DOUBLE, 0, g->c->world);
     train_log_begin(g);
     if (!result) result = run_steps(g);
-    if (!result) train_log_end(g);
+    if (!result) result = train_log_end(g);
     return result;
 }
 

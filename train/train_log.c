@@ -7,9 +7,9 @@
 
 #include <float.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static uint64_t rows_a_step(const job *j)
 {
@@ -128,10 +128,8 @@ static void note_estimate(training *g, const loo_estimate *found)
     progress_say(&g->progress,
                  "step %" PRIu64 ": leave-one-out loss %.4f, of the same examples seen %.4f",
                  f->steps, found->loo_loss, found->loss);
-    char details[160];
-    snprintf(details, sizeof details, "\"step\": %" PRIu64 ", \"loo_loss\": %.17g", f->steps,
-             loo_loss);
-    train_note(g, "sensitivity", details);
+    train_note(g, "sensitivity",
+               json_pack("{sI sf}", "step", (json_int_t)f->steps, "loo_loss", loo_loss));
 }
 
 static status estimate(training *g, metrics *row)
@@ -213,18 +211,22 @@ status train_log(training *g, const finished_step *step)
     return STATUS_OK;
 }
 
-void train_log_end(training *g)
+/* Rank 0. */
+static status say_end(training *g)
+{
+    json_t *sent = json_object(), *members;
+    for (int k = 0; k < BYTES_KINDS; k++)
+        json_text_set(&sent, bytes_names[k], json_integer((json_int_t)g->total_sent[k]));
+    members = json_pack("{sI sf so}", "step", (json_int_t)g->facts.steps, "seconds",
+                        round(g->seconds * 1e3) / 1e3, "bytes_sent", sent);
+    train_note(g, "finished", json_incref(members));
+    if (g->options->json) return json_text_print_run(stdout, g->path, members);
+    json_decref(members);
+    return STATUS_OK;
+}
+
+status train_log_end(training *g)
 {
     comm_sum_ordered(g->c, g->total_sent, BYTES_KINDS);
-    if (!train_first_rank(g)) return;
-    char details[512];
-    size_t n = (size_t)snprintf(details, sizeof details,
-                                "\"step\": %" PRIu64 ", \"seconds\": %.3f, \"bytes_sent\": {",
-                                g->facts.steps, g->seconds);
-    for (int k = 0; k < BYTES_KINDS; k++)
-        n += (size_t)snprintf(details + n, sizeof details - n, "%s\"%s\": %.0f", k ? ", " : "",
-                              bytes_names[k], g->total_sent[k]);
-    snprintf(details + n, sizeof details - n, "}");
-    train_note(g, "finished", details);
-    if (g->options->json) json_text_print_run(stdout, g->path, details);
+    return agree(g->c->world, train_first_rank(g) ? say_end(g) : STATUS_OK);
 }

@@ -10,6 +10,8 @@
 #include "train/train.h"
 #include "train/trainer.h"
 
+struct json_t;
+
 typedef struct {
     const job *job;
     comm *c;
@@ -47,8 +49,8 @@ bool train_due(uint64_t steps, uint64_t every, uint64_t last);
 
 /** Rank 0 alone speaks and writes; on the others the three after this do nothing. */
 bool train_first_rank(const training *g);
-void train_note(training *g, const char *event, const char *details); /**< in events.jsonl */
-void train_note_step(training *g, const char *event, uint64_t step);  /**< with its number */
+void train_note(training *g, const char *event, struct json_t *details); /**< run_event's */
+void train_note_step(training *g, const char *event, uint64_t step);     /**< with its number */
 void train_warn(training *g, const char *sentence); /**< to the user, and in events.jsonl */
 void train_note_stall(void *context, const watch_event *event); /**< context: the training */
 
@@ -65,9 +67,8 @@ status train_log(training *g, const finished_step *step);
 bool train_over(const training *g);
 
 /** The last event, with the bytes that all ranks sent in this restart, and the JSON result;
- * collective.
- */
-void train_log_end(training *g);
+ * collective. */
+status train_log_end(training *g);
 
 /** Go on from the run's newest checkpoint; collective. */
 status train_restore(training *g);

@@ -6,14 +6,13 @@
 #include "train/train_parts.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 static void say_renamed(training *g, const char *before)
 {
-    char details[2 * JOB_TEXT + 40];
-    snprintf(details, sizeof details, "\"from\": \"%s\", \"to\": \"%s\"", before, g->job->name);
-    train_note(g, "renamed", details);
+    train_note(g, "renamed", json_pack("{ss ss}", "from", before, "to", g->job->name));
     progress_say(&g->progress, "%s: its name was %s, and it goes on as %s", g->path, before,
                  g->job->name);
 }

@@ -11,77 +11,90 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { STATE_LIMIT = 64 << 20, PATH_SIZE = 4096 };
+enum { STATE_LIMIT = 64 << 20, PATH_SIZE = 4096, KEY_SIZE = 256 };
 
 static const char ending[] = ",\n\"checksum\": \"";
 
-/* JSON's readers know integers up to 2^63; above, the digits are a string. */
-static void print_count(FILE *out, const char *key, uint64_t count)
+enum { ENDING = sizeof ending - 1 + 16 + 3 }; /* the digits, quote, brace, newline */
+
+/* @param text  [size] what comes before it */
+static void print_ending(char out[ENDING + 1], const char *text, size_t size)
 {
-    const char *quote = count > INT64_MAX ? "\"" : "";
-    fprintf(out, ",\n\"%s\": %s%" PRIu64 "%s", key, quote, count, quote);
+    snprintf(out, ENDING + 1, "%s%016" PRIx64 "\"}\n", ending, (uint64_t)XXH3_64bits(text, size));
 }
 
-static void print_sums(FILE *out, const parameters *p, const saved_array *arrays,
-                       size_t array_count, const uint64_t *sums, uint64_t config)
+static void name_sum(char key[KEY_SIZE], const saved_array *array, const tensor *t)
 {
-    fprintf(out, ",\n\"checksums\": {\n \"config.json\": \"%016" PRIx64 "\"", config);
+    snprintf(key, KEY_SIZE, "%s %s%s", array->file, array->prefix, t->name);
+}
+
+static json_t *sum_json(uint64_t sum)
+{
+    return json_sprintf("%016" PRIx64, sum);
+}
+
+static json_t *sums_json(const parameters *p, const saved_array *arrays, size_t array_count,
+                         const uint64_t *sums, uint64_t config)
+{
+    char key[KEY_SIZE];
+    json_t *all = json_pack("{so}", "config.json", sum_json(config));
     for (size_t a = 0; a < array_count; a++) {
         const parameters *own = safetensors_tensors(&arrays[a], p);
-        for (size_t i = 0; i < own->tensor_count; i++)
-            fprintf(out, ",\n \"%s %s%s\": \"%016" PRIx64 "\"", arrays[a].file, arrays[a].prefix,
-                    own->tensors[i].name, *sums++);
+        for (size_t i = 0; i < own->tensor_count; i++) {
+            name_sum(key, &arrays[a], &own->tensors[i]);
+            json_text_set(&all, key, sum_json(*sums++));
+        }
     }
-    fprintf(out, "}");
+    return all;
 }
 
-static void print_prior(FILE *out, const checkpoint_prior *prior, const parameters *p)
+static json_t *delta_json(const checkpoint_prior *prior, const parameters *p)
 {
-    fprintf(out, ",\n\"lambda\": %.17g,\n\"delta\": {", prior->lambda);
+    json_t *delta = json_object();
     for (size_t i = 0; i < p->tensor_count; i++)
-        fprintf(out, "%s\"%s\": %.17g", i ? ", " : "", p->tensors[i].name, prior->delta[i]);
-    fprintf(out, "}");
+        json_text_put(&delta, p->tensors[i].name, prior->delta[i]);
+    return delta;
 }
 
-static status write_state(const char *directory, const checkpoint_words *words,
-                          const checkpoint_prior *prior, const checkpoint_facts *f,
-                          const parameters *p, const saved_array *arrays, size_t array_count,
-                          const uint64_t *sums, uint64_t config)
+static json_t *state_json(const checkpoint_words *words, const checkpoint_prior *prior,
+                          const checkpoint_facts *f, const parameters *p, json_t *sums)
 {
-    char path[PATH_SIZE], *text = NULL;
-    size_t size = 0;
-    snprintf(path, sizeof path, "%s/state.json", directory);
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory to write %s", path);
-    fprintf(out, "{\"format\": 1");
-    print_count(out, "steps", f->steps);
-    print_count(out, "updates", f->updates);
-    print_count(out, "skipped_in_row", f->skipped_in_row);
-    print_count(out, "seed", f->seed);
-    print_count(out, "item", f->item);
+    json_t *o =
+        json_pack("{si so so so so so}", "format", 1, "steps", json_text_count(f->steps), "updates",
+                  json_text_count(f->updates), "skipped_in_row", json_text_count(f->skipped_in_row),
+                  "seed", json_text_count(f->seed), "item", json_text_count(f->item));
     if (f->loo_made > 0) {
-        print_count(out, "loo_made", f->loo_made);
-        print_count(out, "loo_waited", f->loo_waited);
-        fprintf(out, ",\n\"loo_best\": %.17g", f->loo_best);
+        json_text_set(&o, "loo_made", json_text_count(f->loo_made));
+        json_text_set(&o, "loo_waited", json_text_count(f->loo_waited));
+        json_text_put(&o, "loo_best", f->loo_best);
     }
-    print_count(out, "threads", f->threads);
-    print_count(out, "ranks", f->ranks);
-    if (words->collects) print_count(out, "snapshots", f->snapshots);
-    if (f->init) fprintf(out, ",\n\"init_checksum\": \"%016" PRIx64 "\"", f->init);
-    fprintf(out, ",\n\"instruction_set\": ");
-    json_text_print(out, f->instruction_set);
-    fprintf(out, ",\n\"libraries\": ");
-    json_text_print(out, f->libraries);
-    print_prior(out, prior, p);
-    fprintf(out, ",\n\"job\": ");
-    json_text_print(out, words->job);
-    print_sums(out, p, arrays, array_count, sums, config);
-    if (fflush(out) == 0)
-        fprintf(out, "%s%016" PRIx64 "\"}\n", ending, (uint64_t)XXH3_64bits(text, size));
-    bool whole = !ferror(out);
-    status result = fclose(out) == 0 && whole ? file_write_atomic(path, text, size)
-                                              : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
+    json_text_set(&o, "threads", json_text_count(f->threads));
+    json_text_set(&o, "ranks", json_text_count(f->ranks));
+    if (words->collects) json_text_set(&o, "snapshots", json_text_count(f->snapshots));
+    if (f->init) json_text_set(&o, "init_checksum", sum_json(f->init));
+    json_text_set(&o, "instruction_set", json_text_string(f->instruction_set));
+    json_text_set(&o, "libraries", json_text_string(f->libraries));
+    json_text_put(&o, "lambda", prior->lambda);
+    json_text_set(&o, "delta", delta_json(prior, p));
+    json_text_set(&o, "job", json_text_string(words->job));
+    json_text_set(&o, "checksums", sums);
+    return o;
+}
+
+/* The checksum comes behind the last member: it takes the place of the object's end. */
+static status write_state(const char *directory, json_t *state)
+{
+    char path[PATH_SIZE], *text = json_text_make(state, JSON_INDENT(1));
+    snprintf(path, sizeof path, "%s/state.json", directory);
+    size_t size = text ? strlen(text) - strlen("\n}\n") : 0;
+    char *whole = text ? realloc(text, size + ENDING + 1) : NULL;
+    if (!whole) {
+        free(text);
+        return fail(STATUS_NOMEM, "memory to write %s", path);
+    }
+    print_ending(whole + size, whole, size);
+    status result = file_write_atomic(path, whole, size + ENDING);
+    free(whole);
     return result;
 }
 
@@ -94,20 +107,18 @@ status checkpoint_state_write(const char *directory, const checkpoint_words *wor
     const size_t size = strlen(words->config);
     snprintf(path, sizeof path, "%s/config.json", directory);
     status result = file_write_atomic(path, words->config, size);
-    return result ? result
-                  : write_state(directory, words, prior, facts, p, arrays, array_count, sums,
-                                XXH3_64bits(words->config, size));
+    if (result) return result;
+    json_t *all = sums_json(p, arrays, array_count, sums, XXH3_64bits(words->config, size));
+    return write_state(directory, state_json(words, prior, facts, p, all));
 }
 
 /* The text's own checksum: altered or torn text does not match it. */
 static status verify(const char *path, const char *text, size_t size)
 {
-    char expected[sizeof ending + 16 + 3]; /* the digits, quote, brace, newline */
-    size_t tail = sizeof expected - 1;
-    if (size > tail) {
-        snprintf(expected, sizeof expected, "%s%016" PRIx64 "\"}\n", ending,
-                 (uint64_t)XXH3_64bits(text, size - tail));
-        if (memcmp(text + size - tail, expected, tail) == 0) return STATUS_OK;
+    char expected[ENDING + 1];
+    if (size > ENDING) {
+        print_ending(expected, text, size - ENDING);
+        if (memcmp(text + size - ENDING, expected, ENDING) == 0) return STATUS_OK;
     }
     return fail(STATUS_INPUT, "%s: altered or truncated: its checksum does not match its text",
                 path);
@@ -133,9 +144,8 @@ static status read_sums(const char *path, json_t *root, const parameters *p,
     for (size_t a = 0; a < array_count; a++) {
         const parameters *own = safetensors_tensors(&arrays[a], p);
         for (size_t i = 0; i < own->tensor_count; i++) {
-            char key[256];
-            snprintf(key, sizeof key, "%s %s%s", arrays[a].file, arrays[a].prefix,
-                     own->tensors[i].name);
+            char key[KEY_SIZE];
+            name_sum(key, &arrays[a], &own->tensors[i]);
             const char *text = json_string_value(json_object_get(table, key));
             if (!text || sscanf(text, "%" SCNx64, sums++) != 1)
                 return fail(STATUS_INPUT, "%s: a checksum of '%s' expected, none found", path, key);

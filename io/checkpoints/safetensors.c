@@ -1,7 +1,9 @@
 /* Headers, offsets, checksums. */
 #include "io/checkpoints/safetensors.h"
 
-#include <inttypes.h>
+#include "io/files/json_text.h"
+
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,39 +16,51 @@ size_t safetensors_group(const saved_array *arrays, size_t count, size_t first)
     return end;
 }
 
-static void print_tensor(FILE *out, const tensor *t, const char *prefix, uint64_t begin)
+static json_t *tensor_json(const tensor *t, uint64_t begin)
 {
-    fprintf(out, ",\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%zu", prefix, t->name, t->shape[0]);
-    for (int d = 1; d < t->dimensions; d++) fprintf(out, ",%zu", t->shape[d]);
-    fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin,
-            begin + (uint64_t)t->count * sizeof(float));
+    json_t *shape = json_array();
+    for (int d = 0; d < t->dimensions; d++)
+        json_text_add(&shape, json_integer((json_int_t)t->shape[d]));
+    uint64_t end = begin + (uint64_t)t->count * sizeof(float);
+    return json_pack("{ss so s[II]}", "dtype", "F32", "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)end);
+}
+
+static json_t *header_json(const parameters *p, const saved_array *arrays, size_t first, size_t end)
+{
+    const safetensors_header none = {0}; /* offsets there are counted from the data's beginning */
+    json_t *header = json_pack("{s{ss}}", "__metadata__", "format", "pt");
+    for (size_t a = first; a < end; a++) {
+        const parameters *own = safetensors_tensors(&arrays[a], p);
+        for (size_t i = 0; i < own->tensor_count; i++) {
+            const tensor *t = &own->tensors[i];
+            char key[SAVED_PREFIX + sizeof t->name];
+            snprintf(key, sizeof key, "%s%s", arrays[a].prefix, t->name);
+            uint64_t begin = safetensors_offset(&none, p, arrays, first, a, t->index);
+            json_text_set(&header, key, tensor_json(t, begin));
+        }
+    }
+    return header;
 }
 
 status safetensors_make(safetensors_header *h, const parameters *p, const saved_array *arrays,
                         size_t first, size_t end)
 {
-    const safetensors_header none = {0}; /* offsets there are counted from the data's beginning */
-    *h = none;
-    FILE *out = open_memstream(&h->bytes, &h->size);
-    if (!out) return fail(STATUS_NOMEM, "memory for the header of %s", arrays[first].file);
-    fwrite("\0\0\0\0\0\0\0\0", 1, 8, out);
-    fprintf(out, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (size_t a = first; a < end; a++) {
-        const parameters *own = safetensors_tensors(&arrays[a], p);
-        for (size_t i = 0; i < own->tensor_count; i++)
-            print_tensor(out, &own->tensors[i], arrays[a].prefix,
-                         safetensors_offset(&none, p, arrays, first, a, own->tensors[i].index));
+    *h = (safetensors_header){0};
+    json_t *header = header_json(p, arrays, first, end);
+    char *text = json_dumps(header, JSON_COMPACT);
+    size_t length = text ? strlen(text) : 0, padded = (length + 7) / 8 * 8;
+    json_decref(header);
+    h->bytes = text ? malloc(8 + padded) : NULL;
+    if (h->bytes) {
+        h->size = 8 + padded;
+        for (int i = 0; i < 8; i++) h->bytes[i] = (char)((uint64_t)padded >> 8 * i & 0xff);
+        memset(h->bytes + 8, ' ', padded);
+        memcpy(h->bytes + 8, text, length);
     }
-    fputc('}', out);
-    for (long at = ftell(out); at % 8; at++) fputc(' ', out);
-    if (fclose(out) != 0) {
-        free(h->bytes);
-        h->bytes = NULL;
-        return fail(STATUS_NOMEM, "memory for the header of %s", arrays[first].file);
-    }
-    uint64_t length = h->size - 8;
-    for (int i = 0; i < 8; i++) h->bytes[i] = (char)(length >> 8 * i & 0xff);
-    return STATUS_OK;
+    free(text);
+    return h->bytes ? STATUS_OK
+                    : fail(STATUS_NOMEM, "memory for the header of %s", arrays[first].file);
 }
 
 uint64_t safetensors_offset(const safetensors_header *h, const parameters *p,

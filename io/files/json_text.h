@@ -1,11 +1,11 @@
-/** Texts as JSON has them. */
+/** JSON of others and of our own. */
 #ifndef VARIO_IO_FILES_JSON_TEXT_H
 #define VARIO_IO_FILES_JSON_TEXT_H
 
 #include "base/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct json_t;
@@ -19,28 +19,56 @@ struct json_error_t;
 struct json_t *json_text_load(const char *text, size_t size, size_t flags,
                               struct json_error_t *error);
 
-enum { JSON_TEXT_MAX = 1 << 26 /**< bytes of a file of our own */ };
+enum { JSON_TEXT_MAX = 1 << 28 /**< bytes of a file */ };
 
 /** Read a file of at most JSON_TEXT_MAX bytes; the caller drops *root.
- * @return STATUS_OK, STATUS_INPUT (*root is then NULL) or STATUS_NOMEM */
-status json_text_read(struct json_t **root, const char *path);
+ * @param flags  jansson's
+ * @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM (*root is then NULL) */
+status json_text_read(struct json_t **root, const char *path, size_t flags);
 
-/** Set a member of an object: NaN is no number and left out, infinity is null. */
-void json_text_put(struct json_t *o, const char *key, double value);
+/** The same; anything but an object is refused too. */
+status json_text_read_object(struct json_t **root, const char *path, size_t flags);
 
-/** Print a value as json_dumps has it. What a terminal would obey, DEL and the controls of C1, is
- * escaped too (below U+0020 JSON does so itself).
- * @return false for want of memory, or where the stream failed */
-bool json_text_dump(FILE *out, const struct json_t *value, size_t flags);
+/** A text as a string, and any bytes: what is no UTF-8, or NUL, becomes U+FFFD.
+ * @return NULL without memory */
+struct json_t *json_text_string(const char *text);
+struct json_t *json_text_bytes(const char *bytes, size_t size);
 
-/** Print a line of a verb's result: an object of a run's name or path, and members that are JSON.
- */
-void json_text_print_run(FILE *out, const char *run, const char *members);
+/** A number; NaN and infinity are null. */
+struct json_t *json_text_number(double value);
 
-/** Print a text in quotes, escaped; what is no UTF-8 as U+FFFD. */
-void json_text_print(FILE *out, const char *text);
+/** An integer or, above 2^63 - 1, where JSON's readers know none, a string of its digits. */
+struct json_t *json_text_count(uint64_t count);
 
-/** Print any bytes so, a NUL as U+FFFD, too. */
-void json_text_print_bytes(FILE *out, const char *bytes, size_t size);
+/* Below, a value that is handed over is dropped. Where one is NULL or memory runs out, *object or
+ * *array is dropped too and becomes NULL, and stays it: who makes text of it notices. */
+
+/** Set a member of an object. */
+void json_text_set(struct json_t **object, const char *key, struct json_t *value);
+
+/** Set a number; NaN is left out. */
+void json_text_put(struct json_t **object, const char *key, double value);
+
+/** Append to an array. */
+void json_text_add(struct json_t **array, struct json_t *value);
+
+/** Set all members of another object. */
+void json_text_join(struct json_t **object, struct json_t *members);
+
+/** A value as text, with the end of a line. What a terminal would obey, DEL and the controls of C1,
+ * is escaped too (below U+0020 JSON does so itself).
+ * @param value  may be NULL, for want of memory
+ * @param flags  jansson's; reals have 17 digits unless they say otherwise
+ * @return NULL without memory; the caller frees it */
+char *json_text_make(struct json_t *value, size_t flags);
+
+/** Print that. @return STATUS_OK, STATUS_NOMEM (value NULL too) or STATUS_IO */
+status json_text_print(FILE *out, struct json_t *value, size_t flags);
+
+/** Print a line of a verb's result: an object of a run's name or path, and members. */
+status json_text_print_run(FILE *out, const char *run, struct json_t *members);
+
+/** Write it into a file, by file_write_atomic. @return STATUS_OK, STATUS_NOMEM or STATUS_IO */
+status json_text_write(const char *path, struct json_t *value, size_t flags);
 
 #endif

@@ -142,8 +142,8 @@ status job_make(job *j, const char *path, const char *const *settings, size_t co
 status job_write(const job *j, FILE *out);
 
 /** Print the schema as documentation: key, type, default, range, whether it may change on resume,
- * meaning. */
-void job_schema_print(FILE *out, bool json);
+ * meaning. @return STATUS_OK or, of JSON, STATUS_NOMEM or STATUS_IO */
+status job_schema_print(FILE *out, bool json);
 
 /** Whether a run that began as `before` may go on as `now`: STATUS_OK, or STATUS_INPUT naming the
  * first key that differs and may not change, with both values. */

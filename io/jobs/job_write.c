@@ -1,8 +1,8 @@
 /* The resolved job, and the schema as documentation. */
+#include "io/files/json_text.h"
 #include "io/jobs/job_schema.h"
 
-#include <inttypes.h>
-#include <math.h>
+#include <jansson.h>
 #include <string.h>
 
 /* parse_text lets no control characters in, so two escapes do. */
@@ -84,26 +84,16 @@ static void print_line(FILE *out, const schema_row *row)
     fputc('\n', out);
 }
 
-static void print_names(FILE *out, const char *name, const schema_row *kinds, int set)
+static json_t *names_json(const schema_row *kinds, int set)
 {
     char text[32];
-    bool first = true;
-    fprintf(out, ", \"%s\": [", name);
+    json_t *names = json_array();
     for (int value = 0; set >> value; value++) {
         if (!(set >> value & 1)) continue;
         schema_choice(kinds, value, text, sizeof text);
-        fprintf(out, "%s\"%s\"", first ? "" : ", ", text);
-        first = false;
+        json_text_add(&names, json_string(text));
     }
-    fputc(']', out);
-}
-
-static void print_string(FILE *out, const char *name, const char *text)
-{
-    if (text)
-        fprintf(out, ", \"%s\": \"%s\"", name, text);
-    else
-        fprintf(out, ", \"%s\": null", name);
+    return names;
 }
 
 static int choices_set(const schema_row *row)
@@ -113,43 +103,46 @@ static int choices_set(const schema_row *row)
     return set;
 }
 
-/* Nothing in the table has a quote or a backslash. */
-static void print_object(FILE *out, const schema_row *row, bool last)
+static json_t *row_json(const schema_row *row)
 {
-    char range[80];
-    schema_range(row, range, sizeof range);
-    fprintf(out, "  {\"key\": \"%s\", \"type\": \"%s\"", row->key, types[row->type]);
-    print_string(out, "default", row->standard);
+    char text[80];
+    json_t *o = json_pack("{ss ss ss?}", "key", row->key, "type", types[row->type], "default",
+                          row->standard);
     for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
         const char *own = schema_standard_of(row, (optimizer_kind)kind);
-        char name[64];
-        snprintf(name, sizeof name, "default_%s", optimizer_row((optimizer_kind)kind)->name);
-        if (own) print_string(out, name, own);
+        snprintf(text, sizeof text, "default_%s", optimizer_row((optimizer_kind)kind)->name);
+        if (own) json_text_set(&o, text, json_string(own));
     }
-    if (row->standard_examples) print_string(out, "default_examples", row->standard_examples);
-    fprintf(out, ", \"required\": %s", row->standard || row->from_preset ? "false" : "true");
-    print_string(out, "range", *range ? range : NULL);
-    if (row->choices) print_names(out, "choices", row, choices_set(row));
-    if (row->models) print_names(out, "models", schema_find("model.kind"), row->models);
+    if (row->standard_examples)
+        json_text_set(&o, "default_examples", json_string(row->standard_examples));
+    json_text_set(&o, "required", json_boolean(!row->standard && !row->from_preset));
+    schema_range(row, text, sizeof text);
+    json_text_set(&o, "range", *text ? json_string(text) : json_null());
+    if (row->choices) json_text_set(&o, "choices", names_json(row, choices_set(row)));
+    if (row->models)
+        json_text_set(&o, "models", names_json(schema_find("model.kind"), row->models));
     if (row->by_optimizer)
-        print_names(out, "optimizers", schema_find("optimizer.kind"), schema_optimizers(row));
-    if (row->schedules) print_names(out, "schedules", schema_find("schedule.kind"), row->schedules);
-    fprintf(out, ", \"may_change\": %s, \"help\": \"%s\"}%s\n", row->may_change ? "true" : "false",
-            row->help, last ? "" : ",");
+        json_text_set(&o, "optimizers",
+                      names_json(schema_find("optimizer.kind"), schema_optimizers(row)));
+    if (row->schedules)
+        json_text_set(&o, "schedules", names_json(schema_find("schedule.kind"), row->schedules));
+    json_text_join(&o, json_pack("{sb ss}", "may_change", row->may_change, "help", row->help));
+    return o;
 }
 
-void job_schema_print(FILE *out, bool json)
+status job_schema_print(FILE *out, bool json)
 {
-    if (json)
-        fprintf(out, "[\n");
-    else
+    json_t *rows = json_array();
+    if (!json)
         fprintf(out, "%-25s %-6s %-13s %-14s %-6s %s\n", "key", "type", "default", "range",
                 "resume", "meaning");
     for (size_t i = 0; i < schema_count; i++) {
         if (json)
-            print_object(out, &schema_rows[i], i + 1 == schema_count);
+            json_text_add(&rows, row_json(&schema_rows[i]));
         else
             print_line(out, &schema_rows[i]);
     }
-    if (json) fprintf(out, "]\n");
+    if (json) return json_text_print(out, rows, JSON_INDENT(1));
+    json_decref(rows);
+    return STATUS_OK;
 }

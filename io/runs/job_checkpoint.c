@@ -1,32 +1,34 @@
 /* A model's config.json is transformers' where it is theirs; others have the job's keys. */
 #include "io/runs/job_checkpoint.h"
 
+#include "io/files/json_text.h"
 #include "io/jobs/job_schema.h"
 #include "io/weights/config_json.h"
 #include "runtime/agree.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The job's keys of the model, which are those of no library. */
-static int print_layers(char *text, size_t size, const job *j)
+static char *layers_text(const job *j)
 {
     static const char *const keys[] = {"model.inputs",     "model.outputs", "model.hidden",
                                        "model.activation", "model.loss",    "model.bias",
                                        "model.dropout"};
     char value[JOB_TEXT];
     schema_format(schema_find("model.kind"), j, value, sizeof value);
-    int n = snprintf(text, size, "{\"model_type\": \"%s\"", value);
+    json_t *o = json_pack("{ss}", "model_type", value);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const schema_row *row = schema_find(keys[i]);
         if (!schema_applies(row, j)) continue;
-        const char *quote = row->type == KEY_CHOICE ? "\"" : "";
         schema_format(row, j, value, sizeof value);
-        n += snprintf(text + n, size - (size_t)n, ", \"%s\": %s%s%s", strchr(keys[i], '.') + 1,
-                      quote, value, quote);
+        json_text_set(&o, strchr(keys[i], '.') + 1,
+                      row->type == KEY_CHOICE ? json_string(value)
+                                              : json_loads(value, JSON_DECODE_ANY, NULL));
     }
-    return n + snprintf(text + n, size - (size_t)n, "}\n");
+    return json_text_make(o, 0);
 }
 
 static char *job_text(const job *j)
@@ -43,12 +45,8 @@ static char *job_text(const job *j)
 
 status job_checkpoint_words(checkpoint_words *words, const job *j)
 {
-    char config[2048];
-    if (j->model.kind == MODEL_GPT2)
-        config_json_print(config, sizeof config, &j->model.gpt2);
-    else
-        print_layers(config, sizeof config, j);
-    *words = (checkpoint_words){job_text(j), strdup(config), job_collects(j)};
+    char *config = j->model.kind == MODEL_GPT2 ? config_json_make(&j->model.gpt2) : layers_text(j);
+    *words = (checkpoint_words){job_text(j), config, job_collects(j)};
     if (words->job && words->config) return STATUS_OK;
     checkpoint_words_close(words);
     return fail(STATUS_NOMEM, "memory for the job of a checkpoint");

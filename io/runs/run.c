@@ -5,11 +5,13 @@
 #include "io/checkpoints/checkpoint_list.h"
 #include "io/files/file.h"
 #include "io/files/file_calls.h"
+#include "io/files/json_text.h"
 #include "io/files/lock.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -240,20 +242,19 @@ void run_settle(run *r)
     settle(r, &r->events, "events.jsonl", NULL);
 }
 
-status run_event(run *r, const char *event, const char *details)
+status run_event(run *r, const char *event, json_t *details)
 {
-    char when[32], *line = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&line, &size);
-    if (!out) return fail(STATUS_NOMEM, "memory for an event of %s", r->path);
+    char when[32];
     time_t now = time(NULL);
     struct tm utc;
     gmtime_r(&now, &utc);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    fprintf(out, "{\"time\": \"%s\", \"event\": \"%s\"%s%s}", when, event, *details ? ", " : "",
-            details);
-    status result = fclose(out) == 0 ? append(r, &r->events, "events.jsonl", NULL, line, size)
-                                     : fail(STATUS_NOMEM, "memory for an event of %s", r->path);
+    json_t *o = json_pack("{ss ss}", "time", when, "event", event);
+    json_text_join(&o, details);
+    char *line = json_text_make(o, 0);
+    status result = line ? append(r, &r->events, "events.jsonl", NULL, line,
+                                  strlen(line) - 1) /* without its end */
+                         : fail(STATUS_NOMEM, "memory for an event of %s", r->path);
     free(line);
     return result;
 }

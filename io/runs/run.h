@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct json_t;
 typedef struct run run;
 
 /** Names of the files beside its checkpoints, NULL behind the last. */
@@ -44,8 +45,9 @@ status run_metrics_append(run *r, const metrics *row);
 
 /** Append one JSON object to events.jsonl: {"time": ..., "event": event, KEY: VALUE, ...}. It waits
  * as rows do.
- * @param details  JSON members without braces, may be "" ("\"step\": 12") */
-status run_event(run *r, const char *event, const char *details);
+ * @param details  an object of these members, dropped; NULL: memory for it ran out
+ * @return STATUS_OK, STATUS_IO, or STATUS_NOMEM (a line that could not be made is lost) */
+status run_event(run *r, const char *event, struct json_t *details);
 
 /** Rows that wait. */
 size_t run_rows_waiting(const run *r);

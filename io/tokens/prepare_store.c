@@ -51,7 +51,7 @@ static bool read_state(store *s)
     int placing;
     join(path, s->path, "state.json");
     json_t *root;
-    if (json_text_read(&root, path)) status_clear();
+    if (json_text_read(&root, path, 0)) status_clear();
     char expected[32];
     snprintf(expected, sizeof expected, "%016" PRIx64, s->command);
     bool found = root &&
@@ -70,17 +70,18 @@ static bool read_state(store *s)
 
 static status write_state(store *s)
 {
-    char path[STORE_PATH], text[512];
+    char path[STORE_PATH];
     join(path, s->path, "state.json");
-    int n = snprintf(text, sizeof text,
-                     "{\"command\": \"%016" PRIx64 "\", \"placing\": %s, \"tokens\": %" PRIu64
-                     ", \"text\": %" PRIu64 ", \"offset\": %" PRIu64 ", \"line\": %" PRIu64 "}\n",
-                     s->command, s->placing ? "true" : "false", s->tokens, s->place.text,
-                     s->place.offset, s->place.line);
     s->saved = true;
     s->saved_shard = s->tokens / s->o->shard_tokens;
     s->saved_seconds = now();
-    return file_write_atomic(path, text, (size_t)n);
+    return json_text_write(
+        path,
+        json_pack("{so sb sI sI sI sI}", "command", json_sprintf("%016" PRIx64, s->command),
+                  "placing", s->placing, "tokens", (json_int_t)s->tokens, "text",
+                  (json_int_t)s->place.text, "offset", (json_int_t)s->place.offset, "line",
+                  (json_int_t)s->place.line),
+        0);
 }
 
 static status close_part(store *s)
@@ -295,16 +296,15 @@ static status move_shard(const store *s, uint64_t shards, uint64_t shard, uint64
 
 static status write_meta(const store *s, const tokenizer *t, uint64_t train)
 {
-    char path[STORE_PATH], text[512], end[64] = "";
+    char path[STORE_PATH];
     join(path, s->o->directory, "meta.json");
+    json_t *meta = json_pack("{sI ss}", "vocab_size", (json_int_t)(t ? tokenizer_count(t) : 256),
+                             "tokenizer", t ? "bpe" : "bytes");
     if (t && tokenizer_end_of_text(t) >= 0)
-        snprintf(end, sizeof end, "\"end_of_text\": %d, ", tokenizer_end_of_text(t));
-    int n =
-        snprintf(text, sizeof text,
-                 "{\"vocab_size\": %zu, \"tokenizer\": \"%s\", %s\"train_tokens\": %" PRIu64
-                 ", \"valid_tokens\": %" PRIu64 "}\n",
-                 t ? tokenizer_count(t) : 256, t ? "bpe" : "bytes", end, train, s->tokens - train);
-    return file_write_atomic(path, text, (size_t)n);
+        json_text_set(&meta, "end_of_text", json_integer(tokenizer_end_of_text(t)));
+    json_text_join(&meta, json_pack("{sI sI}", "train_tokens", (json_int_t)train, "valid_tokens",
+                                    (json_int_t)(s->tokens - train)));
+    return json_text_write(path, meta, 0);
 }
 
 /* With tokens that are bytes, the tokenizer of an earlier call goes; one that was read here stays

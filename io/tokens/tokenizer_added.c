@@ -1,5 +1,6 @@
 /* Tokens beside the vocabulary, of three files that transformers reads them from. It takes them out
  * of a text before anything is split; here special ones stay text and no others are taken. */
+#include "io/files/json_text.h"
 #include "io/tokens/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ static json_t *list_ids(json_t *root)
     json_t *list = json_array(), *id;
     const char *text;
     json_object_foreach(root, text, id)
-        json_array_append_new(list, json_pack("{ss sO}", "content", text, "id", id));
+        json_text_add(&list, json_pack("{ss sO}", "content", text, "id", id));
     return list;
 }
 
@@ -38,7 +39,7 @@ static json_t *list_decoder(json_t *decoder)
         char *end;
         long id = strtol(number, &end, 10);
         json_object_set_new(copy, "id", json_integer(*number && !*end ? id : -1));
-        json_array_append_new(list, copy);
+        json_text_add(&list, copy);
     }
     return list;
 }
@@ -48,7 +49,8 @@ static status load(json_t **root, char path[ADDED_PATH], const char *directory, 
 {
     *root = NULL;
     snprintf(path, ADDED_PATH, "%.3800s/%s", directory, name);
-    return access(path, F_OK) == 0 ? tokenizer_load_json(root, path) : STATUS_OK;
+    return access(path, F_OK) == 0 ? json_text_read_object(root, path, JSON_REJECT_DUPLICATES)
+                                   : STATUS_OK;
 }
 
 static status read_lists(added_tokens all[ADDED_FILES], json_t *special, const char *directory)
@@ -73,7 +75,8 @@ static status read_lists(added_tokens all[ADDED_FILES], json_t *special, const c
     json_t *value;
     json_object_foreach(root, role, value) note_special(special, value);
     json_decref(root);
-    return STATUS_OK;
+    return all[1].tokens && all[2].tokens ? STATUS_OK
+                                          : fail(STATUS_NOMEM, "memory for added tokens");
 }
 
 /* A token is special when one of the files says so; added_tokens.json has no word for it. */

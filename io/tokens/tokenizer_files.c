@@ -260,7 +260,7 @@ static status read_pair(reading *r, const char *directory, const char *vocabular
     char *text = NULL;
     size_t size = 0;
     r->path = vocabulary;
-    status result = tokenizer_load_json(&r->ids, vocabulary);
+    status result = json_text_read_object(&r->ids, vocabulary, JSON_REJECT_DUPLICATES);
     if (!result) result = file_read_text(&text, &size, merges, TOKENIZER_FILE);
     if (!result) result = foreign_refuse(merges);
     if (!result && utf8_valid((unsigned char *)text, size) < size)
@@ -316,7 +316,7 @@ static status read_whole(reading *r, const char *directory, const char *path)
     json_t *root = NULL;
     r->path = path;
     r->unit = "merge";
-    status result = tokenizer_load_json(&root, path);
+    status result = json_text_read_object(&root, path, JSON_REJECT_DUPLICATES);
     if (!result) result = check_kind(r, root);
     if (!result) {
         const json_t *model = json_object_get(root, "model");

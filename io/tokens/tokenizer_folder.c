@@ -1,6 +1,7 @@
 /* The files of a tokenizer in the directories that have one: vocab.json and merges.txt, OpenAI's
  * encoder.json and vocab.bpe, or tokenizer.json. */
 #include "io/files/file.h"
+#include "io/files/json_text.h"
 #include "io/tokens/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -106,58 +107,58 @@ status tokenizer_remove(const char *directory)
 
 /* ---- writing ---- */
 
-static void write_spelled(FILE *out, const tokenizer *t, size_t token, bool quoted)
+static void write_spelled(FILE *out, const tokenizer *t, size_t token)
 {
     size_t size;
     const unsigned char *bytes = token_at(t, token, &size);
     for (size_t i = 0; i < size; i++) {
         char text[3];
         tokenizer_spell(text, bytes[i]);
-        if (quoted && (*text == '"' || *text == '\\')) fputc('\\', out);
         fputs(text, out);
     }
 }
 
-static void write_vocabulary(FILE *out, const tokenizer *t)
+static void write_merges(FILE *out, const void *context)
 {
-    for (size_t i = 0; i < t->tokens.count; i++) {
-        fputs(i == 0 ? "{\"" : ", \"", out);
-        write_spelled(out, t, i, true);
-        fprintf(out, "\": %zu", i);
-    }
-    fputs("}\n", out);
-}
-
-static void write_merges(FILE *out, const tokenizer *t)
-{
+    const tokenizer *t = context;
     fputs("#version: 0.2\n", out);
     for (size_t i = 0; i < t->merges; i++) {
-        write_spelled(out, t, t->pairs[i] >> 16, false);
+        write_spelled(out, t, t->pairs[i] >> 16);
         fputc(' ', out);
-        write_spelled(out, t, t->pairs[i] & 0xffff, false);
+        write_spelled(out, t, t->pairs[i] & 0xffff);
         fputc('\n', out);
     }
 }
 
-static status write_one(const tokenizer *t, const char *directory, const char *name,
-                        void (*write)(FILE *, const tokenizer *))
+/* Token to id; NULL without memory. */
+static json_t *make_vocabulary(const tokenizer *t)
 {
-    char path[PATH_SIZE], *text = NULL;
-    size_t size = 0;
+    json_t *vocabulary = json_object();
+    for (size_t i = 0; i < t->tokens.count; i++) {
+        char *key = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&key, &size);
+        if (out) write_spelled(out, t, i);
+        bool whole = out && fclose(out) == 0;
+        json_text_set(&vocabulary, whole ? key : NULL, json_integer((json_int_t)i));
+        free(key);
+    }
+    return vocabulary;
+}
+
+static status write_json(const char *directory, const char *name, json_t *root, size_t flags)
+{
+    char path[PATH_SIZE];
     join(path, directory, name);
-    FILE *memory = open_memstream(&text, &size);
-    if (!memory) return fail(STATUS_NOMEM, "memory to write %s", path);
-    write(memory, t);
-    status result = fclose(memory) == 0 ? file_write_atomic(path, text, size)
-                                        : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
-    return result;
+    return json_text_write(path, root, flags);
 }
 
 status tokenizer_write(const tokenizer *t, const char *directory)
 {
-    status result = write_one(t, directory, tokenizer_forms[0].first, write_vocabulary);
-    return result ? result : write_one(t, directory, tokenizer_forms[0].second, write_merges);
+    char path[PATH_SIZE];
+    status result = write_json(directory, tokenizer_forms[0].first, make_vocabulary(t), 0);
+    join(path, directory, tokenizer_forms[0].second);
+    return result ? result : file_print_atomic(path, write_merges, t);
 }
 
 static json_t *make_bytes(void)
@@ -166,20 +167,9 @@ static json_t *make_bytes(void)
     for (int byte = 0; byte < BYTES; byte++) {
         char text[3];
         tokenizer_spell(text, (unsigned char)byte);
-        json_object_set_new(vocabulary, text, json_integer(byte));
+        json_text_set(&vocabulary, text, json_integer(byte));
     }
     return vocabulary;
-}
-
-static status write_json(const char *directory, const char *name, json_t *root)
-{
-    char path[PATH_SIZE], *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    join(path, directory, name);
-    status result = text ? file_write_atomic(path, text, strlen(text))
-                         : fail(STATUS_NOMEM, "memory to write %s", path);
-    free(text);
-    json_decref(root);
-    return result;
 }
 
 /* A BPE without merges; as vocab.json and merges.txt transformers would add a token to it. */
@@ -193,8 +183,9 @@ status tokenizer_write_bytes(const char *directory)
                              "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix",
                              "end_of_word_suffix", "fuse_unk", 0, "vocab", make_bytes(), "merges");
     json_decref(level);
-    status result = write_json(directory, "tokenizer.json", root);
+    status result = write_json(directory, "tokenizer.json", root, JSON_INDENT(1));
     if (result) return result;
     return write_json(directory, "tokenizer_config.json",
-                      json_pack("{ss}", "tokenizer_class", "PreTrainedTokenizerFast"));
+                      json_pack("{ss}", "tokenizer_class", "PreTrainedTokenizerFast"),
+                      JSON_INDENT(1));
 }

@@ -53,10 +53,6 @@ const tokenizer_form *tokenizer_find(const char *directory);
 enum { TOKENIZER_OTHERS = 4 };
 extern const char *const tokenizer_others[TOKENIZER_OTHERS];
 
-/** Read an object of JSON; the caller releases it. @return STATUS_OK, STATUS_INPUT or STATUS_NOMEM
- */
-status tokenizer_load_json(json_t **root, const char *path);
-
 /** Tokens that a file names beside the vocabulary. */
 enum { ADDED_FILES = 3, ADDED_PATH = 4096 };
 typedef struct {

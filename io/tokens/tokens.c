@@ -112,7 +112,7 @@ static status check_meta(tokens *t, const char *shard_path)
     strcpy(slash ? slash + 1 : path, "meta.json");
     if (access(path, F_OK) != 0) return STATUS_OK;
     json_t *meta;
-    status result = json_text_read(&meta, path);
+    status result = json_text_read(&meta, path, 0);
     if (result) return result;
     json_t *size = json_object_get(meta, "vocab_size");
     const char *kind = json_string_value(json_object_get(meta, "tokenizer"));

@@ -1,8 +1,6 @@
 /* Keys that are absent mean what transformers takes for them. */
 #include "io/weights/config_json.h"
 
-#include "io/files/file.h"
-#include "io/files/foreign.h"
 #include "io/files/json_text.h"
 #include "io/jobs/job_schema.h"
 
@@ -12,35 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 1 << 20, END_OF_TEXT = 50256 };
+enum { END_OF_TEXT = 50256 };
 
-static void print_end_of_text(char text[16], const gpt2_config *c)
+static json_t *end_of_text(const gpt2_config *c)
 {
-    snprintf(text, 16, c->vocab_size > END_OF_TEXT ? "%d" : "null", END_OF_TEXT);
+    return c->vocab_size > END_OF_TEXT ? json_integer(END_OF_TEXT) : json_null();
 }
 
-int config_json_print(char *text, size_t size, const gpt2_config *c)
+char *config_json_make(const gpt2_config *c)
 {
-    char end[16];
-    print_end_of_text(end, c);
-    return snprintf(text, size,
-                    "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], "
-                    "\"n_layer\": %zu, \"n_head\": %zu, \"n_embd\": %zu, \"n_positions\": %zu, "
-                    "\"n_ctx\": %zu, \"vocab_size\": %zu, \"activation_function\": \"gelu_new\", "
-                    "\"layer_norm_epsilon\": 1e-05, \"resid_pdrop\": %g, \"embd_pdrop\": %g, "
-                    "\"attn_pdrop\": %g, \"tie_word_embeddings\": true, \"bos_token_id\": %s, "
-                    "\"eos_token_id\": %s, \"torch_dtype\": \"float32\", \"bias\": %s}\n",
-                    c->n_layer, c->n_head, c->n_embd, c->block_size, c->block_size, c->vocab_size,
-                    c->dropout, c->dropout, c->dropout, end, end, c->bias ? "true" : "false");
+    json_t *o = json_pack(
+        "{ss s[s] sI sI sI sI sI sI ss sf sf sf sf sb so so ss sb}", "model_type", "gpt2",
+        "architectures", "GPT2LMHeadModel", "n_layer", (json_int_t)c->n_layer, "n_head",
+        (json_int_t)c->n_head, "n_embd", (json_int_t)c->n_embd, "n_positions",
+        (json_int_t)c->block_size, "n_ctx", (json_int_t)c->block_size, "vocab_size",
+        (json_int_t)c->vocab_size, "activation_function", "gelu_new", "layer_norm_epsilon", 1e-5,
+        "resid_pdrop", c->dropout, "embd_pdrop", c->dropout, "attn_pdrop", c->dropout,
+        "tie_word_embeddings", 1, "bos_token_id", end_of_text(c), "eos_token_id", end_of_text(c),
+        "torch_dtype", "float32", "bias", c->bias);
+    return json_text_make(o, JSON_REAL_PRECISION(6));
 }
 
-int config_json_print_generation(char *text, size_t size, const gpt2_config *c)
+char *config_json_make_generation(const gpt2_config *c)
 {
-    char end[16];
-    print_end_of_text(end, c);
-    return snprintf(text, size,
-                    "{\"_from_model_config\": true, \"bos_token_id\": %s, \"eos_token_id\": %s}\n",
-                    end, end);
+    return json_text_make(json_pack("{sb so so}", "_from_model_config", 1, "bos_token_id",
+                                    end_of_text(c), "eos_token_id", end_of_text(c)),
+                          0);
 }
 
 /* "PATH: 'KEY' is VALUE, EXPECTED expected". */
@@ -129,21 +124,10 @@ static status read_config(gpt2_config *c, json_t *root, const char *path)
 
 status config_json_read(gpt2_config *c, const char *path)
 {
-    char *text;
-    size_t size;
+    json_t *root;
     *c = (gpt2_config){0};
-    status result = file_read_text(&text, &size, path, CONFIG_LIMIT);
-    if (result) return result;
-    json_t *root = json_text_load(text, size, 0, NULL);
-    if (!root) result = foreign_refuse(path);
-    if (result) {
-        free(text);
-        return result;
-    }
-    result = json_is_object(root)
-                 ? read_config(c, root, path)
-                 : fail(STATUS_INPUT, "%s: a JSON object expected, something else found", path);
+    status result = json_text_read_object(&root, path, 0);
+    if (!result) result = read_config(c, root, path);
     json_decref(root);
-    free(text);
     return result;
 }

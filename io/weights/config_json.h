@@ -5,14 +5,12 @@
 #include "base/status.h"
 #include "model/gpt2.h"
 
-#include <stddef.h>
-
-/** Print a model's, as snprintf does. `bias`, which is nobody else's key, tells a model without
- * biases from one whose biases are 0. */
-int config_json_print(char *text, size_t size, const gpt2_config *c);
+/** A model's as text, NULL without memory; the caller frees it. `bias`, which is nobody else's key,
+ * tells a model without biases from one whose biases are 0. */
+char *config_json_make(const gpt2_config *c);
 
 /** generation_config.json: the end of a text is 50256 in vocabularies that have GPT-2's tokens. */
-int config_json_print_generation(char *text, size_t size, const gpt2_config *c);
+char *config_json_make_generation(const gpt2_config *c);
 
 /** Read a model's sizes; not collective. A model that is not computed as GPT-2 is refused.
  * @param c  out; bias is true unless the file says otherwise, dropout 0

@@ -171,16 +171,23 @@ static status settle(export_sink *e)
     return agree(e->comm, result);
 }
 
+/* @param text  is freed */
+static status write_text(const export_sink *e, const char *name, char *text)
+{
+    char path[PATH_SIZE];
+    join(path, e->temporary, name);
+    status result = text ? file_write_atomic(path, text, strlen(text))
+                         : fail(STATUS_NOMEM, "memory to write %s", path);
+    free(text);
+    return result;
+}
+
 static status write_json(const export_sink *e)
 {
-    char path[PATH_SIZE], text[2048];
-    int n = config_json_print(text, sizeof text, &e->config);
-    join(path, e->temporary, "config.json");
-    status result = file_write_atomic(path, text, (size_t)n);
-    if (result) return result;
-    n = config_json_print_generation(text, sizeof text, &e->config);
-    join(path, e->temporary, "generation_config.json");
-    return file_write_atomic(path, text, (size_t)n);
+    status result = write_text(e, "config.json", config_json_make(&e->config));
+    return result
+               ? result
+               : write_text(e, "generation_config.json", config_json_make_generation(&e->config));
 }
 
 /* Without a posterior an older one would be that of other weights. */
@@ -222,7 +229,7 @@ static bool has_bytes(const char *directory)
     char path[PATH_SIZE];
     join(path, directory, "meta.json");
     json_t *meta;
-    if (json_text_read(&meta, path)) status_clear();
+    if (json_text_read(&meta, path, 0)) status_clear();
     const char *kind = json_string_value(json_object_get(meta, "tokenizer"));
     bool found = kind && strcmp(kind, "bytes") == 0;
     json_decref(meta);

@@ -268,7 +268,7 @@ static const bad_override bad_overrides[] = {
     {"schedule.milestones=[5", {"--set schedule.milestones=[5: ", "a list"}},
     {"schedule.milestones=5,", {"--set schedule.milestones=5,: ", "a list"}},
     {"schedule.milestones=5,,6", {"--set schedule.milestones=5,,6: ", "a list"}},
-    {"log.tensorboard=true", {"--set log.tensorboard=true: ", "'true' found", "false expected"}},
+    {"log.tensorboard=2", {"--set log.tensorboard=2: ", "'2' found", "true or false expected"}},
 };
 
 Test(job, refuses_every_bad_override)

@@ -107,6 +107,7 @@ static status prepare_run(training *g, bool resume)
     char said[STATUS_MESSAGE_SIZE];
     if (!result) result = run_metrics_open(g->run, g->facts.steps, &g->seconds, said);
     if (result) return result;
+    if (g->job->log.tensorboard) run_tensorboard_open(g->run, g->facts.steps);
     note_restart(g);
     note_init(g);
     if (*said) train_warn(g, said);

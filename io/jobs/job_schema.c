@@ -248,7 +248,7 @@ const schema_row schema_rows[] = {
      .max = MAX_32, .may_change = true,
      .help = "steps between rows of metrics.csv; 0: only evaluations"},
     {.key = "log.tensorboard", .type = KEY_BOOL, .offset = AT(log.tensorboard), .standard = "false",
-     .choices = "false", .may_change = true, .help = "reserved: only false is taken"},
+     .may_change = true, .help = "write the rows of metrics.csv for TensorBoard, too"},
 };
 /* clang-format on */
 

@@ -57,7 +57,7 @@ void schema_describe(const schema_row *row, char *text, size_t size)
         break;
     case KEY_COUNT: describe_range(row, "a whole number", text, size); break;
     case KEY_NUMBER: describe_range(row, "a number", text, size); break;
-    case KEY_BOOL: snprintf(text, size, "%s", row->choices ? row->choices : "true or false"); break;
+    case KEY_BOOL: snprintf(text, size, "true or false"); break;
     case KEY_CHOICE:
         snprintf(text, size, "%s%s", strchr(row->choices, '|') ? "one of " : "", row->choices);
         break;
@@ -167,11 +167,10 @@ static bool parse_choice(const schema_row *row, const char *text, int *value)
     return false;
 }
 
-static bool parse_bool(const schema_row *row, const char *text, bool *value)
+static bool parse_bool(const char *text, bool *value)
 {
     bool yes = strcmp(text, "true") == 0;
     if (!yes && strcmp(text, "false") != 0) return false;
-    if (row->choices && strcmp(row->choices, text) != 0) return false;
     *value = yes;
     return true;
 }
@@ -211,7 +210,7 @@ bool schema_parse(const schema_row *row, job *j, const char *text)
     case KEY_TEXT: return parse_text(text, field);
     case KEY_COUNT: return parse_count(row, text, field);
     case KEY_NUMBER: return parse_number(row, text, field);
-    case KEY_BOOL: return parse_bool(row, text, field);
+    case KEY_BOOL: return parse_bool(text, field);
     case KEY_CHOICE: return parse_choice(row, text, field);
     case KEY_COUNTS: return parse_counts(row, j, text);
     }

@@ -81,6 +81,16 @@ double metrics_value(const metrics *row, size_t column)
     return *(const double *)at;
 }
 
+bool metrics_field(const metrics *row, size_t i, char name[METRICS_NAME], double *value)
+{
+    const char *at = metrics_header;
+    if (i >= FIELDS) return false;
+    for (size_t k = 0; k < i; k++) at = strchr(at, ',') + 1;
+    snprintf(name, METRICS_NAME, "%.*s", (int)strcspn(at, ",\n"), at);
+    *value = metrics_value(row, fields[i].offset);
+    return true;
+}
+
 const struct metrics_time metrics_times[METRICS_TIMES] = {
     {"sample", "sampling weights", offsetof(metrics, seconds_sample)},
     {"forward", "forward pass", offsetof(metrics, seconds_forward)},

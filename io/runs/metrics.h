@@ -31,6 +31,12 @@ extern const char metrics_header[];
 /** A column of a row as a number. @param column  its offset in metrics */
 double metrics_value(const metrics *row, size_t column);
 
+enum { METRICS_NAME = 40 };
+
+/** The i-th column's name and a row's number there, NAN where it is empty.
+ * @return false: there are fewer columns */
+bool metrics_field(const metrics *row, size_t i, char name[METRICS_NAME], double *value);
+
 enum { METRICS_TIMES = 7 };
 
 /** What the seconds of steps are spent on: seconds_sample to seconds_checkpoint, in that order. */

@@ -7,6 +7,7 @@
 #include "io/files/file_calls.h"
 #include "io/files/json_text.h"
 #include "io/files/lock.h"
+#include "io/runs/tensorboard.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,22 +28,16 @@ typedef struct {
     size_t size, lines;
 } waiting;
 
-const char *const run_files[] = {"metrics.csv",
-                                 "metrics.csv.damaged",
-                                 "events.jsonl",
-                                 "job.yaml",
-                                 "vocab.json",
-                                 "tokenizer.json",
-                                 "merges.txt",
-                                 "evaluation.json",
-                                 "samples.jsonl",
-                                 "report.html",
-                                 NULL};
+const char *const run_files[] = {
+    "metrics.csv",     "metrics.csv.damaged", "events.jsonl",   "tensorboard",
+    "job.yaml",        "vocab.json",          "tokenizer.json", "merges.txt",
+    "evaluation.json", "samples.jsonl",       "report.html",    NULL};
 
 struct run {
     char path[RUN_PATH];
     folder_lock *lock;
     waiting rows, events;
+    tensorboard *board; /* NULL: none */
 };
 
 static void join(char *out, size_t size, const run *r, const char *name)
@@ -74,6 +69,7 @@ void run_close(run **out)
 {
     run *r = *out;
     if (!r) return;
+    tensorboard_close(&r->board);
     lock_release(&r->lock);
     free(r->rows.text);
     free(r->events.text);
@@ -206,8 +202,25 @@ static status append(const run *r, waiting *w, const char *name, const char *hea
     return result ? result : write_waiting(w, path, header);
 }
 
+/* The message of a failure that is under way stays. */
+static void settle_board(run *r, status result)
+{
+    if (!result) return;
+    status_warn("%s; TensorBoard's files end here", status_message());
+    status_clear();
+    tensorboard_close(&r->board);
+}
+
+void run_tensorboard_open(run *r, uint64_t steps)
+{
+    char path[RUN_PATH + 16];
+    join(path, sizeof path, r, "tensorboard");
+    settle_board(r, tensorboard_open(&r->board, path, steps));
+}
+
 status run_metrics_append(run *r, const metrics *row)
 {
+    if (r->board) settle_board(r, tensorboard_append(r->board, row));
     char *line = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&line, &size);

@@ -39,6 +39,10 @@ status run_write_job(run *r, const job *j);
  * @param seconds, said  out: as metrics_resume's */
 status run_metrics_open(run *r, uint64_t steps, double *seconds, char said[STATUS_MESSAGE_SIZE]);
 
+/** Write rows for TensorBoard too (io/runs/tensorboard.h), in PATH/tensorboard. What goes wrong
+ * with it costs nothing but a warning, and ends it. */
+void run_tensorboard_open(run *r, uint64_t steps);
+
 /** Append a row. Where it cannot be written it waits, and goes before the next.
  * @return STATUS_OK, STATUS_IO or STATUS_NOMEM */
 status run_metrics_append(run *r, const metrics *row);

@@ -101,7 +101,7 @@ void comm_barrier(comm *c)
 {
     MPI_Request request;
     int done = 0;
-    activity_wait("all ranks to meet", -1);
+    activity_wait("all ranks at a barrier", -1);
     MPI_Ibarrier(c->world, &request);
     while (!done) {
         MPI_Test(&request, &done, MPI_STATUS_IGNORE);

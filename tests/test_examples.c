@@ -1,5 +1,5 @@
 /* Generated examples: that they are docs/data.md's, pure functions of (seed, number) with the same
- * bits everywhere, and a task; planted mistakes; texts and wishes that cannot be. */
+ * bits everywhere, and a task; planted mistakes; texts and requests that cannot be. */
 #include "io/examples/examples.h"
 #include "io/examples/glyph_font.h"
 #include "kernels/noise.h"

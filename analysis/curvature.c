@@ -357,7 +357,8 @@ static status make_run(curvature *x)
 {
     saved_array arrays[SAVED_ARRAYS];
     const char *from = x->o->run ? x->o->run : x->of->model.init;
-    status result = new_run_open(&x->n, &x->made, x->c, x->o->force, &from, 1);
+    status result = job_check_slices(x->of, from, "vario curvature");
+    if (!result) result = new_run_open(&x->n, &x->made, x->c, x->o->force, &from, 1);
     if (!result) result = agree(x->c->world, open_data(x));
     if (!result && x->c->rank == 0) dataset_warn_tokens(x->data, from);
     runtime_settings with = job_settings(&x->pass);

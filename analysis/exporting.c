@@ -164,6 +164,7 @@ static status exporting_describe(const exporting *x, char **details)
 static status export_model(exporting *x, exporting_report *report)
 {
     status result = check_model(x->job, x->o->run);
+    if (!result) result = job_check_slices(x->job, x->o->run, "vario export");
     if (!result) result = agree(x->c->world, x->c->rank == 0 ? check_place(x) : STATUS_OK);
     if (!result)
         result = free_memory_check(x->c->world, (double)(BUFFERS * PIECE * sizeof(float)),

@@ -128,7 +128,8 @@ static status import_model(importing *x, importing_report *report)
 {
     const char *path = x->job->model.init;
     const model_config config = job_model(x->job);
-    status result = new_run_open(&x->made, x->job, x->c, x->force, &path, 1);
+    status result = job_check_slices(x->job, path, "vario import");
+    if (!result) result = new_run_open(&x->made, x->job, x->c, x->force, &path, 1);
     if (!result)
         result = free_memory_check(x->c->world, (double)(PIECE * sizeof(float)),
                                    "vario import: buffers");

@@ -278,7 +278,9 @@ static status publish(merging *g, merging_report *report)
 
 static status merge_runs(merging *g, merging_report *report)
 {
-    status result = open_new_run(g);
+    status result =
+        job_check_slices(g->job, g->o->base ? g->o->base : g->o->runs[0], "vario merge");
+    if (!result) result = open_new_run(g);
     if (!result)
         result = free_memory_check(g->c->world, (double)(buffer_count(g) * PIECE * sizeof(float)),
                                    "vario merge: buffers for %zu runs", g->o->run_count);

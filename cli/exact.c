@@ -74,6 +74,7 @@ static status read_job(session *s, const arguments *a, job *j, const char *path,
     if (*is_run && a->set.count > 0)
         return fail(STATUS_INPUT, "vario exact: --set: a job file expected, %s found", path);
     status result = file ? session_read_job(s, j, path, &a->set) : session_read_run(s, j, path);
+    if (!result) result = job_check_slices(j, path, "vario exact");
     return result || *is_run ? result : check_job(j, path);
 }
 

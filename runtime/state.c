@@ -506,8 +506,9 @@ size_t state_saved_arrays(const state *s, saved_array arrays[SAVED_ARRAYS])
         if (!rows[i].file) continue;
         const state_array *array = (const void *)((const char *)s + rows[i].member);
         saved_array *out = &arrays[count++];
-        *out = (saved_array){.file = rows[i].file, .values = array->values, .whole = array->whole};
-        memcpy(out->prefix, rows[i].prefix, sizeof out->prefix);
+        *out = state_row_saved(&rows[i]);
+        out->values = array->values;
+        out->whole = array->whole;
         if (rows[i].of != OF_ALL) out->set = &s->sets[rows[i].of];
     }
     return count;

@@ -24,9 +24,10 @@ typedef struct {
 
 typedef struct {
     parameters p;
-    sharding owned;
+    runtime_settings with;
     checkpoint_source *source;
-    float *buffers; /* [2][PIECE] h, then deviations */
+    size_t largest; /* elements that are read at once */
+    float *buffers; /* [2][largest] h, then deviations */
     histogram *h, *sigma;
 } reading;
 
@@ -52,16 +53,18 @@ static double quantile(const histogram *of, double share)
     return bin == 0 ? 0.0 : pow(10.0, LEAST + ((double)bin + 0.5) / DECADE);
 }
 
+/* Of points there is none. */
 static spread spread_of(const histogram *of)
 {
+    if (of->total == 0) return (spread){NAN, NAN, NAN};
     return (spread){quantile(of, 0.05), quantile(of, 0.5), quantile(of, 0.95)};
 }
 
 static status read_piece(reading *x, const slice *part)
 {
-    float *h = x->buffers, *sigma = h + PIECE;
+    float *h = x->buffers, *sigma = h + x->largest;
     const checkpoint_prior *prior = checkpoint_source_prior(x->source);
-    status result = checkpoint_source_read(x->source, SOURCE_HESSIAN, part, h);
+    status result = checkpoint_source_read(x->source, SOURCE_STORED, part, h);
     if (result) return result;
     ivon_sigma(sigma, h, prior->lambda, prior->delta[part->tensor], part->count);
     count_values(x->h, h, part->count);
@@ -77,8 +80,9 @@ static status read_unit(reading *x, size_t number, layer_spreads *to)
     memset(x->sigma, 0, sizeof *x->sigma);
     for (size_t t = u->first; t < u->first + u->tensors; t++) {
         slice whole = {.tensor = t, .count = x->p.tensors[t].count};
+        if (!checkpoint_source_has_hessian(x->source, t)) continue;
         for (size_t at = 0; !result && at < whole.count;) {
-            slice part = safetensors_part(&x->p, &whole, at, PIECE);
+            slice part = checkpoint_source_part(&x->with, &x->p, &whole, at, PIECE);
             result = read_piece(x, &part);
             at += part.count;
         }
@@ -91,16 +95,15 @@ static status read_unit(reading *x, size_t number, layer_spreads *to)
 static status open_reading(reading *x, const history *h)
 {
     model_config config = job_model(&h->job);
-    x->buffers = malloc(2 * PIECE * sizeof *x->buffers);
+    x->with = job_settings(&h->job);
+    status result = model_parameters(&x->p, &config);
+    if (result) return result;
+    x->largest = checkpoint_source_largest(&x->with, &x->p, PIECE);
+    x->buffers = malloc(2 * x->largest * sizeof *x->buffers);
     x->h = malloc(sizeof *x->h);
     x->sigma = malloc(sizeof *x->sigma);
     if (!x->buffers || !x->h || !x->sigma) return fail(STATUS_NOMEM, "memory to read a posterior");
-    status result = model_parameters(&x->p, &config);
-    if (!result) result = sharding_open(&x->owned, &x->p, 1, 0);
-    if (!result)
-        result = checkpoint_source_open(&x->source, MPI_COMM_SELF, h->path, &x->p, x->owned.owned,
-                                        x->owned.owned_count);
-    return result;
+    return checkpoint_source_open(&x->source, MPI_COMM_SELF, h->path, &x->with, &x->p);
 }
 
 static status read_all(reading *x, report_run *run)
@@ -125,7 +128,6 @@ status report_read_layers(report_run *run)
     *run->no_layers = '\0';
     status result = read_all(&x, run);
     checkpoint_source_close(&x.source);
-    sharding_close(&x.owned);
     parameters_close(&x.p);
     free(x.buffers);
     free(x.h);

@@ -12,13 +12,101 @@ write_whole()
     sed -i "s/^optimizer: .*/optimizer: $3/; s/^schedule: .*/schedule: {kind: cosine, peak: 0.02, warmup: 5}/
         s/^parallel: .*/parallel: {threads: 1, shard: parameters}/; s/^steps: .*/steps: 20/" "$1"
 }
-write_whole evon.yaml evon '{kind: evon, ess: 1.0e+6, basis_every: 5}'
+settings='{kind: evon, ess: 1.0e+6, basis_every: 5, basis_limit: 100}' # not the sides of 128
+write_whole evon.yaml evon "$settings"
+write_whole other.yaml other "$settings"
+sed -i 's/^seed: .*/seed: 8/' other.yaml
+write_whole rest.yaml rest "${settings/\}/, rest: ivon\}}"
 write_whole soap.yaml soap '{kind: soap, basis_every: 5}'
 write_whole muon.yaml muon '{kind: muon}'
-for name in evon soap muon; do
+for name in evon other rest soap muon; do
     launch 2 train $name.yaml
     check "a run of $name" exits 0
 done
+
+# means ARGUMENT...: the files hold what they must (tests/whole.py), where there is a Python
+means()
+{
+    command -v python3 >/dev/null || return 0
+    python3 "$here/whole.py" "$@"
+}
+step() { echo "runs/$1/step-$(printf %08d "${2:-0}")"; }
+# same_files A B: safetensors of two checkpoints
+same_files()
+{
+    local file there
+    for file in "$1"/*.safetensors; do
+        there=$2/$(basename "$file")
+        cmp "$file" "$there" || return 1
+    done
+}
+
+# Deviations of single weights; points have none.
+for name in evon rest; do
+    for ranks in 1 3; do
+        launch $ranks export runs/$name --out model-$name-$ranks
+        check "$name is exported on $ranks ranks" exits 0
+    done
+    check "$name: bytes on 3 ranks" same_files model-$name-1 model-$name-3
+    check "$name: deviations of weights" means export "$(step $name 20)" model-$name-1
+done
+for name in soap muon; do
+    launch 2 export runs/$name --out model-$name
+    check "$name is exported" exits 0
+    check "$name has no deviations" test ! -e model-$name/posterior.safetensors
+done
+
+# A run begins with weights from elsewhere as training itself would.
+for name in evon rest soap muon; do
+    launch 2 train $name.yaml --set name=init-$name --set model.init="$work/$(step $name 20)" --set checkpoint.initial=true \
+        --set checkpoint.keep=0
+    check "$name begins with weights" exits 0
+    for ranks in 1 3; do
+        launch $ranks import "$(step $name 20)" --job $name.yaml --out runs/import-$name --force
+        check "$name is imported on $ranks ranks" exits 0
+        check "$name: what training begins with ($ranks ranks)" same_files "$(step import-$name)" "$(step init-$name)"
+    done
+    launch 2 train runs/import-$name/job.yaml
+    check "$name trains on" exits 0
+    check "$name: the same bits" same_files "$(step import-$name 20)" "$(step init-$name 20)"
+done
+
+# Merges of runs by the precision of single weights, and points by equal shares.
+for ranks in 1 2 3; do
+    launch $ranks merge runs/evon runs/other --out runs/merged-$ranks
+    check "a merge on $ranks ranks" exits 0
+    check "its bytes on $ranks ranks" same_files "$(step merged-1)" "$(step merged-$ranks)"
+done
+check "what is merged" means merge "$(step merged-1)" "$(step evon 20)" "$(step other 20)"
+launch 2 eval runs/merged-1 --samples 2
+check "it has a posterior" exits 0
+launch 2 train runs/merged-1/job.yaml --set checkpoint.every=1 --set checkpoint.keep=0
+check "it trains on" exits 0
+check "from its own weights" grep -q 'resumed from step 0 ' last.out last.err
+check "its h is turned into the first bases" means turn "$(step merged-1)" "$(step merged-1 1)"
+launch 1 train rest.yaml --set name=rest2 --set seed=9
+launch 3 merge runs/rest runs/rest2 --out runs/merged-rest
+check "a merge without points" exits 0
+check "what is merged without points" means merge "$(step merged-rest)" "$(step rest 20)" "$(step rest2 20)"
+launch 2 merge runs/other --base runs/evon --out runs/onto
+check "one onto a base" exits 0
+check "one keeps its mean" cmp "$(step onto)/model.safetensors" "$(step other 20)/model.safetensors"
+launch 2 merge runs/other runs/evon --base runs/evon --method task --out runs/task
+check "task arithmetic" exits 0
+check "a difference of nothing adds nothing" cmp "$(step task)/model.safetensors" "$(step other 20)/model.safetensors"
+for name in soap muon; do
+    launch 3 merge runs/$name runs/$name --method mean --out runs/mean-$name
+    check "a mean of $name" exits 0
+    check "the mean of one run is its" cmp "$(step mean-$name)/model.safetensors" "$(step $name 20)/model.safetensors"
+    launch 2 train runs/mean-$name/job.yaml
+    check "a mean of $name trains on" exits 0
+done
+write_job ivon.yaml ivon
+launch 2 train ivon.yaml --set steps=10
+launch 2 merge runs/evon runs/ivon --out runs/mixed
+check "a run of ivon into one of evon" exits 0
+launch 2 merge runs/ivon runs/rest --out runs/mixed-too
+check "a run of evon without points into one of ivon" exits 0
 
 # refuse NAME PATTERN ARGUMENT...: exit code 2 and one sentence, on 1 and on 3 ranks.
 refuse()
@@ -33,10 +121,16 @@ refuse()
     done
     check "nothing is left of $name" test ! -e runs/new -a ! -e new
 }
+refuse "points where a posterior is wanted" "runs/evon: tensor 'wte.weight' is a point there.*runs/ivon" \
+    merge runs/ivon runs/evon --out runs/new
+refuse "a merge of soap by curvature" "runs/soap: no posterior with a Hessian found" merge runs/soap runs/evon --out runs/new
+cp -r runs/other runs/damaged
+rm -r runs/damaged/step-00000010
+size=$(wc -c <"$(step damaged 20)/posterior.safetensors")
+printf x | dd of="$(step damaged 20)/posterior.safetensors" bs=1 seek=$((size - 2000)) conv=notrunc status=none
+refuse "a damaged basis" "posterior.safetensors: tensor 'basis\..*checksum" merge runs/evon runs/damaged --out runs/new
+refuse "a damaged basis to export" "posterior.safetensors: tensor 'basis\..*checksum" export runs/damaged --out new
 for name in evon soap muon; do
-    refuse "a merge of $name" "runs/$name: optimizer.kind $name found" merge runs/$name runs/$name --method mean --out runs/new
-    refuse "an import of $name" "optimizer.kind $name found" import "$(last_checkpoint $name)" --job $name.yaml --out runs/new
-    refuse "an export of $name" "runs/$name: optimizer.kind $name found" export runs/$name --out new
     refuse "a posterior for $name" "runs/$name: optimizer.kind $name found" curvature runs/$name --out runs/new
     refuse "K-FAC of $name" "optimizer.kind $name found" eval runs/$name --posterior kfac --samples 2
     refuse "an exact posterior of $name" "runs/$name: optimizer.kind $name found" exact runs/$name

@@ -101,6 +101,39 @@ for name in soap muon; do
     launch 2 train runs/mean-$name/job.yaml
     check "a mean of $name trains on" exits 0
 done
+# Going on is the same as not to have stopped, and so is starting over.
+for name in evon soap; do
+    kept=$(bits $name)
+    rm -r "$(step $name 20)"
+    launch 3 train $name.yaml
+    check "$name goes on" same "$(resumed_step $name)" 10
+    check "$name: the same bits when it went on" same "$(bits $name)" "$kept"
+    launch 1 train $name.yaml --fresh
+    check "$name does not start over unasked" exits 2
+    launch 2 train $name.yaml --fresh --force
+    check "$name starts over" exits 0
+    check "$name: the same bits when it started over" same "$(bits $name)" "$kept"
+done
+
+# A posterior of ivon for a model of theirs: the same mean, squared gradients for h.
+for name in evon rest soap muon; do
+    for ranks in 1 3; do
+        launch $ranks curvature runs/$name --out runs/curvature-$name-$ranks --batches 20
+        check "a posterior for $name on $ranks ranks" exits 0
+    done
+    check "the bytes of $name's posterior" same_files "$(step curvature-$name-1)" "$(step curvature-$name-3)"
+    check "$name's mean is kept" cmp "$(step curvature-$name-1)/model.safetensors" "$(step $name 20)/model.safetensors"
+done
+write_job adam.yaml adam adamw
+launch 2 import "$(step soap 20)" --job adam.yaml --out runs/adam
+launch 2 curvature runs/adam --out runs/curvature-adam --batches 20
+check "it is that of the mean alone" cmp "$(step curvature-adam)/posterior.safetensors" \
+    "$(step curvature-soap-1)/posterior.safetensors"
+launch 2 eval runs/curvature-evon-1 --samples 2
+check "it has samples" exits 0
+launch 2 train runs/curvature-evon-1/job.yaml --set steps=10
+check "it trains on" exits 0
+
 write_job ivon.yaml ivon
 launch 2 train ivon.yaml --set steps=10
 launch 2 merge runs/evon runs/ivon --out runs/mixed
@@ -131,7 +164,6 @@ printf x | dd of="$(step damaged 20)/posterior.safetensors" bs=1 seek=$((size - 
 refuse "a damaged basis" "posterior.safetensors: tensor 'basis\..*checksum" merge runs/evon runs/damaged --out runs/new
 refuse "a damaged basis to export" "posterior.safetensors: tensor 'basis\..*checksum" export runs/damaged --out new
 for name in evon soap muon; do
-    refuse "a posterior for $name" "runs/$name: optimizer.kind $name found" curvature runs/$name --out runs/new
     refuse "K-FAC of $name" "optimizer.kind $name found" eval runs/$name --posterior kfac --samples 2
     refuse "an exact posterior of $name" "runs/$name: optimizer.kind $name found" exact runs/$name
 done

@@ -286,8 +286,7 @@ static status choose_prior(kfac *k, uint64_t rows)
 status kfac_begin(kfac *k, trainer *r, const kfac_options *o, kfac_posterior *q, uint64_t rows)
 {
     *k = (kfac){.m = {.r = r}, .o = o, .q = q};
-    status result = job_check_slices(r->job, r->job->name, "K-FAC");
-    if (!result) result = dense_open(omp_get_max_threads());
+    status result = dense_open(omp_get_max_threads());
     if (!result) result = plan(k, r->job);
     if (!result) result = choose_prior(k, rows);
     result = agree(r->rounds.c->world, result);

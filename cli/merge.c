@@ -156,7 +156,10 @@ int merge_main(int argc, char **argv)
     const option_table table = {"merge",
                                 "RUN... --out NEWRUN [--base RUN] [--method hessian|task|mean]",
                                 "Merge the weights and posteriors of runs into a run that trains "
-                                "on. A RUN is a run's directory or one of its checkpoints.",
+                                "on. A RUN is a run's directory "
+                                "or\none of its checkpoints. One of evon counts with the "
+                                "precisions of single weights; what it "
+                                "keeps as\na point is averaged.",
                                 options,
                                 sizeof options / sizeof options[0],
                                 1,

@@ -163,8 +163,47 @@ size=$(wc -c <"$(step damaged 20)/posterior.safetensors")
 printf x | dd of="$(step damaged 20)/posterior.safetensors" bs=1 seek=$((size - 2000)) conv=notrunc status=none
 refuse "a damaged basis" "posterior.safetensors: tensor 'basis\..*checksum" merge runs/evon runs/damaged --out runs/new
 refuse "a damaged basis to export" "posterior.safetensors: tensor 'basis\..*checksum" export runs/damaged --out new
-for name in evon soap muon; do
-    refuse "K-FAC of $name" "optimizer.kind $name found" eval runs/$name --posterior kfac --samples 2
-    refuse "an exact posterior of $name" "runs/$name: optimizer.kind $name found" exact runs/$name
+
+# What is made of passes at the mean: K-FAC, exact posteriors, sensitivities.
+cat >digits.yaml <<JOB
+name: digits
+seed: 7
+output: $work/runs
+model: {kind: mlp, inputs: 784, outputs: 10, hidden: [24, 20], activation: relu}
+data: {train: "glyphs:0-99", valid: "glyphs:60000-60199"}
+batch: {sequences: 15}
+steps: 60
+optimizer: {kind: evon, ess: 100, hessian_init: 0.5, beta2: 0.99, weight_decay: 1.0e-3, basis_limit: 100}
+schedule: {peak: 0.02}
+parallel: {threads: 1}
+JOB
+launch 1 train digits.yaml
+check "digits" exits 0
+# same_numbers NAME ARGUMENT...: on 1, 2 and 3 ranks
+same_numbers()
+{
+    local name=$1 said="" ranks
+    shift
+    for ranks in 1 2 3; do
+        launch "$ranks" "$@" --json
+        check "$name on $ranks ranks" exits 0
+        [ -n "$said" ] || said=$(cat last.out)
+        check "$name: numbers on $ranks ranks" same "$(cat last.out)" "$said"
+    done
+}
+same_numbers "K-FAC of digits" eval runs/digits --posterior kfac --samples 2
+same_numbers "K-FAC of text" eval runs/evon --posterior kfac --samples 2 --batches 2 --factor-batches 3 \
+    --ess 1e5 --prior-precision 1e4
+evidence=""
+for ranks in 1 3; do
+    launch $ranks exact runs/digits --ess 100 --prior 1 --bias-prior 1 --json
+    check "an exact posterior on $ranks ranks" exits 0
+    found=$(jq .log_evidence last.out)
+    check "its evidence on $ranks ranks" near "${evidence:=$found}" "$found" 1e-9
 done
+check "it is compared with none in bases" same "$(grep -c variance_ratio last.out)" 0
+same_numbers "sensitivities of digits" sensitivity runs/digits --groups class
+check "leaving out adds to the loss" jq -e '.loo_loss > .loss' last.out
+same_numbers "sensitivities of text" sensitivity runs/evon --range 0-5
+same_numbers "sensitivities of tokens" sensitivity runs/rest --per token --range 0-5
 finish

@@ -106,10 +106,6 @@ bool job_collects(const job *j);
 /** Whether a job's runs end with a posterior to draw weights from. */
 bool job_has_posterior(const job *j);
 
-/** Refuse a run whose optimizer takes the matrices of layers whole, for who cannot read it.
- * @param what  cannot, as messages have it */
-status job_check_slices(const job *j, const char *run, const char *what);
-
 /** What ivon multiplies the learning rate by: hessian_init + weight_decay with rescale_lr; 1. */
 double job_rate_scale(const job *j);
 

@@ -58,15 +58,6 @@ bool job_has_posterior(const job *j)
     return job_is_variational(j) || job_collects(j);
 }
 
-status job_check_slices(const job *j, const char *run, const char *what)
-{
-    if (!job_optimizer(j)->matrix) return STATUS_OK;
-    return fail(STATUS_INPUT,
-                "%s: optimizer.kind %s found, an optimizer that takes no matrices whole expected: "
-                "%s cannot read the others' yet",
-                run, job_optimizer(j)->name, what);
-}
-
 double job_rate_scale(const job *j)
 {
     return optimizer_rate_scale(job_optimizer(j), &j->optimizer);

@@ -12,7 +12,7 @@ write_whole()
     sed -i "s/^optimizer: .*/optimizer: $3/; s/^schedule: .*/schedule: {kind: cosine, peak: 0.02, warmup: 5}/
         s/^parallel: .*/parallel: {threads: 1, shard: parameters}/; s/^steps: .*/steps: 20/" "$1"
 }
-settings='{kind: evon, ess: 1.0e+6, basis_every: 5, basis_limit: 100}' # not the sides of 128
+settings='{kind: evon, ess: 1.0e+6, beta2: 0.9, basis_every: 5, basis_limit: 100}' # not the sides of 128
 write_whole evon.yaml evon "$settings"
 write_whole other.yaml other "$settings"
 sed -i 's/^seed: .*/seed: 8/' other.yaml
@@ -163,6 +163,25 @@ size=$(wc -c <"$(step damaged 20)/posterior.safetensors")
 printf x | dd of="$(step damaged 20)/posterior.safetensors" bs=1 seek=$((size - 2000)) conv=notrunc status=none
 refuse "a damaged basis" "posterior.safetensors: tensor 'basis\..*checksum" merge runs/evon runs/damaged --out runs/new
 refuse "a damaged basis to export" "posterior.safetensors: tensor 'basis\..*checksum" export runs/damaged --out new
+
+# A page of them.
+if command -v gnuplot >/dev/null; then
+    one report runs/evon runs/soap --out page.html
+    check "a report" exits 0
+    check "without warnings" test ! -s last.err
+    for name in sigma-layers hessian-layers directions-layers; do
+        check "has a picture $name" grep -q "<figure id=\"$name\">" page.html
+    done
+    check "says whose deviations these are" grep -q "evon: σ and h of its matrices are those of directions" page.html
+    check "says that soap has none" grep -q "soap: no spread over layers" page.html
+    cp -r runs/rest runs/torn
+    for number in 10 20; do printf x | dd of="$(step torn $number)/optimizer.safetensors" bs=1 seek=20000 conv=notrunc status=none; done
+    one report runs/torn --out torn.html
+    check "a report without factors" exits 0
+    check "names what is damaged" grep -q "warning: .*torn/step-00000020/optimizer.safetensors: tensor '" last.err
+    check "has the posterior's pictures" grep -q '<figure id="sigma-layers">' torn.html
+    check "and not the factors'" same "$(grep -c directions-layers torn.html)" 0
+fi
 
 # What is made of passes at the mean: K-FAC, exact posteriors, sensitivities.
 cat >digits.yaml <<JOB

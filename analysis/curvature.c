@@ -128,25 +128,44 @@ static status read_arrays(curvature *x, const char *from, const saved_array *arr
                            owned->owned_count, &x->facts, x->source, sizeof x->source);
 }
 
-/* The mean of what the run predicts with: the average of snapshots where there are some. */
-static status read_mean(curvature *x)
+/* Of what the run predicts with, which is verified whole: the average of snapshots where there are
+ * some. */
+static status read_run_mean(curvature *x, saved_array *arrays, size_t count)
 {
-    const state names = {.settings =
-                             job_settings(x->of)}; /* arrays without values, which are verified */
     const state_array *mean = &x->r.rounds.state.mean;
-    saved_array arrays[SAVED_ARRAYS];
-    size_t count = state_saved_arrays(&names, arrays), a = 0;
+    size_t a = 0;
     arrays[0].values = mean->values;
     arrays[0].whole = mean->whole;
-    status result =
-        x->o->run ? read_arrays(x, x->o->run, arrays, count) : import_mean(x, &arrays[0]);
-    if (!result && x->facts.snapshots > 0) {
-        while (strcmp(arrays[a].file, "swag.safetensors") != 0) a++;
-        arrays[a].values = mean->values;
-        arrays[a].whole = mean->whole;
-        arrays[0].values = NULL;
-        result = read_arrays(x, x->source, arrays, count);
-    }
+    status result = read_arrays(x, x->o->run, arrays, count);
+    if (result || x->facts.snapshots == 0) return result;
+    while (strcmp(arrays[a].file, "swag.safetensors") != 0) a++;
+    arrays[a].values = mean->values;
+    arrays[a].whole = mean->whole;
+    arrays[0].values = NULL;
+    return read_arrays(x, x->source, arrays, count);
+}
+
+/* Arrays without values; where matrices are taken whole, dealt out as the run has them. */
+static status read_run(curvature *x)
+{
+    const runtime_settings with = job_settings(x->of);
+    const sharding *own = &x->r.rounds.owned;
+    sharding dealt;
+    array_list list = {0};
+    status result = settings_shard(&with, &dealt, &x->r.rounds.p, own->ranks, own->rank);
+    if (!result) result = array_list_open(&list, &with, &dealt, false);
+    result = agree(x->c->world, result);
+    if (!result) result = read_run_mean(x, list.arrays, list.count);
+    array_list_close(&list);
+    sharding_close(&dealt);
+    return result;
+}
+
+static status read_mean(curvature *x)
+{
+    const state_array *mean = &x->r.rounds.state.mean;
+    saved_array imported = {.values = mean->values, .whole = mean->whole};
+    status result = x->o->run ? read_run(x) : import_mean(x, &imported);
     if (!result) state_share(&x->r.rounds.state, x->c);
     return result;
 }

@@ -3,12 +3,10 @@
 #include "analysis/exporting.h"
 
 #include "io/checkpoints/checkpoint_source.h"
-#include "io/checkpoints/safetensors.h"
 #include "io/files/json_text.h"
 #include "io/runs/output.h"
 #include "io/tokens/tokenizer.h"
 #include "io/weights/export.h"
-#include "optimizer/optimizer.h"
 #include "runtime/agree.h"
 #include "runtime/free_memory.h"
 #include "runtime/sharding.h"
@@ -18,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 18 /* elements: a megabyte */, BUFFERS = 3 /* mean, h, deviations */ };
+enum { PIECE = 1 << 18 /* elements: a megabyte */, BUFFERS = 2 /* mean, deviations */ };
 
 typedef struct {
     const job *job;
@@ -29,7 +27,9 @@ typedef struct {
     checkpoint_source *source;
     export_sink *sink;
     bool posterior;
-    float *buffers; /* [BUFFERS][PIECE] */
+    runtime_settings with;
+    size_t largest; /* elements that are read at once */
+    float *buffers; /* [BUFFERS][largest] */
 } exporting;
 
 static status check_model(const job *j, const char *run)
@@ -53,20 +53,32 @@ static status check_place(const exporting *x)
     return output_check_directory(x->o->out, inputs, 2, takes);
 }
 
-static status open_memory(exporting *x)
+static status open_parameters(exporting *x)
 {
     model_config config = job_model(x->job);
-    x->buffers = malloc(BUFFERS * PIECE * sizeof *x->buffers);
-    if (!x->buffers) return fail(STATUS_NOMEM, "memory for the pieces of a model");
+    x->with = job_settings(x->job);
     status result = model_parameters(&x->p, &config);
-    return result ? result
-                  : sharding_open(&x->owned, &x->p, (size_t)x->c->size, (size_t)x->c->rank);
+    if (!result) x->largest = checkpoint_source_largest(&x->with, &x->p, PIECE);
+    return result
+               ? result
+               : settings_shard(&x->with, &x->owned, &x->p, (size_t)x->c->size, (size_t)x->c->rank);
+}
+
+static status open_memory(exporting *x)
+{
+    size_t bytes = BUFFERS * x->largest * sizeof *x->buffers;
+    status result =
+        free_memory_check(x->c->world, (double)(bytes + checkpoint_source_bytes(&x->with, &x->p)),
+                          "vario export: buffers");
+    if (result) return result;
+    x->buffers = malloc(bytes);
+    return agree(x->c->world,
+                 x->buffers ? STATUS_OK : fail(STATUS_NOMEM, "memory for the pieces of a model"));
 }
 
 static status open_source(exporting *x)
 {
-    status result = checkpoint_source_open(&x->source, x->c->world, x->o->run, &x->p,
-                                           x->owned.owned, x->owned.owned_count);
+    status result = checkpoint_source_open(&x->source, x->c->world, x->o->run, &x->with, &x->p);
     if (result) return result;
     x->posterior = checkpoint_source_prior(x->source)->lambda > 0.0;
     if (checkpoint_source_facts(x->source)->snapshots == 0) return STATUS_OK;
@@ -78,18 +90,15 @@ static status open_source(exporting *x)
 
 static status export_piece(exporting *x, const slice *part)
 {
-    float *mean = x->buffers, *h = mean + PIECE, *sigma = h + PIECE;
+    float *mean = x->buffers, *sigma = mean + x->largest;
     const tensor *t = &x->p.tensors[part->tensor];
-    const checkpoint_prior *prior = checkpoint_source_prior(x->source);
     slice there = *part;
     there.tensor = parameters_find(export_parameters(x->sink), t->name);
     status result = checkpoint_source_read(x->source, SOURCE_MEAN, part, mean);
     if (!result) result = export_write(x->sink, EXPORT_MEAN, &there, mean);
     if (result || !x->posterior) return result;
-    result = checkpoint_source_read(x->source, SOURCE_HESSIAN, part, h);
-    if (result) return result;
-    ivon_sigma(sigma, h, prior->lambda, prior->delta[part->tensor], part->count);
-    return export_write(x->sink, EXPORT_DEVIATION, &there, sigma);
+    result = checkpoint_source_read(x->source, SOURCE_DEVIATION, part, sigma);
+    return result ? result : export_write(x->sink, EXPORT_DEVIATION, &there, sigma);
 }
 
 /* This rank's part. */
@@ -99,7 +108,7 @@ static status export_owned(exporting *x)
     for (size_t i = 0; i < x->owned.owned_count; i++) {
         const slice *whole = &x->owned.owned[i];
         for (size_t at = 0; !result && at < whole->count;) {
-            slice part = safetensors_part(&x->p, whole, at, PIECE);
+            slice part = checkpoint_source_part(&x->with, &x->p, whole, at, PIECE);
             result = export_piece(x, &part);
             at += part.count;
         }
@@ -152,10 +161,8 @@ static status export_model(exporting *x, exporting_report *report)
 {
     status result = check_model(x->job, x->o->run);
     if (!result) result = agree(x->c->world, x->c->rank == 0 ? check_place(x) : STATUS_OK);
-    if (!result)
-        result = free_memory_check(x->c->world, (double)(BUFFERS * PIECE * sizeof(float)),
-                                   "vario export: buffers");
-    if (!result) result = agree(x->c->world, open_memory(x));
+    if (!result) result = agree(x->c->world, open_parameters(x));
+    if (!result) result = open_memory(x);
     if (!result) result = open_source(x);
     if (!result)
         result = export_open(&x->sink, x->c->world, x->o->out, &x->job->model.gpt2, x->posterior,

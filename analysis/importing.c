@@ -15,7 +15,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { PIECE = 1 << 22 /* elements: 16 MiB, many rows of a matrix that is stored turned */ };
 
@@ -26,8 +25,7 @@ typedef struct {
     parameters p;
     sharding owned;
     pretrained *weights;
-    saved_array arrays[SAVED_ARRAYS]; /* the mean, then others */
-    size_t array_count;
+    array_list list; /* the mean, then others */
     new_run made;
     bool torn;     /* the sink could not write: it tells why when it settles */
     float *buffer; /* [PIECE] */
@@ -35,15 +33,14 @@ typedef struct {
 
 static status open_memory(importing *x)
 {
-    const state names = {.settings = job_settings(x->job),
-                         .training = true}; /* arrays without values */
+    const runtime_settings with = job_settings(x->job);
     model_config config = job_model(x->job);
-    x->array_count = state_saved_arrays(&names, x->arrays);
     x->buffer = malloc(PIECE * sizeof *x->buffer);
     if (!x->buffer) return fail(STATUS_NOMEM, "memory for the pieces of a model");
     status result = model_parameters(&x->p, &config);
-    return result ? result
-                  : sharding_open(&x->owned, &x->p, (size_t)x->c->size, (size_t)x->c->rank);
+    if (!result)
+        result = settings_shard(&with, &x->owned, &x->p, (size_t)x->c->size, (size_t)x->c->rank);
+    return result ? result : array_list_open(&x->list, &with, &x->owned, true);
 }
 
 static status begin(importing *x)
@@ -54,41 +51,22 @@ static status begin(importing *x)
     snprintf(facts.libraries, sizeof facts.libraries, "%s", kernels_library_version());
     const runtime_settings settings = job_settings(x->job);
     status result = agree(x->c->world, checkpoint_prior_of_settings(&prior, &settings, &x->p));
-    if (!result) result = new_run_begin(&x->made, &facts, &prior, &x->p, x->arrays, x->array_count);
+    if (!result)
+        result = new_run_begin(&x->made, &facts, &prior, &x->p, x->list.arrays, x->list.count);
     checkpoint_prior_close(&prior);
     return result;
 }
 
-/* What training begins with in every element of an array. */
-static float first_value(const importing *x, const saved_array *array)
-{
-    const optimizer_array *spread = job_optimizer(x->job)->arrays;
-    if (strcmp(array->file, "posterior.safetensors") != 0) return 0.0F;
-    return (float)spread->initial(&x->job->optimizer);
-}
-
-static void write_piece(importing *x, size_t array, const slice *part)
-{
-    x->torn = x->torn || !checkpoint_sink_write(x->made.sink, array, part, 1, x->buffer);
-}
-
-static void fill(const importing *x, size_t array)
-{
-    float value = first_value(x, &x->arrays[array]);
-    for (size_t e = 0; e < PIECE; e++) x->buffer[e] = value;
-}
-
-/* This rank's part of an array; the first is the mean. */
-static status import_array(importing *x, size_t array)
+/* This rank's part of the mean, the first array. */
+static status import_mean(importing *x)
 {
     status result = STATUS_OK;
-    if (array > 0) fill(x, array);
     for (size_t i = 0; i < x->owned.owned_count; i++) {
         const slice *whole = &x->owned.owned[i];
         for (size_t at = 0; !result && !x->torn && at < whole->count;) {
             slice part = safetensors_part(&x->p, whole, at, PIECE);
-            if (array == 0) result = pretrained_read(x->weights, &part, x->buffer);
-            if (!result) write_piece(x, array, &part);
+            result = pretrained_read(x->weights, &part, x->buffer);
+            if (!result) x->torn = !checkpoint_sink_write(x->made.sink, 0, &part, 1, x->buffer);
             at += part.count;
         }
     }
@@ -97,8 +75,9 @@ static status import_array(importing *x, size_t array)
 
 static status import_arrays(importing *x)
 {
-    status result = STATUS_OK;
-    for (size_t a = 0; !result && a < x->array_count; a++) result = import_array(x, a);
+    status result = import_mean(x);
+    for (size_t a = 1; !result && !x->torn && a < x->list.count; a++)
+        x->torn = !new_run_write_first(&x->made, &x->list, a, &x->owned, x->buffer, PIECE);
     return result;
 }
 
@@ -126,7 +105,7 @@ static status import_model(importing *x, importing_report *report)
                                    "vario import: buffers");
     if (!result) result = agree(x->c->world, open_memory(x));
     if (!result) result = pretrained_open(&x->weights, x->c->world, path, &config);
-    if (!result) result = new_run_lock(&x->made, &x->p, x->arrays, x->array_count);
+    if (!result) result = new_run_lock(&x->made, &x->p, x->list.arrays, x->list.count);
     if (!result) result = begin(x);
     if (!result) result = agree(x->c->world, import_arrays(x));
     return result ? result : publish(x, report);
@@ -139,6 +118,7 @@ status importing_run(const job *j, comm *c, bool force, importing_report *report
     status result = import_model(&x, report);
     new_run_close(&x.made);
     pretrained_close(&x.weights);
+    array_list_close(&x.list);
     sharding_close(&x.owned);
     parameters_close(&x.p);
     free(x.buffer);

@@ -18,23 +18,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 18 /* elements: a megabyte */, MERGED_BUFFERS = 3 /* mean, h, zeros */ };
+enum {
+    PIECE = 1 << 18 /* elements: a megabyte */,
+    MERGED_BUFFERS = 3 /* mean, h, what it is written from */
+};
 
 typedef struct {
     const job *job;
     comm *c;
     const merging_options *o;
     parameters p;
+    runtime_settings with;  /* of the result's job, which is the lead's */
+    runtime_settings reads; /* of an input whose tensors are read as a whole, or the result's */
     sharding owned;
+    size_t largest;                    /* elements that are read at once */
     checkpoint_source *base, **models; /* [run_count] */
     checkpoint_source *lead; /* the base, or the first model: the result keeps its prior */
     double *scales;          /* [run_count] */
     bool posterior;
-    saved_array arrays[SAVED_ARRAYS]; /* of the result: mean, then h */
-    size_t array_count;
+    array_list list; /* of the result: the mean, then those of the posterior, h first */
     new_run made;
     bool torn;           /* the sink could not write: it tells why when it settles */
-    float *buffers;      /* [MERGED_BUFFERS + 2 (1 + run_count)][PIECE] */
+    float *buffers;      /* [MERGED_BUFFERS + 2 (1 + run_count)][largest] */
     merge_model *inputs; /* [run_count] */
     merge_counts counts;
 } merging;
@@ -57,32 +62,63 @@ static size_t buffer_count(const merging *g)
     return MERGED_BUFFERS + 2 * (1 + g->o->run_count);
 }
 
+static runtime_settings settings_of(const merging *g, size_t number)
+{
+    return job_settings(g->o->jobs ? &g->o->jobs[number] : g->job);
+}
+
+/* Matrices that are written or read as a whole have one owner. */
+static status open_parameters(merging *g)
+{
+    model_config config = job_model(g->job);
+    status result = model_parameters(&g->p, &config);
+    if (result) return result;
+    g->with = g->reads = job_settings(g->job);
+    for (size_t i = 0; i < g->o->run_count && !checkpoint_source_takes_whole(&g->reads); i++) {
+        runtime_settings with = settings_of(g, i);
+        if (checkpoint_source_takes_whole(&with)) g->reads = with;
+    }
+    g->largest = checkpoint_source_largest(&g->reads, &g->p, PIECE);
+    return settings_shard(g->with.row->matrix ? &g->with : &g->reads, &g->owned, &g->p,
+                          (size_t)g->c->size, (size_t)g->c->rank);
+}
+
+static double bytes_needed(const merging *g)
+{
+    double bytes = (double)(buffer_count(g) * g->largest * sizeof(float));
+    if (g->o->base) bytes += (double)checkpoint_source_bytes(&g->with, &g->p);
+    for (size_t i = 0; i < g->o->run_count; i++) {
+        const runtime_settings with = settings_of(g, i);
+        bytes += (double)checkpoint_source_bytes(&with, &g->p);
+    }
+    return bytes;
+}
+
 static status open_memory(merging *g)
 {
     size_t models = g->o->run_count;
     g->models = calloc(models, sizeof *g->models);
     g->scales = calloc(models, sizeof *g->scales);
     g->inputs = calloc(models, sizeof *g->inputs);
-    g->buffers = calloc(buffer_count(g), PIECE * sizeof(float));
+    g->buffers = calloc(buffer_count(g), g->largest * sizeof(float));
     if (!g->models || !g->scales || !g->inputs || !g->buffers)
         return fail(STATUS_NOMEM, "memory for the pieces of %zu models", models);
-    model_config config = job_model(g->job);
-    status result = model_parameters(&g->p, &config);
-    return result ? result
-                  : sharding_open(&g->owned, &g->p, (size_t)g->c->size, (size_t)g->c->rank);
+    return array_list_open(&g->list, &g->with, &g->owned, true);
 }
 
-static status open_source(merging *g, checkpoint_source **s, const char *input)
+static status open_source(merging *g, checkpoint_source **s, const char *input,
+                          const runtime_settings *with)
 {
-    return checkpoint_source_open(s, g->c->world, input, &g->p, g->owned.owned,
-                                  g->owned.owned_count);
+    return checkpoint_source_open(s, g->c->world, input, with, &g->p);
 }
 
 static status open_sources(merging *g)
 {
-    status result = g->o->base ? open_source(g, &g->base, g->o->base) : STATUS_OK;
-    for (size_t i = 0; !result && i < g->o->run_count; i++)
-        result = open_source(g, &g->models[i], g->o->runs[i]);
+    status result = g->o->base ? open_source(g, &g->base, g->o->base, &g->with) : STATUS_OK;
+    for (size_t i = 0; !result && i < g->o->run_count; i++) {
+        const runtime_settings with = settings_of(g, i);
+        result = open_source(g, &g->models[i], g->o->runs[i], &with);
+    }
     g->lead = g->base ? g->base : g->models[0];
     return result;
 }
@@ -99,6 +135,17 @@ static const char *without_posterior(const merging *g)
     for (size_t i = 0; i < g->o->run_count; i++)
         if (lambda_of(g->models[i]) == 0.0) return g->o->runs[i];
     return NULL;
+}
+
+/* What the result has a Hessian of, all inputs have; a point takes what it is given. */
+static status check_hessians(const merging *g, const checkpoint_source *s, const char *input)
+{
+    for (size_t i = 0; i < g->p.tensor_count; i++)
+        if (checkpoint_source_has_hessian(g->lead, i) && !checkpoint_source_has_hessian(s, i))
+            return fail(STATUS_INPUT,
+                        "%s: tensor '%s' is a point there, a Hessian of it expected, as %s has",
+                        input, g->p.tensors[i].name, g->o->base ? g->o->base : g->o->runs[0]);
+    return STATUS_OK;
 }
 
 /* The same on all ranks. */
@@ -118,8 +165,8 @@ static status choose_posterior(merging *g)
     if (lacking && job_optimizer(g->job)->spread == SPREAD_HESSIAN)
         return fail(STATUS_INPUT,
                     "%s: no posterior with a Hessian found, one expected: the merged run would go "
-                    "on with ivon",
-                    lacking);
+                    "on with %s",
+                    lacking, job_optimizer(g->job)->name);
     if (lacking && g->o->scales)
         return fail(STATUS_INPUT,
                     "%s: no posterior with a Hessian found, one expected with --scale", lacking);
@@ -129,37 +176,43 @@ static status choose_posterior(merging *g)
                                       : 1.0;
         g->inputs[i].scale = g->scales[i];
     }
-    return STATUS_OK;
+    status result = STATUS_OK;
+    for (size_t i = 0; !result && g->posterior && i < g->o->run_count; i++)
+        result = check_hessians(g, g->models[i], g->o->runs[i]);
+    return result;
 }
 
 /* What training writes, and a posterior where only the merge knows of it. */
 static void choose_arrays(merging *g)
 {
-    const state names = {.settings = job_settings(g->job),
-                         .training = true}; /* arrays without values */
-    g->array_count = state_saved_arrays(&names, g->arrays);
+    array_list *l = &g->list;
     if (!g->posterior || job_optimizer(g->job)->spread == SPREAD_HESSIAN) return;
-    memmove(&g->arrays[2], &g->arrays[1], (g->array_count - 1) * sizeof *g->arrays);
-    g->arrays[1] = (saved_array){.file = "posterior.safetensors"};
-    g->array_count++;
+    memmove(&l->arrays[2], &l->arrays[1], (l->count - 1) * sizeof *l->arrays);
+    memmove(&l->first[2], &l->first[1], (l->count - 1) * sizeof *l->first);
+    memmove(&l->identity[2], &l->identity[1], (l->count - 1) * sizeof *l->identity);
+    l->arrays[1] = (saved_array){.file = "posterior.safetensors"};
+    l->first[1] = 0.0F;
+    l->identity[1] = false;
+    l->count++;
 }
 
 static status begin_checkpoint(merging *g)
 {
     checkpoint_prior prior = *checkpoint_source_prior(g->lead);
     if (!g->posterior) prior.lambda = 0.0;
-    return new_run_begin(&g->made, checkpoint_source_facts(g->lead), &prior, &g->p, g->arrays,
-                         g->array_count);
+    return new_run_begin(&g->made, checkpoint_source_facts(g->lead), &prior, &g->p, g->list.arrays,
+                         g->list.count);
 }
 
-static status read_model(const merging *g, const checkpoint_source *s, merge_model *x,
-                         float *buffers, const slice *part)
+/* h is NULL where the result is a point. */
+static status read_model(const merging *g, checkpoint_source *s, merge_model *x, float *m,
+                         const slice *part, bool hessian)
 {
-    status result = checkpoint_source_read(s, SOURCE_MEAN, part, buffers);
-    if (!result && g->posterior)
-        result = checkpoint_source_read(s, SOURCE_HESSIAN, part, buffers + PIECE);
-    x->m = buffers;
-    x->h = g->posterior ? buffers + PIECE : NULL;
+    float *h = hessian ? m + g->largest : NULL;
+    status result = checkpoint_source_read(s, SOURCE_MEAN, part, m);
+    if (!result && h) result = checkpoint_source_read(s, SOURCE_HESSIAN, part, h);
+    x->m = m;
+    x->h = h;
     x->delta = checkpoint_source_prior(s)->delta[part->tensor];
     return result;
 }
@@ -190,32 +243,71 @@ static status refuse_piece(const merging *g, const slice *part, const merge_mode
     return result ? result : refuse_values(g, "the merged model", part, merged);
 }
 
-static void write_piece(merging *g, const slice *part, const merge_model *merged,
-                        const float *zeros)
+static bool is_hessian(const saved_array *array)
 {
-    for (size_t a = 0; a < g->array_count; a++) {
-        const float *values = a == 0 ? merged->m : a == 1 && merged->h ? merged->h : zeros;
-        g->torn = g->torn || !checkpoint_sink_write(g->made.sink, a, part, 1, values);
+    return strcmp(array->file, "posterior.safetensors") == 0 && !*array->prefix;
+}
+
+static void write_part(merging *g, size_t array, const slice *part, const float *values)
+{
+    g->torn = g->torn || !checkpoint_sink_write(g->made.sink, array, part, 1, values);
+}
+
+/* Matrices side by side in a tensor's columns, one after the other. */
+static void part_matrices(float *out, const float *in, const tensor *t)
+{
+    size_t rows = t->shape[0], columns = t->shape[1] / t->matrices;
+    for (size_t k = 0; k < t->matrices; k++)
+        for (size_t r = 0; r < rows; r++, out += columns)
+            memcpy(out, in + r * t->shape[1] + k * columns, columns * sizeof *out);
+}
+
+/* To the array that has the tensor. */
+static void write_hessian(merging *g, const slice *part, const float *h, float *scratch)
+{
+    const tensor *t = &g->p.tensors[part->tensor];
+    for (size_t a = 1; a < g->list.count; a++) {
+        const saved_array *array = &g->list.arrays[a];
+        slice there = *part;
+        if (!is_hessian(array)) continue;
+        const parameters *own = safetensors_tensors(array, &g->p);
+        there.tensor = parameters_find(own, t->name);
+        if (there.tensor == own->tensor_count) continue;
+        bool parted = array->set && t->matrices > 1;
+        if (parted) part_matrices(scratch, h, t);
+        write_part(g, a, &there, parted ? scratch : h);
     }
 }
 
 static status merge_piece(merging *g, const slice *part)
 {
-    float *m = g->buffers, *h = m + PIECE, *zeros = h + PIECE, *at = zeros + PIECE;
+    float *m = g->buffers, *h = m + g->largest, *scratch = h + g->largest, *at = scratch;
+    bool hessian = g->posterior && checkpoint_source_has_hessian(g->lead, part->tensor);
     merge_model base = {.scale = 1.0};
-    status result = g->base ? read_model(g, g->base, &base, at, part) : STATUS_OK;
+    at += g->largest;
+    status result = g->base ? read_model(g, g->base, &base, at, part, hessian) : STATUS_OK;
     for (size_t i = 0; !result && i < g->o->run_count; i++) {
-        at += (size_t)2 * PIECE;
-        result = read_model(g, g->models[i], &g->inputs[i], at, part);
+        at += 2 * g->largest;
+        result = read_model(g, g->models[i], &g->inputs[i], at, part, hessian);
     }
     if (result) return result;
-    merge_values(m, g->posterior ? h : NULL, g->o->method, g->base ? &base : NULL, g->inputs,
+    merge_values(m, hessian ? h : NULL, g->o->method, g->base ? &base : NULL, g->inputs,
                  g->o->run_count, g->o->alpha, part->count, &g->counts);
-    const merge_model merged = {m, g->posterior ? h : NULL, 1.0,
+    const merge_model merged = {m, hessian ? h : NULL, 1.0,
                                 checkpoint_source_prior(g->lead)->delta[part->tensor]};
     if (g->counts.bad) return refuse_piece(g, part, &base, &merged);
-    write_piece(g, part, &merged, zeros);
+    write_part(g, 0, part, m);
+    if (hessian) write_hessian(g, part, h, scratch);
     return STATUS_OK;
+}
+
+/* Arrays that a run begins with as any does. */
+static void write_first(merging *g)
+{
+    float *scratch = g->buffers + 2 * g->largest;
+    for (size_t a = 1; !g->torn && a < g->list.count; a++)
+        if (!(g->posterior && is_hessian(&g->list.arrays[a])))
+            g->torn = !new_run_write_first(&g->made, &g->list, a, &g->owned, scratch, PIECE);
 }
 
 /* This rank's part. */
@@ -225,11 +317,12 @@ static status merge_owned(merging *g)
     for (size_t i = 0; i < g->owned.owned_count; i++) {
         const slice *whole = &g->owned.owned[i];
         for (size_t at = 0; !result && !g->torn && at < whole->count;) {
-            slice part = safetensors_part(&g->p, whole, at, PIECE);
+            slice part = checkpoint_source_part(&g->reads, &g->p, whole, at, PIECE);
             result = merge_piece(g, &part);
             at += part.count;
         }
     }
+    if (!result) write_first(g);
     return result;
 }
 
@@ -274,15 +367,16 @@ static status publish(merging *g, merging_report *report)
 static status merge_runs(merging *g, merging_report *report)
 {
     status result = open_new_run(g);
+    if (!result) result = agree(g->c->world, open_parameters(g));
     if (!result)
-        result = free_memory_check(g->c->world, (double)(buffer_count(g) * PIECE * sizeof(float)),
+        result = free_memory_check(g->c->world, bytes_needed(g),
                                    "vario merge: buffers for %zu runs", g->o->run_count);
     if (!result) result = agree(g->c->world, open_memory(g));
     if (!result) result = open_sources(g);
     if (!result) result = agree(g->c->world, choose_posterior(g));
     if (result) return result;
     choose_arrays(g);
-    result = new_run_lock(&g->made, &g->p, g->arrays, g->array_count);
+    result = new_run_lock(&g->made, &g->p, g->list.arrays, g->list.count);
     if (!result) result = begin_checkpoint(g);
     if (!result) result = agree(g->c->world, merge_owned(g));
     return result ? result : publish(g, report);
@@ -297,6 +391,7 @@ status merging_run(const job *j, comm *c, const merging_options *options, mergin
     checkpoint_source_close(&g.base);
     for (size_t i = 0; g.models && i < options->run_count; i++)
         checkpoint_source_close(&g.models[i]);
+    array_list_close(&g.list);
     sharding_close(&g.owned);
     parameters_close(&g.p);
     free(g.models);

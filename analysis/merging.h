@@ -13,6 +13,7 @@ typedef struct {
     merge_method method;
     const char *base;        /**< a run or one of its checkpoints; NULL: none */
     const char *const *runs; /**< [run_count] likewise */
+    const job *jobs;         /**< [run_count] of the runs; NULL: their optimizers are that of j */
     size_t run_count;
     double alpha;
     const double *scales; /**< [run_count] s of each run; NULL: lambda_t / lambda_0 */
@@ -28,6 +29,11 @@ typedef struct {
 
 /** Merge runs into output/name of a job, a run whose checkpoint of step 0 training goes on from;
  * collective.
+ *
+ * A tensor's h is the diagonal of its precision, whatever bases it stands in: a run of evon comes
+ * with that, and bases that are the identity, which its first update makes anew. What the lead
+ * keeps as a point beside a posterior (optimizer.rest adamw) is averaged with equal weights, or
+ * with a base moved by the average difference; task keeps its sums.
  *
  * Every input is verified before anything is written. The bytes of the result do not depend on the
  * number of ranks. The result keeps lambda and delta of the base, or of the first run without one.

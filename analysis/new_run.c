@@ -1,6 +1,7 @@
 /* Rank 0 holds the lock from before the work until the new run is whole. */
 #include "analysis/new_run.h"
 
+#include "io/checkpoints/safetensors.h"
 #include "io/runs/job_checkpoint.h"
 #include "io/runs/output.h"
 #include "io/tokens/tokenizer.h"
@@ -60,6 +61,23 @@ status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoin
     facts.seed = n->job->seed;
     return job_checkpoint_open(&n->sink, n->c->checkpoint, n->path, n->job, prior, &facts, p,
                                arrays, count);
+}
+
+bool new_run_write_first(const new_run *n, const array_list *list, size_t array,
+                         const sharding *owned, float *buffer, size_t count)
+{
+    const array_set *set = list->arrays[array].set;
+    const parameters *p = set ? &set->p : owned->p;
+    const slice *slices = set ? set->slices : owned->owned;
+    bool good = true;
+    for (size_t i = 0; i < (set ? set->count : owned->owned_count); i++)
+        for (size_t at = 0; good && at < slices[i].count;) {
+            slice part = safetensors_part(p, &slices[i], at, count);
+            array_list_first(list, array, &part, buffer);
+            good = checkpoint_sink_write(n->sink, array, &part, 1, buffer);
+            at += part.count;
+        }
+    return good;
 }
 
 status new_run_settle(new_run *n)

@@ -35,6 +35,12 @@ status new_run_lock(new_run *n, const parameters *p, const saved_array *arrays, 
 status new_run_begin(new_run *n, const checkpoint_facts *source, const checkpoint_prior *prior,
                      const parameters *p, const saved_array *arrays, size_t count);
 
+/** Write this rank's part of an array as a run begins with it; local.
+ * @param buffer  [count], which is a multiple of 256
+ * @return false after a failure, which new_run_settle tells */
+bool new_run_write_first(const new_run *n, const array_list *list, size_t array,
+                         const sharding *owned, float *buffer, size_t count);
+
 /** Wait until all that was given to the sink is on disk; collective. */
 status new_run_settle(new_run *n);
 

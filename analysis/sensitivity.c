@@ -19,8 +19,7 @@ static void take_gradients(void *context, size_t u)
     sensitivity *x = context;
     const parameters *p = &x->m.r->rounds.p;
     for (size_t i = p->units[u].first; i < p->units[u].first + p->units[u].tensors; i++)
-        x->form += sensitivity_form(x->blocks, mean_pass_gradient(&x->m, i),
-                                    sensitivity_variances(x, i), p->tensors[i].count);
+        x->form += sensitivity_quadratic(x, i, mean_pass_gradient(&x->m, i));
 }
 
 static bool is_gpt2(const job *j)
@@ -31,13 +30,18 @@ static bool is_gpt2(const job *j)
 /* Of gpt2 one sequence at a time: squares of gradients do not add up. */
 static status plan(mean_pass *m, const job *j, const parameters *p, dtype precision)
 {
-    return mean_pass_plan(m, j, p, precision, is_gpt2(j) ? 1 : j->batch.sequences,
-                          is_gpt2(j) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
+    const runtime_settings with = job_settings(j);
+    status result = mean_pass_plan(m, j, p, precision, is_gpt2(j) ? 1 : j->batch.sequences,
+                                   is_gpt2(j) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
+    m->shape.bases = sensitivity_bases_floats(&with, p) > 0;
+    return result;
 }
 
-static size_t variance_bytes(const parameters *p, const layout *l)
+/* And of bases. */
+static size_t variance_bytes(const job *j, const parameters *p, const layout *l)
 {
-    size_t bytes = 0;
+    const runtime_settings with = job_settings(j);
+    size_t bytes = sensitivity_bases_floats(&with, p) * sizeof(float);
     for (size_t u = 0; u < p->unit_count; u++) bytes += l->unit_bytes[u];
     return bytes;
 }
@@ -46,7 +50,7 @@ status sensitivity_bytes(const job *j, const sharding *owned, dtype precision, s
 {
     mean_pass m = {0};
     status result = plan(&m, j, owned->p, precision);
-    if (!result) *bytes = variance_bytes(owned->p, &m.layout) + mean_pass_bytes(&m, owned->p);
+    if (!result) *bytes = variance_bytes(j, owned->p, &m.layout) + mean_pass_bytes(&m, owned->p);
     mean_pass_close(&m);
     return result;
 }
@@ -54,12 +58,13 @@ status sensitivity_bytes(const job *j, const sharding *owned, dtype precision, s
 static status open_variances(sensitivity *x)
 {
     const parameters *p = &x->m.r->rounds.p;
-    status result = arena_open(&x->arena, "sensitivities", variance_bytes(p, &x->m.layout));
+    status result =
+        arena_open(&x->arena, "sensitivities", variance_bytes(x->m.r->job, p, &x->m.layout));
     x->variances = calloc(p->unit_count, sizeof *x->variances);
     if (!result && !x->variances) result = fail(STATUS_NOMEM, "memory for sensitivities");
     for (size_t u = 0; !result && u < p->unit_count; u++)
         x->variances[u] = arena_take(&x->arena, x->m.layout.unit_bytes[u]);
-    return result;
+    return result ? result : sensitivity_bases_open(x);
 }
 
 static status open_buffers(sensitivity *x)
@@ -90,7 +95,7 @@ static status check_memory(sensitivity *x)
     status result = agree(r->rounds.c->world, plan(&x->m, r->job, &r->rounds.p, r->precision));
     if (result) return result;
     size_t bytes =
-        variance_bytes(&r->rounds.p, &x->m.layout) + mean_pass_bytes(&x->m, &r->rounds.p);
+        variance_bytes(r->job, &r->rounds.p, &x->m.layout) + mean_pass_bytes(&x->m, &r->rounds.p);
     return free_memory_check(r->rounds.c->world, (double)bytes,
                              "%s: sensitivities: %.4g GB on every rank for passes and variances",
                              r->job->name, 1e-9 * (double)bytes);
@@ -127,6 +132,7 @@ void sensitivity_close(sensitivity **out)
     if (!x) return;
     mean_pass_close(&x->m);
     arena_close(&x->arena);
+    sensitivity_bases_close(x);
     free(x->variances);
     free(x->blocks);
     free(x->counted);
@@ -146,7 +152,8 @@ static void gather_variances(sensitivity *x)
     for (size_t i = 0; i < owned->owned_count; i++) {
         const slice *part = &owned->owned[i];
         float *to = sensitivity_variances(x, part->tensor) + part->first;
-        state_sigma(&x->m.r->rounds.state, part, to);
+        (sensitivity_is_turned(x, part->tensor) ? state_directions
+                                                : state_sigma)(&x->m.r->rounds.state, part, to);
         for (size_t k = 0; k < part->count; k++) to[k] *= to[k];
     }
     for (size_t u = 0; u < x->m.r->rounds.p.unit_count; u++) {
@@ -160,6 +167,7 @@ static void gather_variances(sensitivity *x)
         gather_runs(x->m.r->rounds.c, owned, u, x->variances[u], first, sizeof(float),
                     BYTES_PARAMETERS);
     }
+    sensitivity_gather_bases(x);
 }
 
 /* What is computed, and how far it is. */
@@ -213,8 +221,8 @@ static sensitivity_score score(sensitivity *x, size_t s)
 static void compute_examples(sensitivity *x)
 {
     size_t outputs = x->columns / 2;
-    model_variances(x->m.model, &x->m.hooks, (const float *const *)x->variances, &x->m.batch.view,
-                    x->outputs, x->found);
+    const weight_spread spread = {(const float *const *)x->variances, x->left, x->right};
+    model_variances(x->m.model, &x->m.hooks, &spread, &x->m.batch.view, x->outputs, x->found);
     for (size_t s = 0; s < x->m.batch.view.sequences; s++) {
         sensitivity_score found = score(x, s);
         float *details = x->details + s * x->columns;

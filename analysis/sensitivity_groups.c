@@ -96,7 +96,7 @@ static model_shape shape_of(const leaving *w)
 {
     model_shape shape = w->x->m.shape;
     shape.training = true;
-    shape.variances = false;
+    shape.variances = shape.bases = false;
     return shape;
 }
 
@@ -272,8 +272,7 @@ static double form_of(const leaving *w)
     double form = 0.0;
     for (size_t i = 0; i < p->tensor_count; i++) {
         size_t at = x->m.layout.tensor_offset[i] / sizeof(float);
-        form += sensitivity_form(x->blocks, w->gradients[p->tensors[i].unit] + at,
-                                 sensitivity_variances(x, i), p->tensors[i].count);
+        form += sensitivity_quadratic(x, i, w->gradients[p->tensors[i].unit] + at);
     }
     return form;
 }
@@ -289,6 +288,10 @@ static void move_mean(leaving *w, bool away)
         size_t at = x->m.layout.tensor_offset[part->tensor] / sizeof(float) + part->first;
         float *mean = state_at(s, s->mean, part), *kept = w->kept + part->offset;
         if (away) memcpy(kept, mean, part->count * sizeof *kept);
+        if (away && sensitivity_is_turned(x, part->tensor)) {
+            sensitivity_move(x, part->tensor, mean, w->gradients[u] + at);
+            continue;
+        }
         for (size_t k = 0; k < part->count; k++)
             mean[k] = away ? kept[k] + x->variances[u][at + k] * w->gradients[u][at + k] : kept[k];
     }

@@ -86,7 +86,8 @@ static status take(double **values, size_t count)
 static status open_report(exact_report *r, bool spectrum)
 {
     const oracle *o = r->o;
-    bool compared = r->is_run && job_is_variational(o->r->job);
+    /* In bases nothing is a deviation of its own, and points have none. */
+    bool compared = r->is_run && job_is_variational(o->r->job) && !job_optimizer(o->r->job)->matrix;
     status result = take(&r->variances, o->unknowns);
     if (!result && compared) result = take(&r->sigma, o->unknowns);
     if (!result && spectrum) result = take(&r->spectrum, o->unknowns);

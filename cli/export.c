@@ -51,7 +51,7 @@ int export_main(int argc, char **argv)
         "export",
         "RUN --out DIR",
         "Write a run's GPT-2 as transformers loads it: config.json, generation_config.json,\n"
-        "model.safetensors, the tokenizer's files; of ivon's runs the weights' standard\n"
+        "model.safetensors, the tokenizer's files; of runs of ivon and evon the weights' standard\n"
         "deviations too, in posterior.safetensors. A RUN is a run's directory or one of its\n"
         "checkpoints.",
         options,

@@ -86,15 +86,17 @@ static status read_options(const arguments *a, merging_options *o, double scales
     return result ? result : read_scales(a, o, scales);
 }
 
-/* The job of the base, or of the first run without one; the others' models are of its shape. */
-static status read_jobs(session *s, const merging_options *o, job *j)
+/* The job of the base, or of the first run without one; the others' models are of its shape.
+ * @param jobs  [run_count] of the runs */
+static status read_jobs(session *s, const merging_options *o, job *j, job *jobs)
 {
     const char *lead = o->base ? o->base : o->runs[0];
-    status result = session_read_run(s, j, lead);
+    status result = agree(
+        s->c.world, jobs ? STATUS_OK : fail(STATUS_NOMEM, "memory for %zu jobs", o->run_count));
+    if (!result) result = session_read_run(s, j, lead);
     for (size_t i = 0; !result && i < o->run_count; i++) {
-        job other;
-        result = session_read_run(s, &other, o->runs[i]);
-        if (!result) result = job_model_check(&other, o->runs[i], j, lead);
+        result = session_read_run(s, &jobs[i], o->runs[i]);
+        if (!result) result = job_model_check(&jobs[i], o->runs[i], j, lead);
     }
     return result;
 }
@@ -117,16 +119,22 @@ static status merge_verb(session *s, void *context, const char **rest)
     merging_options o;
     merging_report report = {0};
     double scales[MODELS];
-    job j;
+    job j, *jobs = NULL;
     status result = agree(s->c.world, read_options(a, &o, scales, rest));
-    if (!result) result = read_jobs(s, &o, &j);
+    if (!result) {
+        o.jobs = jobs = calloc(o.run_count, sizeof *jobs);
+        result = read_jobs(s, &o, &j, jobs);
+    }
     if (!result) result = agree(s->c.world, session_name_run(&j, "merge", a->out));
     if (!result) result = session_compute(s, 0, a->quiet);
-    if (result) return result;
-    result = merging_run(&j, &s->c, &o, &report);
-    if (!result && s->c.rank == 0) result = print_result(a, &j, &o, &report);
+    if (!result) {
+        result = merging_run(&j, &s->c, &o, &report);
+        if (!result && s->c.rank == 0) result = print_result(a, &j, &o, &report);
+        result = agree(s->c.world, result);
+    }
     json_decref(report.details);
-    return agree(s->c.world, result);
+    free(jobs);
+    return result;
 }
 
 int merge_main(int argc, char **argv)
@@ -150,7 +158,10 @@ int merge_main(int argc, char **argv)
     const option_table table = {"merge",
                                 "RUN... --out NEWRUN [--base RUN] [--method hessian|task|mean]",
                                 "Merge the weights and posteriors of runs into a run that trains "
-                                "on. A RUN is a run's directory or one of its checkpoints.",
+                                "on. A RUN is a run's directory "
+                                "or\none of its checkpoints. One of evon counts with the "
+                                "precisions of single weights; what it "
+                                "keeps as\na point is averaged.",
                                 options,
                                 sizeof options / sizeof options[0],
                                 1,

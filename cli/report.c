@@ -66,6 +66,7 @@ static void close_run(report_run *run)
     json_decref(run->state);
     free(run->layers.hessian);
     free(run->layers.sigma);
+    free(run->layers.directions);
 }
 
 /* Where two have one name, their paths tell them apart. */

@@ -43,8 +43,8 @@ static status check_arguments(const arguments *a, const job *j, const char *path
     bool examples = !job_reads_tokens(j);
     if (job_optimizer(j)->spread != SPREAD_HESSIAN)
         return fail(STATUS_INPUT,
-                    "vario sensitivity: a posterior (optimizer.kind ivon) expected, %s was trained "
-                    "without one",
+                    "vario sensitivity: a posterior (optimizer.kind ivon or evon) expected, %s was "
+                    "trained without one",
                     path);
     if (a->groups && strcmp(a->groups, "class") == 0 && !(examples && model_has_classes(&config)))
         return fail(STATUS_INPUT,

@@ -54,7 +54,17 @@ typedef struct {
     recompute_kind recompute; /**< of gpt2 */
     bool training;            /**< false: forward only, no memory for a backward pass */
     bool variances;           /**< of examples: memory for model_variances */
+    bool bases;               /**< whose weights may be turned into bases */
 } model_shape;
+
+/** A posterior of weights that are independent, or in each layer's matrix those of Q_L' W Q_R. */
+typedef struct {
+    const float *const *variances; /**< [units] in layout_open(DTYPE_F32) */
+    const float *const *left, *const
+                                  *right; /**< [units] Q_L (in, in) and Q_R (out, out), whose
+                                               columns are vectors; NULL: none, as entries may be.
+                                               The shape must have `bases` where there are some */
+} weight_spread;
 
 /** A micro-batch, of token sequences (gpt2) or of examples; rows = sequences * length. */
 typedef struct {

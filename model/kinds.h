@@ -37,7 +37,7 @@ typedef struct {
     void (*predict)(void *m, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                     model_visit *visit, void *context);
     /** NULL: no variances and Jacobians in one way back. */
-    void (*variances)(void *m, const model_hooks *hooks, const float *const *variances,
+    void (*variances)(void *m, const model_hooks *hooks, const weight_spread *spread,
                       const batch *b, float *outputs, float *found);
     void (*jacobian)(void *m, const model_hooks *hooks, const batch *b, float *outputs,
                      mlp_slopes *visit, void *context);

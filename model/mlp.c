@@ -86,6 +86,8 @@ static void place_variances(mlp *m, size_t act, arena_rows *take)
     m->columns = take(&m->arena, c->outputs, hidden * sizeof(float));
     m->slopes = take(&m->arena, rows, hidden * sizeof(float));
     m->slopes_in = take(&m->arena, rows, hidden * act);
+    size_t wide = larger(larger(hidden, c->inputs), c->outputs);
+    if (m->shape.bases) m->turned = take(&m->arena, rows, wide * sizeof(float));
 }
 
 /* Hand out all buffers; with arena_count_rows only adds up what they take. */

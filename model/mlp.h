@@ -50,18 +50,19 @@ double mlp_backward(mlp *model, const model_hooks *hooks, const batch *b, noise_
 void mlp_predict(mlp *model, const model_hooks *hooks, const batch *b, bool drop, noise_key key,
                  model_visit *visit, void *context);
 
-/** Variances of every output of every example under a diagonal posterior of the weights, to first
- * order around them: v_nc = sum over weights of variance * (d output_nc / d weight)^2.
+/** Variances of every output of every example under a posterior of the weights that is diagonal, or
+ * is so in bases, to first order around them: v_nc = sum over weights of
+ * variance * (d output_nc / d weight)^2.
  *
  * One way back for all outputs: a layer with input a and slopes d has sum over ij of
- * variance_ij a_i^2 d_j^2 = (a^2)^T variance d^2. Calls the hooks as a backward pass does, without
- * those of gradients.
+ * variance_ij a_i^2 d_j^2 = (a^2)^T variance d^2; in bases a is Q_L' a and d is Q_R' d. Calls the
+ * hooks as a backward pass does, without those of gradients.
  *
- * @param variances  [layers] the units' variances, in layout_open(DTYPE_F32)
+ * @param spread     of the layers
  * @param outputs    out: (rows, outputs), without dropout
  * @param found      out: (rows, outputs)
  */
-void mlp_variances(mlp *model, const model_hooks *hooks, const float *const *variances,
+void mlp_variances(mlp *model, const model_hooks *hooks, const weight_spread *spread,
                    const batch *b, float *outputs, float *found);
 
 /** Called with what makes the Jacobian of a layer, from the last to the first: output c of row n

@@ -33,6 +33,7 @@ struct mlp {
     float *columns;  /**< (C, last hidden layer): the last weights, column after column */
     float *slopes;   /**< (C, N, widest hidden): d output / d sums of a layer */
     void *slopes_in; /**< act, the same: operand of the product that goes back a layer */
+    float *turned;   /**< slopes, or what a layer takes in, in its bases */
 };
 
 /** One pass over a batch. */

@@ -47,10 +47,10 @@ static double row_dropout(const model_config *config)
     return config->mlp.dropout;
 }
 
-static void row_variances(void *m, const model_hooks *hooks, const float *const *variances,
+static void row_variances(void *m, const model_hooks *hooks, const weight_spread *spread,
                           const batch *b, float *outputs, float *found)
 {
-    mlp_variances(m, hooks, variances, b, outputs, found);
+    mlp_variances(m, hooks, spread, b, outputs, found);
 }
 
 static void row_jacobian(void *m, const model_hooks *hooks, const batch *b, float *outputs,

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 #include "model/mlp_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 static size_t wide(const mlp_pass *p, size_t l)
@@ -20,28 +21,38 @@ static float *wide_input(const mlp_pass *p, size_t l)
     return m->squares;
 }
 
-/* products = (a^2) variance + variance of the bias, of layer l. */
-static void own_variances(const mlp_pass *p, size_t l, const float *variances)
+static const float *basis_of(const float *const *bases, size_t l)
+{
+    return bases ? bases[l] : NULL;
+}
+
+/* products = (a^2) variance + variance of the bias, which may be NULL, of layer l. */
+static void own_variances(const mlp_pass *p, size_t l, const float *variances, const float *left,
+                          const float *bias)
 {
     mlp *m = p->m;
     size_t N = p->b->sequences, in = wide(p, l), out = wide(p, l + 1);
-    const float *bias = m->config.bias ? variances + mlp_gradient_offset(m, l, true) : NULL;
-    float *squares = wide_input(p, l);
-    for (size_t i = 0; i < N * in; i++) squares[i] *= squares[i];
+    const float *a = wide_input(p, l);
+    if (left) {
+        gemm(N, in, in, a, in, false, left, in, false, m->turned, in, DTYPE_F32, DTYPE_F32, NULL,
+             false);
+        a = m->turned;
+    }
+    for (size_t i = 0; i < N * in; i++) m->squares[i] = a[i] * a[i];
     gemm(N, out, in, m->squares, in, false, variances + mlp_gradient_offset(m, l, false), out,
          false, m->products, out, DTYPE_F32, DTYPE_F32, bias, false);
     hooks_poll(p->hooks);
 }
 
-/* found(n, c) += sum over j of slopes(c, n, j)^2 products(n, j). */
-static void add_variances(const mlp_pass *p, size_t l, float *found)
+/* found(n, c) += sum over j of slopes(c, n, j)^2 of(n, j), or of(j) where rows are the same. */
+static void add_variances(const mlp_pass *p, size_t l, const float *slopes, const float *of,
+                          bool same, float *found)
 {
-    const mlp *m = p->m;
-    size_t N = p->b->sequences, C = m->config.outputs, width = wide(p, l + 1);
+    size_t N = p->b->sequences, C = p->m->config.outputs, width = wide(p, l + 1);
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < C * N; row++) {
         size_t c = row / N, n = row % N;
-        const float *d = m->slopes + row * width, *v = m->products + n * width;
+        const float *d = slopes + row * width, *v = same ? of : of + n * width;
         double sum = 0.0;
         for (size_t j = 0; j < width; j++) sum += (double)d[j] * (double)d[j] * (double)v[j];
         found[n * C + c] += (float)sum;
@@ -106,19 +117,45 @@ static void go_back(const mlp_pass *p, layer_visit *visit, void *context)
 }
 
 typedef struct {
-    const float *const *variances;
+    const weight_spread *spread;
     float *found;
 } summing;
+
+/* The last layer's slopes are the identity, those of its directions rows of the basis. */
+static void last_variances(const mlp_pass *p, const float *right, const float *bias, float *found)
+{
+    const mlp *m = p->m;
+    size_t N = p->b->sequences, C = m->config.outputs;
+    for (size_t n = 0; n < N; n++)
+        for (size_t c = 0; c < C; c++) {
+            double sum = bias ? (double)bias[c] : 0.0;
+            for (size_t j = 0; j < C; j++)
+                sum += pow((double)right[c * C + j], 2) * (double)m->products[n * C + j];
+            found[n * C + c] = (float)sum;
+        }
+}
 
 static void layer_variances(void *context, const mlp_pass *p, size_t l)
 {
     const summing *s = context;
-    const mlp *m = p->m;
-    own_variances(p, l, s->variances[l]);
-    if (l == mlp_last(m))
-        memcpy(s->found, m->products, p->b->sequences * m->config.outputs * sizeof *s->found);
-    else
-        add_variances(p, l, s->found);
+    mlp *m = p->m;
+    size_t N = p->b->sequences, C = m->config.outputs, out = wide(p, l + 1);
+    const float *variances = s->spread->variances[l];
+    const float *left = basis_of(s->spread->left, l), *right = basis_of(s->spread->right, l);
+    const float *bias = m->config.bias ? variances + mlp_gradient_offset(m, l, true) : NULL;
+    own_variances(p, l, variances, left, right ? NULL : bias);
+    if (l == mlp_last(m)) {
+        if (right)
+            last_variances(p, right, bias, s->found);
+        else
+            memcpy(s->found, m->products, N * C * sizeof *s->found);
+        return;
+    }
+    if (right)
+        gemm(C * N, out, out, m->slopes, out, false, right, out, false, m->turned, out, DTYPE_F32,
+             DTYPE_F32, NULL, false);
+    add_variances(p, l, right ? m->turned : m->slopes, m->products, false, s->found);
+    if (right && bias) add_variances(p, l, m->slopes, bias, true, s->found);
 }
 
 /* Go forward, and back. */
@@ -131,10 +168,10 @@ static void mlp_variances_run(mlp *m, const model_hooks *hooks, const batch *b, 
     go_back(&p, visit, context);
 }
 
-void mlp_variances(mlp *m, const model_hooks *hooks, const float *const *variances, const batch *b,
+void mlp_variances(mlp *m, const model_hooks *hooks, const weight_spread *spread, const batch *b,
                    float *outputs, float *found)
 {
-    mlp_variances_run(m, hooks, b, outputs, layer_variances, &(summing){variances, found});
+    mlp_variances_run(m, hooks, b, outputs, layer_variances, &(summing){spread, found});
 }
 
 typedef struct {

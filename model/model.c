@@ -84,10 +84,10 @@ void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop
     m->row->predict(m->made, hooks, b, drop, key, visit, context);
 }
 
-void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
+void model_variances(model *m, const model_hooks *hooks, const weight_spread *spread,
                      const batch *b, float *outputs, float *found)
 {
-    m->row->variances(m->made, hooks, variances, b, outputs, found);
+    m->row->variances(m->made, hooks, spread, b, outputs, found);
 }
 
 void model_jacobian(model *m, const model_hooks *hooks, const batch *b, float *outputs,

@@ -44,7 +44,7 @@ void model_predict(model *m, const model_hooks *hooks, const batch *b, bool drop
 
 /** Outputs of examples and their variances: see mlp_variances; not of tokens. The model's shape
  * must have `variances`. */
-void model_variances(model *m, const model_hooks *hooks, const float *const *variances,
+void model_variances(model *m, const model_hooks *hooks, const weight_spread *spread,
                      const batch *b, float *outputs, float *found);
 
 /** Outputs of examples and what makes their Jacobian: see mlp_jacobian; not of tokens. The model's

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Bases and factors lie part after part, left before right. */
 static basis part_basis(const optimizer_matrix *m, size_t part)
@@ -64,18 +65,6 @@ void matrix_row_move(const optimizer_matrix *m, const matrix_part *part, const f
     matrix_move(m->mean + part->first, part->y, scale * m->lr, shrink, &part->place);
 }
 
-void matrix_row_follow(const optimizer_matrix *m, const matrix_part *part, float *momentum,
-                       float *directional)
-{
-    const optimizer_settings *s = m->settings;
-    if (!part->basis.left && !part->basis.right) return;
-    basis_follow(&part->basis, part->g_sum, m->g_scale, s->basis_beta, part->work);
-    if (m->updates == 1)
-        basis_begin(&part->basis, part->work);
-    else if ((m->updates - 1) % s->basis_every == 0)
-        basis_turn(&part->basis, momentum, directional, part->work);
-}
-
 static const float *squares(float *out, const float *x, size_t side)
 {
     if (!x) return NULL;
@@ -84,25 +73,70 @@ static const float *squares(float *out, const float *x, size_t side)
     return out;
 }
 
-void matrix_row_spread(float *sigma, const optimizer_matrix *m, const matrix_part *part)
+/* What independent deviations, or a diagonal, have for diagonal on the other side of the bases:
+ * with squares S = Q o Q, S_L x S_R', or into the bases S_L' x S_R. Uses y and work.
+ * @param x  (rows, columns) contiguous, kept */
+static const float *mix(const matrix_part *part, const float *x, bool into)
 {
-    size_t a = m->rows, b = m->columns, stride = part->place.stride;
+    size_t a = part->place.rows, b = part->place.columns;
     float *between = part->work, *left = between + part->count;
     const basis *q = &part->basis;
     const float *left_squares = squares(left, q->left, a);
     const float *right_squares = squares(left + (q->left ? a * a : 0), q->right, b);
-    float *x = part->x, *y = part->y, *out = sigma + part->first;
+    const float *mixed = x;
+    if (left_squares) {
+        gemm(a, b, a, left_squares, a, into, mixed, b, false, between, b, DTYPE_F32, DTYPE_F32,
+             NULL, false);
+        mixed = between;
+    }
+    if (right_squares) {
+        gemm(a, b, b, mixed, b, false, right_squares, b, !into, part->y, b, DTYPE_F32, DTYPE_F32,
+             NULL, false);
+        mixed = part->y;
+    }
+    return mixed;
+}
+
+static bool is_constant(const float *x, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (!(x[i] == x[0])) return false;
+    return true;
+}
+
+void matrix_row_follow(const optimizer_matrix *m, const matrix_part *part, float *momentum,
+                       float *directional)
+{
+    const optimizer_settings *s = m->settings;
+    if (!part->basis.left && !part->basis.right) return;
+    basis_follow(&part->basis, part->g_sum, m->g_scale, s->basis_beta, part->work);
+    if (m->updates == 1) {
+        if (basis_begin(&part->basis, part->work) && !is_constant(directional, part->count))
+            memcpy(directional, mix(part, directional, true), part->count * sizeof *directional);
+    } else if ((m->updates - 1) % s->basis_every == 0) {
+        basis_turn(&part->basis, momentum, directional, part->work);
+    }
+}
+
+void matrix_row_spread(float *sigma, const optimizer_matrix *m, const matrix_part *part)
+{
+    size_t a = m->rows, b = m->columns, stride = part->place.stride;
+    float *x = part->x, *out = sigma + part->first;
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < part->count; i++) x[i] *= x[i];
-    if (left_squares)
-        gemm(a, b, a, left_squares, a, false, x, b, false, between, b, DTYPE_F32, DTYPE_F32, NULL,
-             false);
-    const float *turned = left_squares ? between : x;
-    if (right_squares)
-        gemm(a, b, b, turned, b, false, right_squares, b, true, y, b, DTYPE_F32, DTYPE_F32, NULL,
-             false);
-    if (right_squares) turned = y;
+    const float *mixed = mix(part, x, false);
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < a; r++)
-        for (size_t c = 0; c < b; c++) out[r * stride + c] = sqrtf(turned[r * b + c]);
+        for (size_t c = 0; c < b; c++) out[r * stride + c] = sqrtf(mixed[r * b + c]);
+}
+
+void matrix_row_diagonal(float *h, const optimizer_matrix *m)
+{
+    for (size_t k = 0; k < m->parts; k++) {
+        matrix_part part = matrix_row_part(m, k);
+        const float *mixed = mix(&part, part.arrays[0], false);
+        for (size_t r = 0; r < m->rows; r++)
+            memcpy(h + part.first + r * part.place.stride, mixed + r * m->columns,
+                   m->columns * sizeof *h);
+    }
 }

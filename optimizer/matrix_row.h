@@ -30,13 +30,23 @@ void matrix_row_move(const optimizer_matrix *m, const matrix_part *part, const f
                      bool whitens, double scale, double shrink);
 
 /** At an update's end: the factors follow the mean gradient; the first one makes bases of them, and
- * every basis_every-th turns these. Where LAPACK fails they stay as they were. */
+ * every basis_every-th turns these. Where LAPACK fails they stay as they were.
+ * @param directional  what belongs to single directions. The first bases take the identity's place:
+ *                     an h of weights, as a merged run has, becomes the diagonal of the same
+ *                     precision in them, h' = (Q_L o Q_L)' h (Q_R o Q_R); of an h that is the same
+ *                     everywhere nothing changes */
 void matrix_row_follow(const optimizer_matrix *m, const matrix_part *part, float *momentum,
                        float *directional);
 
 /** Deviations of weights from those in the basis, part->x, which is overwritten:
  * sigma_ij^2 = sum_kl Q_L[i,k]^2 Q_R[j,l]^2 x_kl^2. */
 void matrix_row_spread(float *sigma, const optimizer_matrix *m, const matrix_part *part);
+
+/** The diagonal, for single weights, of the precision that is diagonal in the bases, over lambda
+ * and without delta: (Q_L o Q_L) h (Q_R o Q_R)', h being the row's first array. Rows of squares add
+ * up to 1, so that what is added to all of h stays what it is.
+ * @param h  out, as the tensor lies */
+void matrix_row_diagonal(float *h, const optimizer_matrix *m);
 
 /** Keys of rows with bases, and of all that take matrices whole. */
 #define BASIS_KEYS                                                                                 \

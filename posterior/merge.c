@@ -34,7 +34,8 @@ static double add_differences(const recipe *r, size_t i)
 {
     double moved = 0.0;
     for (size_t t = 0; t < r->model_count; t++) moved += difference(&r->models[t], r->base, i);
-    return (double)r->base->m[i] + r->alpha * moved;
+    double share = r->method == MERGE_TASK ? 1.0 : 1.0 / (double)r->model_count;
+    return (double)r->base->m[i] + r->alpha * share * moved;
 }
 
 static double add_weighted(const recipe *r, double whole, size_t i)
@@ -61,7 +62,7 @@ static double merge_onto_base(const recipe *r, size_t i, double *h)
 static double average(const recipe *r, size_t i, double *h)
 {
     const merge_model *first = r->models;
-    bool weighted = r->method == MERGE_HESSIAN;
+    bool weighted = r->method == MERGE_HESSIAN && h;
     double moved = 0.0, sum = 0.0, count = (double)r->model_count;
     for (size_t t = 0; t < r->model_count; t++) {
         const merge_model *x = &r->models[t];

@@ -38,9 +38,11 @@ typedef struct {
  * Without one, where p_t = s_t (h_t + delta_t) and T models are given:
  *     hessian  m = sum p_t m_t / sum p_t                         h = sum p_t - delta_1
  *     mean     m = sum m_t / T                                   h = sum p_t / T - delta_1
+ * Where no h is made models are points, whose weights say nothing of each other: hessian is then
+ * m = m_0 + alpha sum (m_t - m_0) / T, or without a base mean.
  *
  * @param m       [count] out
- * @param h       [count] out; NULL: none is made (task and mean)
+ * @param h       [count] out; NULL: none is made
  * @param base    NULL: none
  * @param models  [model_count] at least one
  * @param counts  added to

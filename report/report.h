@@ -17,7 +17,10 @@ typedef struct {
 /** Of the posterior of a run's newest checkpoint. */
 typedef struct {
     size_t units;            /**< 0: there is none */
-    spread *hessian, *sigma; /**< [units] */
+    spread *hessian, *sigma; /**< [units]; where matrices are taken whole of directions, of points
+                                  NAN */
+    spread *directions;      /**< [units] over the sides of its matrices, smallest, median and
+                                  largest; NULL: there are no bases */
     uint64_t step;
 } layer_spreads;
 
@@ -110,6 +113,13 @@ status report_draw_speed_curves(const report *r);
  * megabyte at a time. Where there is none, run->no_layers says why.
  * @return STATUS_OK or STATUS_NOMEM */
 status report_read_layers(report_run *run);
+
+/** Read how many directions the gradients of a layer's matrices take, as shares of all, from the
+ * factors of the bases in optimizer.safetensors, which is verified.
+ * @param directions  out: [unit_count] the caller frees them; NULL: there are no bases, or after a
+ *                    failure */
+status report_read_bases(spread **directions, const char *checkpoint, const runtime_settings *with,
+                         const parameters *p);
 
 /** The sections, in the page's order. */
 void report_write_head(const report *r);

@@ -24,9 +24,10 @@ typedef struct {
 
 typedef struct {
     parameters p;
-    sharding owned;
+    runtime_settings with;
     checkpoint_source *source;
-    float *buffers; /* [2][PIECE] h, then deviations */
+    size_t largest; /* elements that are read at once */
+    float *buffers; /* [2][largest] h, then deviations */
     histogram *h, *sigma;
 } reading;
 
@@ -52,16 +53,18 @@ static double quantile(const histogram *of, double share)
     return bin == 0 ? 0.0 : pow(10.0, LEAST + ((double)bin + 0.5) / DECADE);
 }
 
+/* Of points there is none. */
 static spread spread_of(const histogram *of)
 {
+    if (of->total == 0) return (spread){NAN, NAN, NAN};
     return (spread){quantile(of, 0.05), quantile(of, 0.5), quantile(of, 0.95)};
 }
 
 static status read_piece(reading *x, const slice *part)
 {
-    float *h = x->buffers, *sigma = h + PIECE;
+    float *h = x->buffers, *sigma = h + x->largest;
     const checkpoint_prior *prior = checkpoint_source_prior(x->source);
-    status result = checkpoint_source_read(x->source, SOURCE_HESSIAN, part, h);
+    status result = checkpoint_source_read(x->source, SOURCE_STORED, part, h);
     if (result) return result;
     ivon_sigma(sigma, h, prior->lambda, prior->delta[part->tensor], part->count);
     count_values(x->h, h, part->count);
@@ -77,8 +80,9 @@ static status read_unit(reading *x, size_t number, layer_spreads *to)
     memset(x->sigma, 0, sizeof *x->sigma);
     for (size_t t = u->first; t < u->first + u->tensors; t++) {
         slice whole = {.tensor = t, .count = x->p.tensors[t].count};
+        if (!checkpoint_source_has_hessian(x->source, t)) continue;
         for (size_t at = 0; !result && at < whole.count;) {
-            slice part = safetensors_part(&x->p, &whole, at, PIECE);
+            slice part = checkpoint_source_part(&x->with, &x->p, &whole, at, PIECE);
             result = read_piece(x, &part);
             at += part.count;
         }
@@ -91,16 +95,26 @@ static status read_unit(reading *x, size_t number, layer_spreads *to)
 static status open_reading(reading *x, const history *h)
 {
     model_config config = job_model(&h->job);
-    x->buffers = malloc(2 * PIECE * sizeof *x->buffers);
+    x->with = job_settings(&h->job);
+    status result = model_parameters(&x->p, &config);
+    if (result) return result;
+    x->largest = checkpoint_source_largest(&x->with, &x->p, PIECE);
+    x->buffers = malloc(2 * x->largest * sizeof *x->buffers);
     x->h = malloc(sizeof *x->h);
     x->sigma = malloc(sizeof *x->sigma);
     if (!x->buffers || !x->h || !x->sigma) return fail(STATUS_NOMEM, "memory to read a posterior");
-    status result = model_parameters(&x->p, &config);
-    if (!result) result = sharding_open(&x->owned, &x->p, 1, 0);
-    if (!result)
-        result = checkpoint_source_open(&x->source, MPI_COMM_SELF, h->path, &x->p, x->owned.owned,
-                                        x->owned.owned_count);
-    return result;
+    return checkpoint_source_open(&x->source, MPI_COMM_SELF, h->path, &x->with, &x->p);
+}
+
+/* Without factors the posterior has its pictures all the same. */
+static status read_directions(const reading *x, layer_spreads *to)
+{
+    status result =
+        report_read_bases(&to->directions, checkpoint_source_path(x->source), &x->with, &x->p);
+    if (!result || result == STATUS_NOMEM) return result;
+    status_warn("%s", status_message());
+    status_clear();
+    return STATUS_OK;
 }
 
 static status read_all(reading *x, report_run *run)
@@ -115,6 +129,7 @@ static status read_all(reading *x, report_run *run)
     to->sigma = calloc(x->p.unit_count, sizeof *to->sigma);
     if (!to->hessian || !to->sigma) return fail(STATUS_NOMEM, "memory for layers");
     for (size_t u = 0; !result && u < x->p.unit_count; u++) result = read_unit(x, u, to);
+    if (!result) result = read_directions(x, to);
     if (!result) to->units = x->p.unit_count;
     return result;
 }
@@ -125,7 +140,6 @@ status report_read_layers(report_run *run)
     *run->no_layers = '\0';
     status result = read_all(&x, run);
     checkpoint_source_close(&x.source);
-    sharding_close(&x.owned);
     parameters_close(&x.p);
     free(x.buffers);
     free(x.h);
@@ -137,7 +151,7 @@ status report_read_layers(report_run *run)
 }
 
 typedef struct {
-    const char *label;
+    const char *label, *range;
     size_t offset; /* of the spreads in layer_spreads */
 } layer_panel;
 
@@ -176,7 +190,7 @@ static bool spans(const report *r, const layer_panel *panel)
 {
     double min = INFINITY, max = 0.0;
     for (size_t i = 0; i < r->count; i++)
-        for (size_t u = 0; u < r->runs[i].layers.units; u++) {
+        for (size_t u = 0; spreads_of(&r->runs[i], panel) && u < r->runs[i].layers.units; u++) {
             const spread *s = &spreads_of(&r->runs[i], panel)[u];
             min = s->low > 0.0 ? fmin(min, s->low) : min;
             max = fmax(max, s->high);
@@ -191,7 +205,7 @@ static void draw_layers(FILE *out, const report *r, const void *what, bool alone
     set_tics(out, r, max_units(r));
     for (size_t i = 0; i < r->count; i++) {
         fprintf(out, "$layers%zu << EOD\n", i);
-        for (size_t u = 0; u < r->runs[i].layers.units; u++) {
+        for (size_t u = 0; spreads_of(&r->runs[i], panel) && u < r->runs[i].layers.units; u++) {
             const spread *s = &spreads_of(&r->runs[i], panel)[u];
             fprintf(out, "%zu %.9g %.9g %.9g\n", u, s->low, s->median, s->high);
         }
@@ -199,12 +213,12 @@ static void draw_layers(FILE *out, const report *r, const void *what, bool alone
     }
     fprintf(out, "plot NaN notitle");
     for (size_t i = 0; i < r->count; i++) {
-        if (r->runs[i].layers.units == 0) continue;
+        if (r->runs[i].layers.units == 0 || !spreads_of(&r->runs[i], panel)) continue;
         if (r->count == 1)
             fprintf(out,
                     ", $layers0 using 1:2:4 with filledcurves fs transparent solid 0.25 lc rgb "
-                    "'%s' title '5 to 95 of 100'",
-                    report_colour(0));
+                    "'%s' title '%s'",
+                    report_colour(0), panel->range);
         fprintf(out,
                 ", $layers%zu using 1:3 with linespoints lw 1.6 pt 7 ps 0.4 dt %d lc rgb '%s' ", i,
                 report_dash(i), report_colour(i));
@@ -227,10 +241,29 @@ static void note_missing(const report *r)
     }
 }
 
+static bool any_bases(const report *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->count; i++) any = any || r->runs[i].layers.directions;
+    return any;
+}
+
+static void note_directions(const report *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->runs[i].layers.directions)
+            report_note(r,
+                        "%s: σ and h of its matrices are those of directions in their bases, and "
+                        "what is a point has none.",
+                        r->runs[i].label);
+}
+
 status report_write_layers(const report *r)
 {
-    static const layer_panel panels[] = {{"σ", offsetof(layer_spreads, sigma)},
-                                         {"h", offsetof(layer_spreads, hessian)}};
+    static const layer_panel panels[] = {
+        {"σ", "5 to 95 of 100", offsetof(layer_spreads, sigma)},
+        {"h", "5 to 95 of 100", offsetof(layer_spreads, hessian)},
+        {"share of all directions", "least to most", offsetof(layer_spreads, directions)}};
     report_section(r, "Posterior");
     report_grid(r, true);
     status result = report_draw_posterior_curves(r);
@@ -242,7 +275,12 @@ status report_write_layers(const report *r)
     if (!result && max_units(r) > 0)
         result = report_picture(r, "hessian-layers", "Hessian h over layers", caption, draw_layers,
                                 &panels[1]);
+    if (!result && any_bases(r))
+        result = report_picture(r, "directions-layers", "Directions of gradients over layers",
+                                "eigenvalues of the bases' factors: (Σλ)²/Σλ² of n", draw_layers,
+                                &panels[2]);
     report_grid(r, false);
     note_missing(r);
+    note_directions(r);
     return result;
 }

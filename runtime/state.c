@@ -133,6 +133,13 @@ void state_sigma(const state *s, const slice *part, float *sigma)
     }
 }
 
+void state_directions(const state *s, const slice *part, float *sigma)
+{
+    const optimizer *row;
+    const float *spread = spread_of(s, part, &row);
+    optimizer_sigma(row, sigma, spread, optimizer_of(s, part), decay_of(s, part), part->count);
+}
+
 static void refresh_sigma(state *s, const sharding *part)
 {
     for (size_t i = 0; s->sigma.values && i < part->owned_count; i++)
@@ -506,8 +513,9 @@ size_t state_saved_arrays(const state *s, saved_array arrays[SAVED_ARRAYS])
         if (!rows[i].file) continue;
         const state_array *array = (const void *)((const char *)s + rows[i].member);
         saved_array *out = &arrays[count++];
-        *out = (saved_array){.file = rows[i].file, .values = array->values, .whole = array->whole};
-        memcpy(out->prefix, rows[i].prefix, sizeof out->prefix);
+        *out = state_row_saved(&rows[i]);
+        out->values = array->values;
+        out->whole = array->whole;
         if (rows[i].of != OF_ALL) out->set = &s->sets[rows[i].of];
     }
     return count;

@@ -98,6 +98,10 @@ void state_collect(state *s, uint64_t steps);
  * @param sigma  [part->count] out */
 void state_sigma(const state *s, const slice *part, float *sigma);
 
+/** Those of its directions, of a tensor that is taken whole and drawn: part after part.
+ * @param sigma  [part->count] out */
+void state_directions(const state *s, const slice *part, float *sigma);
+
 /** Add a work item's gradient of a slice to the sums.
  * @param first  what they held is forgotten */
 void state_accumulate(state *s, const slice *part, const gradient_piece *piece, bool first);

@@ -49,9 +49,11 @@ static void add_arrays(list *l, bool posterior)
     add_row(l, with->row, with->rest ? OF_MATRICES : OF_ALL, AT(arrays), posterior);
     if (with->rest) add_row(l, with->rest, OF_REST, AT(rest_arrays), posterior);
     if (!with->row->matrix || !with->row->matrix->bases) return;
-    if (posterior == with->variational)
+    if (posterior == with->variational) {
         add_of(l, OF_BASES, AT(bases),
                posterior ? "posterior.safetensors" : "optimizer.safetensors", "basis.", NULL);
+        l->rows[l->count - 1].identity = true; /* until they are made */
+    }
     if (!posterior) add_of(l, OF_BASES, AT(factors), "optimizer.safetensors", "factor.", NULL);
 }
 
@@ -204,7 +206,7 @@ status array_set_open(array_set *set, const runtime_settings *with, const shardi
         while (mine < owned->owned_count && owned->owned[mine].tensor < i) mine++;
         if (mine == owned->owned_count || owned->owned[mine].tensor != i) continue;
         const slice *part = &owned->owned[mine];
-        offset[i] = elements;
+        if (offset) offset[i] = elements;
         for (size_t k = first; k < set->p.tensor_count; k++) {
             bool cut = of == OF_REST;
             size_t count = cut ? part->count : set->p.tensors[k].count;
@@ -221,6 +223,49 @@ void array_set_close(array_set *set)
     parameters_close(&set->p);
     free(set->slices);
     *set = (array_set){0};
+}
+
+saved_array state_row_saved(const state_row *row)
+{
+    saved_array saved = {.file = row->file};
+    memcpy(saved.prefix, row->prefix, sizeof saved.prefix);
+    return saved;
+}
+
+status array_list_open(array_list *l, const runtime_settings *with, const sharding *owned,
+                       bool training)
+{
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(with, 1, training, rows); /* whatever the ranks */
+    status result = STATUS_OK;
+    *l = (array_list){0};
+    for (int of = OF_MATRICES; !result && with->rest && of < ARRAY_SETS; of++)
+        result = array_set_open(&l->sets[of], with, owned, (array_kind)of, NULL);
+    if (result) array_list_close(l);
+    for (size_t i = 0; !result && i < n; i++) {
+        if (!rows[i].file) continue;
+        size_t a = l->count++;
+        l->arrays[a] = state_row_saved(&rows[i]);
+        if (rows[i].of != OF_ALL) l->arrays[a].set = &l->sets[rows[i].of];
+        if (rows[i].initial) l->first[a] = (float)rows[i].initial(&with->optimizer);
+        l->identity[a] = rows[i].identity;
+    }
+    return result;
+}
+
+void array_list_close(array_list *l)
+{
+    for (int of = OF_MATRICES; of < ARRAY_SETS; of++) array_set_close(&l->sets[of]);
+    *l = (array_list){0};
+}
+
+void array_list_first(const array_list *l, size_t array, const slice *part, float *values)
+{
+    for (size_t e = 0; e < part->count; e++) values[e] = l->first[array];
+    if (!l->identity[array]) return;
+    size_t side = l->arrays[array].set->p.tensors[part->tensor].shape[0];
+    for (size_t e = 0; e < part->count; e++)
+        values[e] = (part->first + e) % (side + 1) == 0 ? 1.0F : 0.0F;
 }
 
 size_t state_local_bytes(const parameters *p)

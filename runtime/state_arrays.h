@@ -35,6 +35,7 @@ typedef struct {
     const char *file; /**< of checkpoints; NULL: not saved */
     char prefix[SAVED_PREFIX];
     double (*initial)(const optimizer_settings *s); /**< NULL: 0 */
+    bool identity;                                  /**< each tensor is at first the identity */
 } state_row;
 
 enum { STATE_ROWS = SAVED_ARRAYS + 4 };
@@ -59,11 +60,34 @@ size_t state_work_floats(const runtime_settings *with, const sharding *owned);
 size_t state_saved_bytes(const runtime_settings *with, const sharding *owned);
 
 /** Make the tensors of a kind of arrays (not OF_ALL), and this rank's slices of them.
- * @param offset  [tensor_count] out: where a tensor's values begin in such an array
+ * @param offset  [tensor_count] out: where a tensor's values begin in such an array; or NULL
  * @return STATUS_OK or STATUS_NOMEM (set is then empty) */
 status array_set_open(array_set *set, const runtime_settings *with, const sharding *owned,
                       array_kind of, size_t *offset);
 void array_set_close(array_set *set);
+
+/** The arrays of a state that is not there, without values: what its files hold. It must not move:
+ * arrays point to its sets. */
+typedef struct {
+    saved_array arrays[SAVED_ARRAYS];
+    size_t count;
+    array_set sets[ARRAY_SETS];
+    float first[SAVED_ARRAYS];   /**< what every element of an array begins with ... */
+    bool identity[SAVED_ARRAYS]; /**< ... or every tensor */
+} array_list;
+
+/** List them, as state_saved_arrays does; not collective.
+ * @param training  false: only those of the posterior
+ * @return STATUS_OK or STATUS_NOMEM (l is then empty) */
+status array_list_open(array_list *l, const runtime_settings *with, const sharding *owned,
+                       bool training);
+void array_list_close(array_list *l);
+
+/** What a state begins with in part of a tensor of an array. @param values  [part->count] out */
+void array_list_first(const array_list *l, size_t array, const slice *part, float *values);
+
+/** As a saved array, without values and without a set. */
+saved_array state_row_saved(const state_row *row);
 
 /** Bytes of a rank's local sums of one kind, and of the norm's blocks. */
 size_t state_local_bytes(const parameters *p);

@@ -263,3 +263,20 @@ Test(merge, counts_what_no_posterior_can_hold)
     merge_values(m, NULL, MERGE_TASK, &base, models, 1, 2.0, COUNT, &counts);
     cr_expect_eq(counts.bad, 1);
 }
+
+/* Points say nothing of each other's weights, whatever h their neighbours have. */
+Test(merge, points_count_alike)
+{
+    double expected[COUNT];
+    base.h = NULL;
+    for (size_t t = 0; t < MODELS; t++) models[t].h = NULL;
+    merge_values(m, NULL, MERGE_HESSIAN, NULL, models, MODELS, 1.0, COUNT, &counts);
+    for (size_t i = 0; i < COUNT; i++)
+        expected[i] = ((double)means[1][i] + (double)means[2][i] + (double)means[3][i]) / 3.0;
+    expect_near(m, expected, 1e-6);
+    merge_values(m, NULL, MERGE_HESSIAN, &base, models, MODELS, 0.5, COUNT, &counts);
+    for (size_t i = 0; i < COUNT; i++)
+        expected[i] = (double)means[0][i] + 0.5 * (expected[i] - (double)means[0][i]);
+    expect_near(m, expected, 1e-6);
+    expect_all_good();
+}

@@ -162,8 +162,9 @@ MPI_TEST(posteriors_from_elsewhere)
     read_merged(&r, files, 2, &facts);
     memset(r.t.arrays[2].values, 0, r.t.s.elements * sizeof(float)); /* of momentum, not read */
     cr_expect(everywhere(merged_onto_base(&r.t)));
-    result = checkpoint_source_open(&again, world.world, in(path, "%s/merged", r.t.run), &r.t.p,
-                                    r.t.s.owned, r.t.s.owned_count);
+    const runtime_settings with = job_settings(&r.t.job);
+    result =
+        checkpoint_source_open(&again, world.world, in(path, "%s/merged", r.t.run), &with, &r.t.p);
     cr_assert(everywhere(result == STATUS_OK));
     cr_expect_eq(checkpoint_source_prior(again)->lambda, lambdas[0]);
     checkpoint_source_close(&again);

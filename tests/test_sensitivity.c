@@ -73,7 +73,8 @@ static void check_variances(mlp_config config, dtype precision, double tolerance
     double *theta = widened(f.w.theta, f.w.p.count), *expected = expected_variances(&f, theta);
     double values[count], losses[ROWS], max = 0.0;
     reference_mlp(&f, theta, ROWS, losses, values, NULL);
-    model_variances(m, &f.w.hooks, (const float *const *)units, &f.b, outputs, found);
+    const weight_spread spread = {.variances = (const float *const *)units};
+    model_variances(m, &f.w.hooks, &spread, &f.b, outputs, found);
     for (size_t i = 0; i < count; i++) max = fmax(max, expected[i]);
     for (size_t i = 0; i < count; i++) {
         cr_expect_float_eq(outputs[i], values[i], tolerance * 10.0);
@@ -100,6 +101,94 @@ Test(sensitivity, variances_are_those_of_the_jacobian)
         }
 }
 
+/* The derivatives of all outputs by a weight, by central differences. */
+static void differences(const fixture *f, double *theta, size_t k, double *out)
+{
+    size_t count = ROWS * f->config.mlp.outputs;
+    double side[2][count], losses[ROWS], kept = theta[k], step = 1e-5;
+    for (int i = 0; i < 2; i++) {
+        theta[k] = kept + (i ? -step : step);
+        reference_mlp(f, theta, ROWS, losses, side[i], NULL);
+    }
+    theta[k] = kept;
+    for (size_t i = 0; i < count; i++) out[i] = (side[0][i] - side[1][i]) / (2.0 * step);
+}
+
+/* sum over kl of variance_kl (Q_L' J Q_R)_kl^2 of a layer's weight; a NULL is the identity. */
+static void add_in_bases(const fixture *f, double *theta, const tensor *t, const float *left,
+                         const float *right, double *out)
+{
+    size_t a = t->shape[0], b = t->shape[1], count = ROWS * f->config.mlp.outputs;
+    double *jacobian = calloc(a * b * count, sizeof *jacobian);
+    for (size_t e = 0; e < a * b; e++) differences(f, theta, t->index + e, jacobian + e * count);
+    for (size_t k = 0; k < a; k++)
+        for (size_t l = 0; l < b; l++)
+            for (size_t o = 0; o < count; o++) {
+                double sum = 0.0;
+                for (size_t i = 0; i < a; i++)
+                    for (size_t j = 0; j < b; j++)
+                        sum += (left ? (double)left[i * a + k] : (double)(i == k)) *
+                               (right ? (double)right[j * b + l] : (double)(j == l)) *
+                               jacobian[(i * b + j) * count + o];
+                out[o] += (double)variance_of(t->index + k * b + l) * sum * sum;
+            }
+    free(jacobian);
+}
+
+/* Bases of some layers' sides; that they are no rotations matters to nobody here. */
+static void check_bases(mlp_config config, size_t without)
+{
+    fixture f;
+    open_fixture(&f, config, DTYPE_F32, ROWS);
+    size_t layers = f.w.p.unit_count, count = ROWS * config.outputs;
+    model_shape shape = {.sequences = MOST, .length = 1, .variances = true, .bases = true};
+    model *m = NULL;
+    cr_assert_eq(model_open(&m, &f.config, &shape), STATUS_OK);
+    float **units = lay_out(&f), outputs[count], found[count];
+    const float *left[layers], *right[layers];
+    float *made = calloc(2 * layers, 32 * 32 * sizeof *made);
+    double *theta = widened(f.w.theta, f.w.p.count), expected[count], max = 0.0;
+    memset(expected, 0, sizeof expected);
+    draw(made, 2 * layers * 32 * 32, 0.5, 9, false);
+    for (size_t l = 0; l < layers; l++) {
+        left[l] = (2 * l) % 3 == without ? NULL : made + 2 * l * 32 * 32;
+        right[l] = (2 * l + 1) % 3 == without ? NULL : made + (2 * l + 1) * 32 * 32;
+    }
+    for (size_t i = 0; i < f.w.p.tensor_count; i++) {
+        const tensor *t = &f.w.p.tensors[i];
+        double slopes[count];
+        if (t->dimensions == 2) add_in_bases(&f, theta, t, left[t->unit], right[t->unit], expected);
+        for (size_t e = 0; t->dimensions == 1 && e < t->count; e++) {
+            differences(&f, theta, t->index + e, slopes);
+            for (size_t o = 0; o < count; o++)
+                expected[o] += (double)variance_of(t->index + e) * slopes[o] * slopes[o];
+        }
+    }
+    const weight_spread spread = {(const float *const *)units, left, right};
+    model_variances(m, &f.w.hooks, &spread, &f.b, outputs, found);
+    for (size_t i = 0; i < count; i++) max = fmax(max, expected[i]);
+    for (size_t i = 0; i < count; i++)
+        cr_expect_lt(fabs((double)found[i] - expected[i]), 2e-5 * max,
+                     "output %zu of %zu: variance %.7g, %.7g expected", i, count, (double)found[i],
+                     expected[i]);
+    for (size_t u = 0; u < layers; u++) free(units[u]);
+    free(units);
+    free(made);
+    free(theta);
+    model_close(&m);
+    close_fixture(&f);
+}
+
+Test(sensitivity, variances_of_directions)
+{
+    for (size_t v = 0; v < CONFIGS; v++)
+        for (size_t without = v % 3; without <= 3; without += 3 - v % 3) { /* one of three, none */
+            mlp_config config = configs[v];
+            config.activation = ACTIVATION_TANH;
+            check_bases(config, without);
+        }
+}
+
 /* Dropout is for training: variances are of the whole network. */
 Test(sensitivity, variances_know_no_dropout)
 {
@@ -111,8 +200,12 @@ Test(sensitivity, variances_know_no_dropout)
 Test(sensitivity, bytes_are_the_arenas)
 {
     for (size_t v = 0; v < CONFIGS; v++)
-        for (int way = 0; way < 2; way++) {
-            model_shape shape = {.sequences = 9, .length = 1, .variances = true, .training = way};
+        for (int way = 0; way < 4; way++) {
+            model_shape shape = {.sequences = 9,
+                                 .length = 1,
+                                 .variances = true,
+                                 .training = way % 2,
+                                 .bases = way / 2};
             mlp *m;
             cr_assert_eq(mlp_open(&m, &configs[v], &shape), STATUS_OK);
             cr_expect_eq(m->arena.used, m->arena.capacity);

@@ -371,3 +371,229 @@ MPI_TEST(fetched_examples)
     running_close(&on);
     running_close(&other);
 }
+
+enum { LIMIT = 40 /* longest side that has a basis */ };
+
+/* The same model, whose matrices are drawn in bases; what is none has ivon's posterior. */
+static job in_bases(job j)
+{
+    j.optimizer.kind = OPTIMIZER_EVON;
+    j.optimizer.rest = REST_IVON;
+    j.optimizer.basis_every = 10;
+    j.optimizer.basis_limit = LIMIT;
+    j.optimizer.estimate_clip = INFINITY;
+    j.parallel.shard = SHARD_PARAMETERS;
+    return j;
+}
+
+/* A basis is a reflection, I - 2 v v' / v' v: its own inverse. */
+static double reflection(const tensor *t, size_t part, bool right, size_t side, size_t i, size_t j)
+{
+    double square = 0.0, at[2] = {0};
+    for (size_t k = 0; k < side; k++) {
+        double v = 1.0 + (double)((t->index + 3 * part + right + 5 * k) % 7);
+        square += v * v;
+        if (k == i) at[0] = v;
+        if (k == j) at[1] = v;
+    }
+    return (double)(i == j) - (side <= LIMIT ? 2.0 * at[0] * at[1] / square : 0.0);
+}
+
+static void set_basis(float *q, const tensor *t, size_t part, bool right, size_t side)
+{
+    for (size_t i = 0; i < side; i++)
+        for (size_t j = 0; j < side; j++)
+            q[i * side + j] = (float)reflection(t, part, right, side, i, j);
+}
+
+/* A trainer whose h is hessian_of, of directions, and whose bases are reflections. */
+static void look_in_bases(running *x, job j)
+{
+    running_look(x, in_bases(j));
+    const state *s = &x->r.rounds.state;
+    for (size_t i = 0; i < x->r.rounds.owned.owned_count; i++) {
+        const slice *part = &x->r.rounds.owned.owned[i];
+        const tensor *t = &x->r.rounds.p.tensors[part->tensor];
+        float *h = state_at(s, t->matrices ? s->arrays[0] : s->rest_arrays[0], part);
+        for (size_t k = 0; k < part->count; k++) h[k] = hessian_of(t->index + part->first + k);
+        if (!t->matrices) continue;
+        float *q = state_at(s, s->bases, part);
+        for (size_t k = 0; k < t->matrices; k++)
+            for (int side = 0; side < 2; side++) {
+                size_t n = side ? t->shape[1] / t->matrices : t->shape[0];
+                if (n > LIMIT) continue;
+                set_basis(q, t, k, side, n);
+                q += n * n;
+            }
+    }
+    state_share(&x->r.rounds.state, &world);
+}
+
+/* Into the bases, part after part; back is the same, but for where elements lie. */
+static void reflect(const tensor *t, double *out, const double *in, bool into)
+{
+    size_t a = t->shape[0], all = t->shape[1], b = all / t->matrices;
+    double half[a * b];
+    for (size_t k = 0; k < t->matrices; k++) {
+        const double *from = into ? in + k * b : in + k * a * b;
+        double *to = into ? out + k * a * b : out + k * b;
+        size_t stride = into ? all : b, wide = into ? b : all;
+        for (size_t i = 0; i < a; i++)
+            for (size_t j = 0; j < b; j++) {
+                half[i * b + j] = 0.0;
+                for (size_t l = 0; l < b; l++)
+                    half[i * b + j] += from[i * stride + l] * reflection(t, k, true, b, l, j);
+            }
+        for (size_t i = 0; i < a; i++)
+            for (size_t j = 0; j < b; j++) {
+                to[i * wide + j] = 0.0;
+                for (size_t l = 0; l < a; l++)
+                    to[i * wide + j] += reflection(t, k, false, a, i, l) * half[l * b + j];
+            }
+    }
+}
+
+/* Sigma g, of a tensor. */
+static void spread_step(const tensor *t, double *out, const double *g)
+{
+    double *turned = calloc(t->count, sizeof *turned);
+    if (t->matrices)
+        reflect(t, turned, g, true);
+    else
+        memcpy(turned, g, t->count * sizeof *g);
+    for (size_t e = 0; e < t->count; e++) turned[e] *= variance_of(t, e);
+    if (t->matrices)
+        reflect(t, out, turned, false);
+    else
+        memcpy(out, turned, t->count * sizeof *out);
+    free(turned);
+}
+
+static double quadratic(const tensor *t, const double *g)
+{
+    double *step = calloc(t->count, sizeof *step), form = 0.0;
+    spread_step(t, step, g);
+    for (size_t e = 0; e < t->count; e++) form += g[e] * step[e];
+    free(step);
+    return form;
+}
+
+/* Weights are those of `plain`, which begins alike and has them whole. */
+MPI_TEST(sequences_in_bases)
+{
+    running plain, on;
+    twin t;
+    look(&plain, tokens_job(SHARD_GRADIENTS, 20, 97));
+    look_in_bases(&on, tokens_job(SHARD_PARAMETERS, 20, 97));
+    sensitivity_table found = run(&on, PER_SEQUENCE, 0, WINDOWS);
+    open_twin(&t, &plain);
+    for (size_t i = 0; found.rows && i < WINDOWS; i++) {
+        cr_assert_eq(dataset_window(on.data, i, &t.batch, 0), STATUS_OK);
+        gpt2_backward(t.model, &t.w.hooks, &t.batch.view, (noise_key){0});
+        double form = 0.0;
+        for (size_t k = 0; k < t.w.p.tensor_count; k++) {
+            const tensor *of = &t.w.p.tensors[k];
+            double *g = widened(gradient_of(&t.w, k), of->count);
+            form += T * T * quadratic(of, g);
+            free(g);
+        }
+        cr_expect_float_eq(found.rows[i].variance, form, 1e-5 * form, "%g, %g expected",
+                           found.rows[i].variance, form);
+    }
+    close_twin(&t);
+    sensitivity_table_close(&found);
+    uint32_t windows[] = {0, 1, 1};
+    double added[2];
+    sensitivity_table alone = run(&on, PER_SEQUENCE, 1, 3);
+    leave(&on, PER_SEQUENCE, 1, 3, windows, 2, added);
+    if (world.rank == 0) cr_expect_float_eq(added[0], alone.rows[0].variance, 1e-6 * added[0]);
+    sensitivity_table_close(&alone);
+    running_close(&plain);
+    running_close(&on);
+}
+
+/* d output / d weights of a row, (outputs, weights), by central differences. */
+static void jacobian_of(const trainer *r, double *theta, const float *in, double *out)
+{
+    size_t outputs = r->job->model.mlp.outputs, count = r->rounds.p.count;
+    double step = 1e-5, side[2][2];
+    for (size_t e = 0; e < count; e++) {
+        double kept = theta[e];
+        for (int k = 0; k < 2; k++) {
+            theta[e] = kept + (k ? -step : step);
+            outputs_of(r, theta, in, side[k]);
+        }
+        theta[e] = kept;
+        for (size_t c = 0; c < outputs; c++)
+            out[c * count + e] = (side[0][c] - side[1][c]) / (2.0 * step);
+    }
+}
+
+/* What the Newton step in bases adds to a group's loss. */
+static double added_in_bases(const trainer *r, const dataset *data, dataset_batch *b, size_t group,
+                             double *theta)
+{
+    size_t count = r->rounds.p.count;
+    double moved[count], g[count], step = 1e-5, before = group_loss(r, data, b, group, theta);
+    for (size_t e = 0; e < count; e++) {
+        double kept = theta[e], side[2];
+        for (int k = 0; k < 2; k++) {
+            theta[e] = kept + (k ? -step : step);
+            side[k] = group_loss(r, data, b, group, theta);
+        }
+        theta[e] = kept;
+        g[e] = (side[0] - side[1]) / (2.0 * step);
+    }
+    for (size_t i = 0; i < r->rounds.p.tensor_count; i++) {
+        const tensor *t = &r->rounds.p.tensors[i];
+        spread_step(t, moved + t->index, g + t->index);
+    }
+    for (size_t e = 0; e < count; e++) moved[e] += theta[e];
+    return group_loss(r, data, b, group, moved) - before;
+}
+
+static void check_in_bases(loss_kind loss)
+{
+    running plain, on;
+    dataset_batch b;
+    uint32_t group[COUNT];
+    double added[GROUPS];
+    look(&plain, deep_job(loss, SHARD_GRADIENTS));
+    look_in_bases(&on, deep_job(loss, SHARD_PARAMETERS));
+    const trainer *r = &plain.r;
+    cr_assert_eq(dataset_batch_open(&b, &on.j), STATUS_OK);
+    double *theta = widened(r->rounds.state.mean.values, r->rounds.p.count);
+    sensitivity_table found = run(&on, PER_EXAMPLE, 0, COUNT);
+    double jacobian[2 * r->rounds.p.count];
+    for (size_t i = 0; found.rows && i < COUNT; i++) {
+        cr_assert_eq(dataset_window(on.data, i, &b, 0), STATUS_OK);
+        jacobian_of(r, theta, b.inputs, jacobian);
+        for (size_t c = 0; c < found.outputs; c++) {
+            double v = 0.0, here = (double)found.details[(2 * i + 1) * found.outputs + c];
+            for (size_t k = 0; k < r->rounds.p.tensor_count; k++) {
+                const tensor *t = &r->rounds.p.tensors[k];
+                v += quadratic(t, jacobian + c * r->rounds.p.count + t->index);
+            }
+            cr_expect_lt(fabs(here - v), 1e-4 * v, "%g, %g expected", here, v);
+        }
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        group[i] = dataset_left_out(on.data, i) ? NONE : (uint32_t)(i % GROUPS);
+    leave(&on, PER_EXAMPLE, 0, COUNT, group, GROUPS, added);
+    for (size_t g = 0; world.rank == 0 && g < GROUPS; g++) {
+        double expected = added_in_bases(r, on.data, &b, g, theta);
+        cr_expect_lt(fabs(added[g] - expected), 2e-4 * fabs(expected), "group %zu: %g, %g expected",
+                     g, added[g], expected);
+    }
+    sensitivity_table_close(&found);
+    free(theta);
+    dataset_batch_close(&b);
+    running_close(&plain);
+    running_close(&on);
+}
+
+MPI_TEST(examples_in_bases)
+{
+    check_in_bases(LOSS_CROSS_ENTROPY);
+    check_in_bases(LOSS_GAUSSIAN);
+}

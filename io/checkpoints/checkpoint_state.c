@@ -295,15 +295,25 @@ static status read_delta(checkpoint_prior *prior, json_t *root, const char *dire
     return STATUS_OK;
 }
 
-status checkpoint_prior_read(checkpoint_prior *prior, const char *directory, const parameters *p)
+/* Of all tensors, or of some. */
+static bool lists_hessian(json_t *sums, const parameters *p)
 {
     char key[sizeof p->tensors->name + 32];
+    bool found = false;
+    for (size_t i = 0; i < p->tensor_count && !found; i++) {
+        snprintf(key, sizeof key, "posterior.safetensors %s", p->tensors[i].name);
+        found = json_object_get(sums, key);
+    }
+    return found;
+}
+
+status checkpoint_prior_read(checkpoint_prior *prior, const char *directory, const parameters *p)
+{
     json_t *root = NULL;
     status result = prior_open(prior, p);
     if (!result) result = read_root(&root, directory);
     if (!result) result = read_delta(prior, root, directory, p);
-    snprintf(key, sizeof key, "posterior.safetensors %s", p->tensors[0].name);
-    if (!result && json_object_get(json_object_get(root, "checksums"), key))
+    if (!result && lists_hessian(json_object_get(root, "checksums"), p))
         prior->lambda = json_number_value(json_object_get(root, "lambda"));
     json_decref(root);
     if (result) checkpoint_prior_close(prior);

@@ -64,7 +64,7 @@ static status check_memory(oracle *o)
     char what[64];
     snprintf(what, sizeof what, "%zu unknowns", o->unknowns);
     return exact_check_memory(o->grid, what, o->unknowns, o->options.spectrum ? 6 : 2,
-                              3 * jacobian_bytes(o->x));
+                              3 * jacobian_bytes(o->x) + oracle_posterior_bytes(o->x, o->r));
 }
 
 static status open_vectors(oracle *o)

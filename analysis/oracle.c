@@ -98,10 +98,12 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
     return result;
 }
 
-status oracle_check(const oracle *o, bool leave_out, bool maximize)
+status oracle_check(const oracle *o, bool leave_out, bool maximize, bool draws)
 {
     if (leave_out && o->fixed)
         return fail(STATUS_INPUT, "--leave-out: examples expected, gpt2's sequences found");
+    if (draws && o->fixed)
+        return fail(STATUS_INPUT, "--draws: examples expected, gpt2's sequences found");
     if (maximize && (o->classes || !jacobian_is_linear(o->x)))
         return fail(STATUS_INPUT, "--maximize: a regression whose last layer alone is unknown "
                                   "expected, another problem found");

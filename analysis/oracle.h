@@ -55,7 +55,7 @@ typedef struct {
 status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_options *options);
 /** Whether examples can be left out, or the evidence maximized, of this problem; not collective.
  * @return STATUS_OK or STATUS_INPUT */
-status oracle_check(const oracle *o, bool leave_out, bool maximize);
+status oracle_check(const oracle *o, bool leave_out, bool maximize, bool draws);
 
 void oracle_close(oracle *o);
 
@@ -87,6 +87,22 @@ typedef struct {
  * Collective. @return STATUS_OK or STATUS_NOMEM */
 status oracle_compare(const oracle *o, const double *mean, const oracle_posterior *q,
                       const double *variances, oracle_comparison *out);
+
+/** Distances from the posterior exp(-F) itself, which of classes is no Gaussian, in nats. */
+typedef struct {
+    double run;       /**< KL(run || posterior); NaN: it has none */
+    double gaussian;  /**< KL(exact Gaussian || posterior): of values 0 */
+    double diagonal;  /**< KL(best diagonal of that Gaussian || posterior) */
+    double effective; /**< draws that the posterior's normalizing constant is worth: sum of weights,
+                           squared, over the sum of their squares */
+} oracle_distances;
+
+/** Distances by draws: F less half of the normals' squares, whose variance is 0 where F is
+ * quadratic, averaged over each Gaussian, and the normalizing constant by importance sampling from
+ * the exact Gaussian, a little wider. Before oracle_variances, which loses the factor.
+ * @param q  the run's covariance around its mean; NULL: it has none
+ * @return STATUS_OK, STATUS_NOMEM, STATUS_INPUT (a bad row) */
+status oracle_sample(oracle *o, const oracle_posterior *q, uint64_t draws, oracle_distances *out);
 
 /** Where the evidence of a linear regression is largest, as a function of the prior's precision (of
  * what has one) and the noise variance; the exponent lambda/N is 1 for it. */

@@ -146,27 +146,36 @@ void oracle_posterior_direction(const oracle_posterior *q, const oracle_block *b
                 element(b.left, b.rows, r, k) * element(b.right, b.columns, c, l);
 }
 
-/* Q_L' J Q_R, a side at a time. */
-static void turn(const oracle_block *block, double *row, double *work)
+/* Q_L' x Q_R, a side at a time; back: Q_L x Q_R'. */
+static void turn(const oracle_block *block, double *values, double *work, bool back)
 {
     const oracle_block b = *block;
-    double *j = row + b.first;
+    double *x = values + b.first;
     memset(work, 0, b.rows * b.columns * sizeof *work);
     for (size_t r = 0; r < b.rows; r++)
-        for (size_t k = b.left ? 0 : r; k < (b.left ? b.rows : r + 1); k++)
+        for (size_t k = b.left ? 0 : r; k < (b.left ? b.rows : r + 1); k++) {
+            double q = back ? element(b.left, b.rows, k, r) : element(b.left, b.rows, r, k);
             for (size_t c = 0; c < b.columns; c++)
-                work[k * b.columns + c] += element(b.left, b.rows, r, k) * j[r * b.stride + c];
+                work[k * b.columns + c] += q * x[r * b.stride + c];
+        }
     for (size_t k = 0; k < b.rows; k++) {
         const double *from = work + k * b.columns;
-        double *to = j + k * b.stride;
+        double *to = x + k * b.stride;
         for (size_t l = 0; l < b.columns; l++) to[l] = b.right ? 0.0 : from[l];
         for (size_t c = 0; b.right && c < b.columns; c++)
-            for (size_t l = 0; l < b.columns; l++) to[l] += from[c] * b.right[c * b.columns + l];
+            for (size_t l = 0; l < b.columns; l++)
+                to[l] += from[c] * b.right[back ? l * b.columns + c : c * b.columns + l];
     }
+}
+
+void oracle_posterior_draw(const oracle_posterior *q, double *z)
+{
+    for (size_t i = 0; i < q->unknowns; i++) z[i] *= q->spread[i];
+    for (size_t i = 0; i < q->block_count; i++) turn(&q->blocks[i], z, q->work, true);
 }
 
 void oracle_posterior_project(const oracle_posterior *q, double *row)
 {
-    for (size_t i = 0; i < q->block_count; i++) turn(&q->blocks[i], row, q->work);
+    for (size_t i = 0; i < q->block_count; i++) turn(&q->blocks[i], row, q->work, false);
     for (size_t i = 0; i < q->unknowns; i++) row[i] *= q->spread[i];
 }

@@ -41,6 +41,10 @@ const oracle_block *oracle_posterior_block(const oracle_posterior *q, size_t unk
 void oracle_posterior_direction(const oracle_posterior *q, const oracle_block *block,
                                 size_t unknown, double *out);
 
+/** Standard normals of directions become a deviation from the mean; not collective, one call at a
+ * time. @param z  [unknowns] in and out */
+void oracle_posterior_draw(const oracle_posterior *q, double *z);
+
 /** Derivatives by unknowns become derivatives by directions, times their deviations: inner products
  * of such rows are covariances of J theta. Not collective, one call at a time.
  * @param row  [unknowns] in and out */

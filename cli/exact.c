@@ -18,7 +18,7 @@
 typedef struct {
     const char *tensors, *data, *leave, *unknowns, *examples, *plot;
     double ess, prior, bias_prior;
-    uint64_t samples;
+    uint64_t samples, draws;
     option_list set;
     bool spectrum, maximize, no_test, json, quiet;
 } arguments;
@@ -193,12 +193,19 @@ static status find_spectrum(oracle *o, exact_report *r)
     return STATUS_OK;
 }
 
+static status sample(oracle *o, const arguments *a, exact_report *r)
+{
+    r->sampled = true;
+    return oracle_sample(o, r->posterior.sigma ? &r->posterior : NULL, a->draws, &r->distances);
+}
+
 /* The factor is lost to the variances and to the spectrum: they come last. */
 static status compute(oracle *o, const arguments *a, leave_kind leave, exact_report *r)
 {
     status result = oracle_find(o);
     if (!result && !a->no_test && !o->fixed) result = predict(o, a, r);
     if (!result && leave != LEAVE_NONE) result = leave_out(o, leave, r);
+    if (!result && a->draws > 0) result = sample(o, a, r);
     if (!result && a->maximize) result = oracle_maximize(o, &r->maximum);
     r->maximized = a->maximize;
     if (!result) result = oracle_variances(o, r->variances);
@@ -232,7 +239,9 @@ static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
     oracle o;
     r->o = &o;
     status result = oracle_open(&o, t, data, &options);
-    if (!result) result = agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize));
+    if (!result)
+        result =
+            agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize, a->draws > 0));
     if (!result) result = agree(s->c.world, open_report(r, a->spectrum));
     if (!result && r->is_run && job_is_variational(t->job))
         result = oracle_posterior_open(&r->posterior, o.x, t);
@@ -282,6 +291,8 @@ int exact_main(int argc, char **argv)
          "of 1-D tensors (0, as in training; of bbb not to be given)"},
         {"--data", OPTION_INPUT, &a.data, "TEXT", "examples to predict, instead of data.valid"},
         {"--samples", OPTION_COUNT, &a.samples, "S", "draws of the outputs of a classifier (64)"},
+        {"--draws", OPTION_COUNT, &a.draws, "D",
+         "distances from the posterior of classes itself, not from its Gaussian, by D draws"},
         {"--no-test", OPTION_FLAG, &a.no_test, NULL, "predict nothing"},
         {"--leave-out", OPTION_TEXT, &a.leave, "HOW",
          "leave out each training example, by the inverse of the gram matrix or by the precision"},

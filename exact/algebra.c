@@ -188,6 +188,21 @@ status exact_solve(const exact_matrix *l, double *b, size_t count)
     return STATUS_OK;
 }
 
+status exact_spread(const exact_matrix *l, double *b, size_t count)
+{
+    exact_matrix *x;
+    const int n = (int)l->rows, k = (int)count;
+    const double unit = 1.0;
+    status result = exact_matrix_open_blocks(&x, l->g, l->rows, count, l->row_block, l->row_block);
+    if (result) return result;
+    exact_set(x, b);
+    scalapack.pdtrsm_("L", "L", "T", "N", &n, &k, &unit, l->values, &one, &one, l->descriptor,
+                      x->values, &one, &one, x->descriptor);
+    exact_get(x, b);
+    exact_matrix_close(&x);
+    return STATUS_OK;
+}
+
 /* A = L L' has the inverse M'M with M = L^-1: its diagonal is the squared length of M's columns. */
 status exact_inverse_diagonal(exact_matrix *l, double *d)
 {

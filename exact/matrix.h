@@ -116,6 +116,11 @@ double exact_log_determinant(const exact_matrix *l);
  * @return STATUS_OK or STATUS_NOMEM */
 status exact_solve(const exact_matrix *l, double *b, size_t count);
 
+/** B becomes L'^-1 B: of standard normals vectors with covariance A^-1.
+ * @param l  of exact_factor @param b  (count, n) whole on every rank
+ * @return STATUS_OK or STATUS_NOMEM */
+status exact_spread(const exact_matrix *l, double *b, size_t count);
+
 /** diag(A^-1), by the inverse of L, which takes half of the operations of the whole inverse.
  * @param l  of exact_factor, lost @param d  [n] out
  * @return STATUS_OK or STATUS_NUMERIC */

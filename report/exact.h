@@ -14,6 +14,8 @@ typedef struct {
     oracle_posterior posterior;   /**< the run's; sigma NULL: it has none */
     double *variances;            /**< [unknowns] diag(Lambda^-1) */
     oracle_comparison comparison; /**< where there is one */
+    bool sampled;
+    oracle_distances distances; /**< with draws */
     bool predicted;
     oracle_score scores[PREDICTIONS];
     bool maximized;

@@ -50,6 +50,15 @@ static void print_comparison(const exact_report *r)
     printf("  KL(run || best diagonal)            %10.5g nats\n", c->kl_best);
 }
 
+static void print_distances(const exact_report *r)
+{
+    const oracle_distances *d = &r->distances;
+    printf("\ndistances from the posterior itself, its constant worth %.0f draws\n", d->effective);
+    if (r->posterior.sigma) printf("  KL(run || posterior)                %10.5g nats\n", d->run);
+    printf("  KL(exact Gaussian || posterior)     %10.5g nats\n", d->gaussian);
+    printf("  KL(best diagonal || posterior)      %10.5g nats\n", d->diagonal);
+}
+
 static void print_scores(const exact_report *r)
 {
     static const char *const names[] = {"exact mode", "exact posterior", "run's posterior"};
@@ -68,6 +77,7 @@ void exact_print(const exact_report *r)
 {
     print_problem(r);
     if (r->posterior.sigma) print_comparison(r);
+    if (r->sampled) print_distances(r);
     if (r->predicted) print_scores(r);
     if (r->left) {
         printf("\nleave-one-out loss %.6f nats an example, %.6f with it\n", r->loo_loss,
@@ -102,6 +112,16 @@ static void put_comparison(json_t *o, const oracle_comparison *c)
     json_text_put(o, "kl_basis", c->kl_basis);
     json_text_put(o, "kl_diagonal", c->kl_diagonal);
     json_text_put(o, "kl_best_diagonal", c->kl_best);
+}
+
+static json_t *distances_json(const oracle_distances *d)
+{
+    json_t *o = json_object();
+    json_text_put(o, "run", d->run);
+    json_text_put(o, "gaussian", d->gaussian);
+    json_text_put(o, "diagonal", d->diagonal);
+    json_text_put(o, "effective_draws", d->effective);
+    return o;
 }
 
 static json_t *score_json(const oracle_score *s)
@@ -144,6 +164,7 @@ static json_t *report_json(const exact_report *r)
                                       m->prior, "noise_variance", m->noise_variance, "at_edge",
                                       m->at_edge));
     if (r->posterior.sigma) put_comparison(out, &r->comparison);
+    if (r->sampled) json_object_set_new(out, "posterior", distances_json(&r->distances));
     for (size_t k = 0; r->predicted && k < (r->posterior.sigma ? PREDICTIONS : PREDICT_RUN); k++)
         json_object_set_new(out, predictions[k], score_json(&r->scores[k]));
     json_text_put(out, "loo_loss", r->loo_loss);

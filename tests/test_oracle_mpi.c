@@ -356,7 +356,11 @@ MPI_TEST(distances_of_a_posterior_in_bases)
     cr_expect_float_eq(c.kl, expected, 1e-10 * expected);
     cr_expect_float_eq(c.kl, c.kl_mean + c.kl_variance + c.kl_basis, 1e-10 * expected);
     for (size_t j = 0; j < ALL; j++) {
-        double row[ALL], square = 0.0;
+        double row[ALL], square = 0.0, drawn[ALL] = {0};
+        drawn[j] = 1.0;
+        oracle_posterior_draw(&q, drawn);
+        for (size_t i = 0; i < ALL; i++)
+            cr_expect_float_eq(drawn[i], spread[j] * directions[i * ALL + j], 1e-14);
         memcpy(row, x.whole + j * ALL, sizeof row);
         oracle_posterior_project(&q, row);
         for (size_t i = 0; i < ALL; i++) {
@@ -366,6 +370,34 @@ MPI_TEST(distances_of_a_posterior_in_bases)
         }
         cr_expect_lt(fabs(square), 1e-10 * trace * trace);
     }
+    example_close(&x);
+}
+
+/* Of a regression draws find what the formulas say; of classes, that the Gaussian is not all. */
+MPI_TEST(distances_by_draws)
+{
+    example x;
+    oracle_distances d;
+    oracle_comparison c;
+    double sigma[MOST], variances[MOST];
+    oracle_posterior q = {.unknowns = 13, .sigma = sigma, .spread = sigma};
+    example_open(&x, regression(12), &plain);
+    example_find(&x);
+    for (size_t i = 0; i < 13; i++) sigma[i] = 1.2 / sqrt(x.o.diagonal[i]);
+    cr_assert_eq(oracle_sample(&x.o, &q, 3000, &d), STATUS_OK, "%s", status_message());
+    cr_assert_eq(oracle_variances(&x.o, variances), STATUS_OK);
+    cr_assert_eq(oracle_compare(&x.o, x.o.start, &q, variances, &c), STATUS_OK);
+    cr_expect(d.effective > 1000.0 && d.effective < 3000.0, "%g", d.effective);
+    cr_expect_float_eq(d.gaussian, 0.0, 0.06, "%g", d.gaussian); /* 3 / sqrt(effective draws) */
+    cr_expect_float_eq(d.diagonal, c.kl_diagonal, 0.06 + 0.1 * c.kl_diagonal, "%g", d.diagonal);
+    cr_expect_float_eq(d.run, c.kl, 0.06 + 0.02 * c.kl, "%g and %g", d.run, c.kl);
+    example_close(&x);
+
+    example_open(&x, classification(false), &with_biases);
+    example_find(&x);
+    cr_assert_eq(oracle_sample(&x.o, NULL, 3000, &d), STATUS_OK, "%s", status_message());
+    cr_expect(isnan(d.run) && d.gaussian > 0.0 && d.diagonal > d.gaussian, "%g %g", d.gaussian,
+              d.diagonal);
     example_close(&x);
 }
 

@@ -24,17 +24,34 @@ static double quantile(const double *sorted, size_t count, double share)
 }
 
 /* The precision along the run's directions, q' Lambda q. */
-static void measure(const oracle *o, const oracle_posterior *q, double *along)
+static status measure(const oracle *o, const oracle_posterior *q, double *along)
 {
-    for (size_t i = 0; i < o->unknowns; i++) {
+    enum { CHUNK = 128 };
+    size_t n = o->unknowns, numbers[CHUNK], count = 0;
+    double *ways = NULL, *turned = NULL;
+    status result = oracle_take(&ways, q->block_count ? CHUNK : 0, n);
+    if (!result) result = oracle_take(&turned, q->block_count ? CHUNK : 0, n);
+    result = agree(o->r->rounds.c->world, result);
+    for (size_t i = 0; !result && i < n; i++) {
         const oracle_block *block = oracle_posterior_block(q, i);
         along[i] = o->diagonal[i];
-        if (!block) continue;
-        oracle_posterior_direction(q, block, i, o->step);
-        exact_multiply(o->precision, o->step, o->gradient);
-        along[i] = 0.0;
-        for (size_t k = 0; k < o->unknowns; k++) along[i] += o->step[k] * o->gradient[k];
+        if (block) {
+            oracle_posterior_direction(q, block, i, ways + count * n);
+            numbers[count++] = i;
+        }
+        if (count == 0 || (count < CHUNK && i + 1 < n)) continue;
+        memcpy(turned, ways, count * n * sizeof *turned);
+        result = exact_multiply_all(o->precision, turned, count);
+        for (size_t k = 0; k < count; k++) {
+            double sum = 0.0;
+            for (size_t j = 0; j < n; j++) sum += ways[k * n + j] * turned[k * n + j];
+            along[numbers[k]] = sum;
+        }
+        count = 0;
     }
+    free(ways);
+    free(turned);
+    return result;
 }
 
 /* KL of Gaussians splits into what the mean, the variances and the missing correlations cost.
@@ -75,7 +92,8 @@ status oracle_compare(const oracle *o, const double *mean, const oracle_posterio
     if (!result) result = oracle_take(&along, n, 1);
     result = agree(o->r->rounds.c->world, result);
     if (result) goto done;
-    measure(o, q, along);
+    result = measure(o, q, along);
+    if (result) goto done;
     add_distances(o, mean, q, along, out);
     for (size_t i = 0; i < n; i++) ratios[i] = q->spread[i] * q->spread[i] * along[i];
     qsort(ratios, n, sizeof *ratios, by_value);

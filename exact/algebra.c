@@ -77,6 +77,25 @@ void exact_multiply(const exact_matrix *a, const double *x, double *y)
     exact_sum(a->g, y, a->rows);
 }
 
+status exact_multiply_all(const exact_matrix *a, double *b, size_t count)
+{
+    exact_matrix *x = NULL, *y = NULL;
+    const int n = (int)a->rows, k = (int)count;
+    const double unit = 1.0, zero = 0.0;
+    status result = exact_matrix_open_blocks(&x, a->g, a->rows, count, a->row_block, a->row_block);
+    if (!result)
+        result = exact_matrix_open_blocks(&y, a->g, a->rows, count, a->row_block, a->row_block);
+    if (!result) {
+        exact_set(x, b);
+        scalapack.pdsymm_("L", "L", &n, &k, &unit, a->values, &one, &one, a->descriptor, x->values,
+                          &one, &one, x->descriptor, &zero, y->values, &one, &one, y->descriptor);
+        exact_get(y, b);
+    }
+    exact_matrix_close(&x);
+    exact_matrix_close(&y);
+    return result;
+}
+
 void exact_multiply_transposed(const exact_matrix *b, const double *x, double *y)
 {
     memset(y, 0, b->columns * sizeof *y);

@@ -88,6 +88,10 @@ void exact_diagonal(const exact_matrix *a, double *d);
 /** y = A x. @param a  symmetric @param x, y  [n], apart */
 void exact_multiply(const exact_matrix *a, const double *x, double *y);
 
+/** B becomes A B, of several vectors. @param a  symmetric @param b  (count, n) whole on every rank
+ * @return STATUS_OK or STATUS_NOMEM */
+status exact_multiply_all(const exact_matrix *a, double *b, size_t count);
+
 /** y = B'x. @param x  [rows] @param y  [columns] out */
 void exact_multiply_transposed(const exact_matrix *b, const double *x, double *y);
 

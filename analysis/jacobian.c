@@ -19,6 +19,7 @@ struct jacobian {
     bool linear;
     double *rows, *f, *mean;
     float *outputs_here; /* (examples, outputs) */
+    float *piece;        /* of what this rank owns, [unknowns] has room for any */
     uint64_t window;     /* of gpt2: whose targets are drawn */
 };
 
@@ -102,7 +103,8 @@ static status open_rows(jacobian *x)
     x->f = calloc(cells, sizeof *x->f);
     x->mean = calloc(x->unknowns, sizeof *x->mean);
     x->outputs_here = calloc(cells, sizeof *x->outputs_here);
-    if (x->rows && x->f && x->mean && x->outputs_here) return STATUS_OK;
+    x->piece = calloc(x->unknowns, sizeof *x->piece);
+    if (x->rows && x->f && x->mean && x->outputs_here && x->piece) return STATUS_OK;
     return fail(STATUS_NOMEM, "memory for %zu rows of %zu derivatives", cells, x->unknowns);
 }
 
@@ -142,21 +144,15 @@ static void gather(const jacobian *x, double *values, bool deviations)
     const trainer *r = x->m.r;
     memset(values, 0, x->unknowns * sizeof *values);
     for (size_t i = 0; i < r->rounds.owned.owned_count; i++) {
-        slice piece = r->rounds.owned.owned[i];
-        size_t left = piece.count;
-        if (x->start[piece.tensor] == SIZE_MAX) continue;
-        for (; left > 0; left -= piece.count) {
-            float here[PARAMETER_BLOCK];
-            double *to = values + x->start[piece.tensor] + piece.first;
-            piece.count = left < PARAMETER_BLOCK ? left : PARAMETER_BLOCK;
-            if (deviations)
-                state_sigma(&r->rounds.state, &piece, here);
-            else
-                memcpy(here, state_center(&r->rounds.state, &piece), piece.count * sizeof *here);
-            for (size_t e = 0; e < piece.count; e++) to[e] = (double)here[e];
-            piece.first += piece.count;
-            piece.offset += piece.count;
-        }
+        const slice *part = &r->rounds.owned.owned[i];
+        const float *here = x->piece;
+        if (x->start[part->tensor] == SIZE_MAX) continue;
+        if (deviations)
+            state_sigma(&r->rounds.state, part, x->piece);
+        else
+            here = state_center(&r->rounds.state, part);
+        double *to = values + x->start[part->tensor] + part->first;
+        for (size_t e = 0; e < part->count; e++) to[e] = (double)here[e];
     }
     comm_sum_ordered(r->rounds.c, values, x->unknowns);
 }
@@ -190,6 +186,7 @@ void jacobian_close(jacobian **out)
     free(x->f);
     free(x->mean);
     free(x->outputs_here);
+    free(x->piece);
     free(x);
     *out = NULL;
 }
@@ -207,6 +204,11 @@ size_t jacobian_outputs(const jacobian *x)
 bool jacobian_is_linear(const jacobian *x)
 {
     return x->linear;
+}
+
+size_t jacobian_start(const jacobian *x, size_t number)
+{
+    return x->start[number];
 }
 
 const tensor *jacobian_tensor(const jacobian *x, size_t i, size_t *element)

@@ -37,6 +37,9 @@ bool jacobian_is_linear(const jacobian *x);
 /** Tensor and element of it that unknown i is. */
 const tensor *jacobian_tensor(const jacobian *x, size_t i, size_t *element);
 
+/** A tensor's first unknown, SIZE_MAX: it has none. @param number  its own in the model */
+size_t jacobian_start(const jacobian *x, size_t number);
+
 /** Examples or windows of a batch, the same on all ranks. */
 size_t jacobian_batch(const jacobian *x);
 

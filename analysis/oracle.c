@@ -64,7 +64,7 @@ static status check_memory(oracle *o)
     char what[64];
     snprintf(what, sizeof what, "%zu unknowns", o->unknowns);
     return exact_check_memory(o->grid, what, o->unknowns, o->options.spectrum ? 6 : 2,
-                              3 * jacobian_bytes(o->x));
+                              3 * jacobian_bytes(o->x) + oracle_posterior_bytes(o->x, o->r));
 }
 
 static status open_vectors(oracle *o)
@@ -98,10 +98,12 @@ status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_opti
     return result;
 }
 
-status oracle_check(const oracle *o, bool leave_out, bool maximize)
+status oracle_check(const oracle *o, bool leave_out, bool maximize, bool draws)
 {
     if (leave_out && o->fixed)
         return fail(STATUS_INPUT, "--leave-out: examples expected, gpt2's sequences found");
+    if (draws && o->fixed)
+        return fail(STATUS_INPUT, "--draws: examples expected, gpt2's sequences found");
     if (maximize && (o->classes || !jacobian_is_linear(o->x)))
         return fail(STATUS_INPUT, "--maximize: a regression whose last layer alone is unknown "
                                   "expected, another problem found");

@@ -1,6 +1,5 @@
-/** The dense answer that a run's diagonal posterior can be compared with: the Gaussian whose
- * precision is the whole Gauss-Newton matrix, by ScaLAPACK on all ranks. docs/exact.md derives the
- * formulas.
+/** The dense answer that a run's posterior can be compared with: the Gaussian whose precision is
+ * the whole Gauss-Newton matrix, by ScaLAPACK on all ranks. docs/exact.md derives the formulas.
  *
  * The unknowns theta are chosen weights, the others stay what they are. Outputs are taken as linear
  * in them, f = f_0 + J (theta - theta_0), which they are in the last layer. With N training
@@ -14,7 +13,7 @@
 #ifndef VARIO_ANALYSIS_ORACLE_H
 #define VARIO_ANALYSIS_ORACLE_H
 
-#include "analysis/jacobian.h"
+#include "analysis/oracle_posterior.h"
 #include "exact/matrix.h"
 
 typedef struct {
@@ -56,7 +55,7 @@ typedef struct {
 status oracle_open(oracle *o, trainer *r, const dataset *data, const oracle_options *options);
 /** Whether examples can be left out, or the evidence maximized, of this problem; not collective.
  * @return STATUS_OK or STATUS_INPUT */
-status oracle_check(const oracle *o, bool leave_out, bool maximize);
+status oracle_check(const oracle *o, bool leave_out, bool maximize, bool draws);
 
 void oracle_close(oracle *o);
 
@@ -68,23 +67,42 @@ status oracle_find(oracle *o);
 /** diag(Lambda^-1); the factor is lost. @param variances  [unknowns] out */
 status oracle_variances(oracle *o, double *variances);
 
-/** A diagonal Gaussian beside the exact one; distances in nats. */
+/** A run's Gaussian beside the exact one; distances in nats. Of a diagonal one directions are
+ * single unknowns, and kl_basis is kl_diagonal. */
 typedef struct {
-    double mean_error;   /**< |mean - mode| / |mode| */
-    double kl;           /**< KL(run || exact) = the three that follow */
-    double kl_mean;      /**< of its mean */
-    double kl_variance;  /**< of its variances, those of the best diagonal being 1/Lambda_ii */
-    double kl_diagonal;  /**< of that best diagonal itself */
-    double kl_best;      /**< KL(run || best diagonal) */
-    double quantiles[5]; /**< of sigma^2 Lambda_ii: 5, 25, 50, 75, 95% */
+    double mean_error;  /**< |mean - mode| / |mode| */
+    double kl;          /**< KL(run || exact) = the three that follow */
+    double kl_mean;     /**< of its mean */
+    double kl_variance; /**< of its variances, the best in its directions q being 1/(q' Lambda q) */
+    double kl_basis;    /**< of these best ones: of correlations between its directions */
+    double kl_diagonal; /**< KL(best diagonal || exact), whose variances are 1/Lambda_ii */
+    double kl_best;     /**< KL(run || best diagonal) */
+    double quantiles[5]; /**< of sigma^2 q' Lambda q: 5, 25, 50, 75, 95% */
     double inverse;      /**< median of sigma^2 / (Lambda^-1)_ii */
 } oracle_comparison;
 
-/** @param mean, sigma  [unknowns] of the diagonal Gaussian
- * @param variances    [unknowns] diag(Lambda^-1)
+/** @param mean       [unknowns] of the run's Gaussian
+ * @param q          its covariance
+ * @param variances  [unknowns] diag(Lambda^-1)
  * Collective. @return STATUS_OK or STATUS_NOMEM */
-status oracle_compare(const oracle *o, const double *mean, const double *sigma,
+status oracle_compare(const oracle *o, const double *mean, const oracle_posterior *q,
                       const double *variances, oracle_comparison *out);
+
+/** Distances from the posterior exp(-F) itself, which of classes is no Gaussian, in nats. */
+typedef struct {
+    double run;       /**< KL(run || posterior); NaN: it has none */
+    double gaussian;  /**< KL(exact Gaussian || posterior): of values 0 */
+    double diagonal;  /**< KL(best diagonal of that Gaussian || posterior) */
+    double effective; /**< draws that the posterior's normalizing constant is worth: sum of weights,
+                           squared, over the sum of their squares */
+} oracle_distances;
+
+/** Distances by draws: F less half of the normals' squares, whose variance is 0 where F is
+ * quadratic, averaged over each Gaussian, and the normalizing constant by importance sampling from
+ * the exact Gaussian, a little wider. Before oracle_variances, which loses the factor.
+ * @param q  the run's covariance around its mean; NULL: it has none
+ * @return STATUS_OK, STATUS_NOMEM, STATUS_INPUT (a bad row) */
+status oracle_sample(oracle *o, const oracle_posterior *q, uint64_t draws, oracle_distances *out);
 
 /** Where the evidence of a linear regression is largest, as a function of the prior's precision (of
  * what has one) and the noise variance; the exponent lambda/N is 1 for it. */
@@ -117,10 +135,10 @@ typedef enum {
 /** Predictive distributions of linearized outputs: of values a Gaussian with variance s^2 + J V J',
  * of classes the mean over `samples` Gaussian draws of the outputs, the same normals for all.
  *
- * @param sigma   [unknowns] the run's deviations around its mean; NULL: it has none
+ * @param q       the run's covariance around its mean; NULL: it has none
  * @param scores  [PREDICTIONS] out, on all ranks
  * @return STATUS_OK, STATUS_NOMEM, STATUS_INPUT (a bad row) */
-status oracle_predict(oracle *o, const dataset *data, const double *sigma, uint64_t samples,
+status oracle_predict(oracle *o, const dataset *data, const oracle_posterior *q, uint64_t samples,
                       oracle_score *scores);
 
 /** A training example and what it would be without itself. */

@@ -23,47 +23,88 @@ static double quantile(const double *sorted, size_t count, double share)
     return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
 }
 
-/* KL of Gaussians splits into what the mean, the variances and the missing correlations cost. */
-static void add_distances(const oracle *o, const double *mean, const double *sigma,
-                          oracle_comparison *out)
+/* The precision along the run's directions, q' Lambda q. */
+static status measure(const oracle *o, const oracle_posterior *q, double *along)
+{
+    enum { CHUNK = 128 };
+    size_t n = o->unknowns, numbers[CHUNK], count = 0;
+    double *ways = NULL, *turned = NULL;
+    status result = oracle_take(&ways, q->block_count ? CHUNK : 0, n);
+    if (!result) result = oracle_take(&turned, q->block_count ? CHUNK : 0, n);
+    result = agree(o->r->rounds.c->world, result);
+    for (size_t i = 0; !result && i < n; i++) {
+        const oracle_block *block = oracle_posterior_block(q, i);
+        along[i] = o->diagonal[i];
+        if (block) {
+            oracle_posterior_direction(q, block, i, ways + count * n);
+            numbers[count++] = i;
+        }
+        if (count == 0 || (count < CHUNK && i + 1 < n)) continue;
+        memcpy(turned, ways, count * n * sizeof *turned);
+        result = exact_multiply_all(o->precision, turned, count);
+        for (size_t k = 0; k < count; k++) {
+            double sum = 0.0;
+            for (size_t j = 0; j < n; j++) sum += ways[k * n + j] * turned[k * n + j];
+            along[numbers[k]] = sum;
+        }
+        count = 0;
+    }
+    free(ways);
+    free(turned);
+    return result;
+}
+
+/* KL of Gaussians splits into what the mean, the variances and the missing correlations cost.
+ * @param along  [unknowns] the precision along the directions */
+static void add_distances(const oracle *o, const double *mean, const oracle_posterior *q,
+                          const double *along, oracle_comparison *out)
 {
     double distance = 0.0, norm = 0.0, product = 0.0, near = 0.0;
     for (size_t i = 0; i < o->unknowns; i++) o->step[i] = mean[i] - o->mode[i];
     exact_multiply(o->precision, o->step, o->gradient);
     for (size_t i = 0; i < o->unknowns; i++) {
-        double d = o->step[i], ratio = sigma[i] * sigma[i] * o->diagonal[i];
+        double d = o->step[i], spread = q->spread[i] * q->spread[i], ratio = spread * along[i];
         distance += d * d;
         norm += o->mode[i] * o->mode[i];
         product += d * o->gradient[i];
         near += d * d * o->diagonal[i];
+        near += q->sigma[i] * q->sigma[i] * o->diagonal[i] - 1.0 - log(spread * o->diagonal[i]);
         out->kl_variance += 0.5 * (ratio - 1.0 - log(ratio));
+        out->kl_basis += 0.5 * log(along[i]);
         out->kl_diagonal += 0.5 * log(o->diagonal[i]);
     }
     out->mean_error = sqrt(distance / norm);
     out->kl_mean = 0.5 * product;
+    out->kl_basis -= 0.5 * o->log_determinant;
     out->kl_diagonal -= 0.5 * o->log_determinant;
-    out->kl = out->kl_mean + out->kl_variance + out->kl_diagonal;
-    out->kl_best = out->kl_variance + 0.5 * near;
+    out->kl = out->kl_mean + out->kl_variance + out->kl_basis;
+    out->kl_best = 0.5 * near;
 }
 
-status oracle_compare(const oracle *o, const double *mean, const double *sigma,
+status oracle_compare(const oracle *o, const double *mean, const oracle_posterior *q,
                       const double *variances, oracle_comparison *out)
 {
     static const double shares[] = {0.05, 0.25, 0.5, 0.75, 0.95};
-    double *ratios;
+    double *ratios, *along = NULL;
     size_t n = o->unknowns;
     *out = (oracle_comparison){0};
-    status result = agree(o->r->rounds.c->world, oracle_take(&ratios, n, 1));
-    if (result) return result;
-    add_distances(o, mean, sigma, out);
-    for (size_t i = 0; i < n; i++) ratios[i] = sigma[i] * sigma[i] * o->diagonal[i];
+    status result = oracle_take(&ratios, n, 1);
+    if (!result) result = oracle_take(&along, n, 1);
+    result = agree(o->r->rounds.c->world, result);
+    if (result) goto done;
+    result = measure(o, q, along);
+    if (result) goto done;
+    add_distances(o, mean, q, along, out);
+    for (size_t i = 0; i < n; i++) ratios[i] = q->spread[i] * q->spread[i] * along[i];
     qsort(ratios, n, sizeof *ratios, by_value);
     for (size_t k = 0; k < 5; k++) out->quantiles[k] = quantile(ratios, n, shares[k]);
-    for (size_t i = 0; i < n; i++) ratios[i] = sigma[i] * sigma[i] / variances[i];
+    for (size_t i = 0; i < n; i++) ratios[i] = q->sigma[i] * q->sigma[i] / variances[i];
     qsort(ratios, n, sizeof *ratios, by_value);
     out->inverse = quantile(ratios, n, 0.5);
+done:
     free(ratios);
-    return STATUS_OK;
+    free(along);
+    return result;
 }
 
 /* Columns of what is known of a row of classes, and of a value. */
@@ -73,7 +114,7 @@ enum { VALUE_NLL, VALUE_TARGET, VALUE_MEAN, VALUE_VARIANCE, COLUMNS };
 typedef struct {
     oracle *o;
     const dataset *data;
-    const double *sigma;
+    const oracle_posterior *q;
     uint64_t samples;
     size_t cells;               /* rows of classes; values */
     double *facts[PREDICTIONS]; /* (COLUMNS, cells) */
@@ -147,15 +188,15 @@ static void note(prediction *w, oracle_prediction kind, const jacobian_rows *b, 
     }
 }
 
-/* J diag(sigma^2) J' of an example. */
-static void diagonal_covariance(const prediction *w, const double *rows, double *out)
+/* J Sigma J' of an example with the run's covariance; the rows are lost. */
+static void run_covariance(const prediction *w, double *rows, double *out)
 {
     size_t C = w->o->outputs, n = w->o->unknowns;
+    for (size_t c = 0; c < C; c++) oracle_posterior_project(w->q, rows + c * n);
     for (size_t c = 0; c < C; c++)
         for (size_t k = 0; k < C; k++) {
             double sum = 0.0;
-            for (size_t i = 0; i < n; i++)
-                sum += rows[c * n + i] * w->sigma[i] * w->sigma[i] * rows[k * n + i];
+            for (size_t i = 0; i < n; i++) sum += rows[c * n + i] * rows[k * n + i];
             out[c * C + k] = sum;
         }
 }
@@ -174,8 +215,8 @@ static status run_round(prediction *w, uint64_t round)
         if (o->classes) draw_normals(w, b.first + s);
         note(w, PREDICT_MODE, &b, s, w->f + s * C, NULL);
         note(w, PREDICT_EXACT, &b, s, w->f + s * C, covariance);
-        if (!w->sigma) continue;
-        diagonal_covariance(w, b.rows + s * C * n, covariance);
+        if (!w->q) continue;
+        run_covariance(w, b.rows + s * C * n, covariance);
         note(w, PREDICT_RUN, &b, s, b.f + s * C, covariance);
     }
     return result;
@@ -239,13 +280,13 @@ static void close_prediction(prediction *w)
     free(w->right);
 }
 
-status oracle_predict(oracle *o, const dataset *data, const double *sigma, uint64_t samples,
+status oracle_predict(oracle *o, const dataset *data, const oracle_posterior *q, uint64_t samples,
                       oracle_score *scores)
 {
     uint64_t count = dataset_count(data), round_count = jacobian_rounds(o->x, count);
     prediction w = {.o = o,
                     .data = data,
-                    .sigma = sigma,
+                    .q = q,
                     .samples = samples,
                     .cells = (size_t)count * (o->classes ? 1 : o->outputs)};
     status result = agree(o->r->rounds.c->world, open_prediction(&w));

@@ -149,11 +149,15 @@ void sensitivity_close(sensitivity **out)
 static void gather_variances(sensitivity *x)
 {
     const sharding *owned = &x->m.r->rounds.owned;
+    const state *s = &x->m.r->rounds.state;
+    const float *bases; /* which sensitivity_gather_bases brings */
     for (size_t i = 0; i < owned->owned_count; i++) {
         const slice *part = &owned->owned[i];
         float *to = sensitivity_variances(x, part->tensor) + part->first;
-        (sensitivity_is_turned(x, part->tensor) ? state_directions
-                                                : state_sigma)(&x->m.r->rounds.state, part, to);
+        if (sensitivity_is_turned(x, part->tensor))
+            state_directions(s, part, to, &bases);
+        else
+            state_sigma(s, part, to);
         for (size_t k = 0; k < part->count; k++) to[k] *= to[k];
     }
     for (size_t u = 0; u < x->m.r->rounds.p.unit_count; u++) {

@@ -18,7 +18,7 @@
 typedef struct {
     const char *tensors, *data, *leave, *unknowns, *examples, *plot;
     double ess, prior, bias_prior;
-    uint64_t samples;
+    uint64_t samples, draws;
     option_list set;
     bool spectrum, maximize, no_test, json, quiet;
 } arguments;
@@ -89,7 +89,6 @@ static status open_report(exact_report *r, bool spectrum)
     /* In bases nothing is a deviation of its own, and points have none. */
     bool compared = r->is_run && job_is_variational(o->r->job) && !job_optimizer(o->r->job)->matrix;
     status result = take(&r->variances, o->unknowns);
-    if (!result && compared) result = take(&r->sigma, o->unknowns);
     if (!result && spectrum) result = take(&r->spectrum, o->unknowns);
     if (!result && spectrum) result = take(&r->curvature, o->unknowns);
     if (!result && spectrum && compared) result = take(&r->hessian, o->unknowns);
@@ -98,7 +97,7 @@ static status open_report(exact_report *r, bool spectrum)
 
 static void close_report(exact_report *r)
 {
-    free(r->sigma);
+    oracle_posterior_close(&r->posterior);
     free(r->variances);
     free(r->spectrum);
     free(r->curvature);
@@ -111,7 +110,9 @@ static status predict(oracle *o, const arguments *a, exact_report *r)
     dataset *data;
     status result =
         agree(o->r->rounds.c->world, dataset_open(&data, o->r->job, DATASET_VALID, a->data));
-    if (!result) result = oracle_predict(o, data, r->sigma, a->samples, r->scores);
+    if (!result)
+        result = oracle_predict(o, data, r->posterior.sigma ? &r->posterior : NULL, a->samples,
+                                r->scores);
     dataset_close(&data);
     r->predicted = !result;
     return result;
@@ -184,12 +185,19 @@ static status find_spectrum(oracle *o, exact_report *r)
     status result = oracle_spectrum(o, r->spectrum);
     for (size_t i = 0; !result && i < n; i++) {
         r->curvature[i] = (o->diagonal[i] - o->prior[i]) / o->ess;
-        if (r->hessian) r->hessian[i] = (1.0 / (r->sigma[i] * r->sigma[i]) - o->prior[i]) / o->ess;
+        double spread = r->hessian ? r->posterior.spread[i] : 1.0;
+        if (r->hessian) r->hessian[i] = (1.0 / (spread * spread) - o->prior[i]) / o->ess;
     }
     if (result) return result;
     qsort(r->curvature, n, sizeof *r->curvature, by_value);
     if (r->hessian) qsort(r->hessian, n, sizeof *r->hessian, by_value);
     return STATUS_OK;
+}
+
+static status sample(oracle *o, const arguments *a, exact_report *r)
+{
+    r->sampled = true;
+    return oracle_sample(o, r->posterior.sigma ? &r->posterior : NULL, a->draws, &r->distances);
 }
 
 /* The factor is lost to the variances and to the spectrum: they come last. */
@@ -198,11 +206,12 @@ static status compute(oracle *o, const arguments *a, leave_kind leave, exact_rep
     status result = oracle_find(o);
     if (!result && !a->no_test && !o->fixed) result = predict(o, a, r);
     if (!result && leave != LEAVE_NONE) result = leave_out(o, leave, r);
+    if (!result && a->draws > 0) result = sample(o, a, r);
     if (!result && a->maximize) result = oracle_maximize(o, &r->maximum);
     r->maximized = a->maximize;
     if (!result) result = oracle_variances(o, r->variances);
-    if (!result && r->sigma)
-        result = oracle_compare(o, o->start, r->sigma, r->variances, &r->comparison);
+    if (!result && r->posterior.sigma)
+        result = oracle_compare(o, o->start, &r->posterior, r->variances, &r->comparison);
     if (!result && a->spectrum) result = find_spectrum(o, r);
     return result;
 }
@@ -231,9 +240,12 @@ static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
     oracle o;
     r->o = &o;
     status result = oracle_open(&o, t, data, &options);
-    if (!result) result = agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize));
+    if (!result)
+        result =
+            agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize, a->draws > 0));
     if (!result) result = agree(s->c.world, open_report(r, a->spectrum));
-    if (!result && r->sigma) jacobian_deviations(o.x, r->sigma);
+    if (!result && r->is_run && job_is_variational(t->job))
+        result = oracle_posterior_open(&r->posterior, o.x, t);
     if (!result) result = compute(&o, a, leave, r);
     if (!result) result = agree(s->c.world, s->c.rank == 0 ? speak(a, r) : STATUS_OK);
     close_report(r);
@@ -280,6 +292,8 @@ int exact_main(int argc, char **argv)
          "of 1-D tensors (0, as in training; of bbb not to be given)"},
         {"--data", OPTION_INPUT, &a.data, "TEXT", "examples to predict, instead of data.valid"},
         {"--samples", OPTION_COUNT, &a.samples, "S", "draws of the outputs of a classifier (64)"},
+        {"--draws", OPTION_COUNT, &a.draws, "D",
+         "distances from the posterior of classes itself, not from its Gaussian, by D draws"},
         {"--no-test", OPTION_FLAG, &a.no_test, NULL, "predict nothing"},
         {"--leave-out", OPTION_TEXT, &a.leave, "HOW",
          "leave out each training example, by the inverse of the gram matrix or by the precision"},
@@ -296,7 +310,7 @@ int exact_main(int argc, char **argv)
     const option_table table = {"exact",
                                 "JOB|RUN [--tensors NAMES] [--leave-out HOW] [--spectrum]",
                                 "The Gaussian posterior with all correlations, by dense algebra on "
-                                "all ranks, and how far\na run's diagonal one is from it. A JOB "
+                                "all ranks, and how far\na run's is from it. A JOB "
                                 "needs no run where its model is linear.",
                                 options,
                                 sizeof options / sizeof options[0],

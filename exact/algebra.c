@@ -77,6 +77,25 @@ void exact_multiply(const exact_matrix *a, const double *x, double *y)
     exact_sum(a->g, y, a->rows);
 }
 
+status exact_multiply_all(const exact_matrix *a, double *b, size_t count)
+{
+    exact_matrix *x = NULL, *y = NULL;
+    const int n = (int)a->rows, k = (int)count;
+    const double unit = 1.0, zero = 0.0;
+    status result = exact_matrix_open_blocks(&x, a->g, a->rows, count, a->row_block, a->row_block);
+    if (!result)
+        result = exact_matrix_open_blocks(&y, a->g, a->rows, count, a->row_block, a->row_block);
+    if (!result) {
+        exact_set(x, b);
+        scalapack.pdsymm_("L", "L", &n, &k, &unit, a->values, &one, &one, a->descriptor, x->values,
+                          &one, &one, x->descriptor, &zero, y->values, &one, &one, y->descriptor);
+        exact_get(y, b);
+    }
+    exact_matrix_close(&x);
+    exact_matrix_close(&y);
+    return result;
+}
+
 void exact_multiply_transposed(const exact_matrix *b, const double *x, double *y)
 {
     memset(y, 0, b->columns * sizeof *y);
@@ -183,6 +202,21 @@ status exact_solve(const exact_matrix *l, double *b, size_t count)
     exact_set(x, b);
     scalapack.pdpotrs_("L", &n, &k, l->values, &one, &one, l->descriptor, x->values, &one, &one,
                        x->descriptor, &info, 1);
+    exact_get(x, b);
+    exact_matrix_close(&x);
+    return STATUS_OK;
+}
+
+status exact_spread(const exact_matrix *l, double *b, size_t count)
+{
+    exact_matrix *x;
+    const int n = (int)l->rows, k = (int)count;
+    const double unit = 1.0;
+    status result = exact_matrix_open_blocks(&x, l->g, l->rows, count, l->row_block, l->row_block);
+    if (result) return result;
+    exact_set(x, b);
+    scalapack.pdtrsm_("L", "L", "T", "N", &n, &k, &unit, l->values, &one, &one, l->descriptor,
+                      x->values, &one, &one, x->descriptor);
     exact_get(x, b);
     exact_matrix_close(&x);
     return STATUS_OK;

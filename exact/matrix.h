@@ -88,6 +88,10 @@ void exact_diagonal(const exact_matrix *a, double *d);
 /** y = A x. @param a  symmetric @param x, y  [n], apart */
 void exact_multiply(const exact_matrix *a, const double *x, double *y);
 
+/** B becomes A B, of several vectors. @param a  symmetric @param b  (count, n) whole on every rank
+ * @return STATUS_OK or STATUS_NOMEM */
+status exact_multiply_all(const exact_matrix *a, double *b, size_t count);
+
 /** y = B'x. @param x  [rows] @param y  [columns] out */
 void exact_multiply_transposed(const exact_matrix *b, const double *x, double *y);
 
@@ -115,6 +119,11 @@ double exact_log_determinant(const exact_matrix *l);
 /** B becomes A^-1 B. @param l  of exact_factor @param b  (count, n) whole on every rank
  * @return STATUS_OK or STATUS_NOMEM */
 status exact_solve(const exact_matrix *l, double *b, size_t count);
+
+/** B becomes L'^-1 B: of standard normals vectors with covariance A^-1.
+ * @param l  of exact_factor @param b  (count, n) whole on every rank
+ * @return STATUS_OK or STATUS_NOMEM */
+status exact_spread(const exact_matrix *l, double *b, size_t count);
 
 /** diag(A^-1), by the inverse of L, which takes half of the operations of the whole inverse.
  * @param l  of exact_factor, lost @param d  [n] out

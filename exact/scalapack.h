@@ -24,6 +24,11 @@ enum { DESCRIPTOR = 9 };
       (const char *uplo, const char *trans, const int *n, const int *k, const double *alpha,       \
        const double *a, const int *ia, const int *ja, const int *desca, const double *beta,        \
        double *c, const int *ic, const int *jc, const int *descc))                                 \
+    X(void, pdsymm_,                                                                               \
+      (const char *side, const char *uplo, const int *m, const int *n, const double *alpha,        \
+       const double *a, const int *ia, const int *ja, const int *desca, const double *b,           \
+       const int *ib, const int *jb, const int *descb, const double *beta, double *c,              \
+       const int *ic, const int *jc, const int *descc))                                            \
     X(void, pdtrsm_,                                                                               \
       (const char *side, const char *uplo, const char *trans, const char *diag, const int *m,      \
        const int *n, const double *alpha, const double *a, const int *ia, const int *ja,           \

@@ -11,9 +11,11 @@ typedef struct {
     const char *name;             /**< of the run or job */
     bool is_run;                  /**< the start is a run's mean, not a job's initial weights */
     uint64_t step;                /**< of the run's checkpoint */
-    double *sigma;                /**< [unknowns] the run's; NULL: it has no posterior */
+    oracle_posterior posterior;   /**< the run's; sigma NULL: it has none */
     double *variances;            /**< [unknowns] diag(Lambda^-1) */
-    oracle_comparison comparison; /**< where there is sigma */
+    oracle_comparison comparison; /**< where there is one */
+    bool sampled;
+    oracle_distances distances; /**< with draws */
     bool predicted;
     oracle_score scores[PREDICTIONS];
     bool maximized;

@@ -9,7 +9,7 @@ enum { PANEL = 430, HEIGHT = 430, POINTS = 4000 /* drawn at most, evenly chosen 
 
 static size_t panels_of(const exact_report *r)
 {
-    return (r->sigma ? 2U : 1U) + (r->spectrum ? 1U : 0U);
+    return (r->posterior.sigma ? 2U : 1U) + (r->spectrum ? 1U : 0U);
 }
 
 static size_t stride_of(const exact_report *r)
@@ -32,7 +32,8 @@ static void write_points(FILE *out, const exact_report *r)
     fprintf(out, "$unknowns << EOD\n");
     for (size_t i = 0; i < o->unknowns; i += stride_of(r))
         fprintf(out, "%.9g %.9g %.9g %.9g %.9g\n", o->mode[i], sqrt(r->variances[i]),
-                1.0 / sqrt(o->diagonal[i]), r->o->start[i], r->sigma ? r->sigma[i] : NAN);
+                1.0 / sqrt(o->diagonal[i]), r->o->start[i],
+                r->posterior.sigma ? r->posterior.sigma[i] : NAN);
     fprintf(out, "EOD\n");
 }
 
@@ -44,7 +45,7 @@ static void draw_deviations(FILE *out, const exact_report *r, size_t panels)
             "set logscale xy\nset format xy '%%.0e'\nset xlabel 'best diagonal: 1/sqrt(L_{ii})'\n"
             "set ylabel 'deviation'\nplot $unknowns using 3:2 with points pt 7 ps 0.4 lc rgb "
             "grey title 'exact'");
-    if (r->sigma)
+    if (r->posterior.sigma)
         fprintf(out, ", $unknowns using 3:5 with points pt 7 ps 0.4 lc rgb blue title 'run'");
     fprintf(out, ", x with lines dt 2 lc rgb dark notitle\nunset logscale\nset format xy '%%g'\n");
 }
@@ -90,7 +91,7 @@ status exact_draw(const exact_report *r, const char *path)
         fprintf(p.commands, "set multiplot\n");
         write_points(p.commands, r);
         draw_deviations(p.commands, r, panels);
-        if (r->sigma) draw_means(p.commands, panels);
+        if (r->posterior.sigma) draw_means(p.commands, panels);
         if (r->spectrum) draw_spectrum(p.commands, r, panels);
         fprintf(p.commands, "unset multiplot\n");
     }

@@ -36,14 +36,27 @@ static void print_comparison(const exact_report *r)
     const oracle_comparison *c = &r->comparison;
     printf("\nthe run's posterior beside it\n");
     printf("  |mean - mode| / |mode|              %10.5f\n", c->mean_error);
-    printf("  sigma^2 over the optimum 1/L_ii     %10.5f median; 5%% %.4f, 25%% %.4f, 75%% %.4f, "
+    bool turned = r->posterior.block_count > 0;
+    printf("  sigma^2 over the optimum 1/%s     %10.5f median; 5%% %.4f, 25%% %.4f, 75%% %.4f, "
            "95%% %.4f\n",
-           c->quantiles[2], c->quantiles[0], c->quantiles[1], c->quantiles[3], c->quantiles[4]);
+           turned ? "q'Lq" : "L_ii", c->quantiles[2], c->quantiles[0], c->quantiles[1],
+           c->quantiles[3], c->quantiles[4]);
     printf("  sigma^2 over the exact variance     %10.5f median\n", c->inverse);
     printf("  KL(run || exact)                    %10.5g nats: %.5g of the mean, %.5g of the "
-           "variances, %.5g of any diagonal\n",
-           c->kl, c->kl_mean, c->kl_variance, c->kl_diagonal);
+           "variances, %.5g of %s\n",
+           c->kl, c->kl_mean, c->kl_variance, c->kl_basis,
+           turned ? "its directions q" : "any diagonal");
+    if (turned) printf("  KL(best diagonal || exact)          %10.5g nats\n", c->kl_diagonal);
     printf("  KL(run || best diagonal)            %10.5g nats\n", c->kl_best);
+}
+
+static void print_distances(const exact_report *r)
+{
+    const oracle_distances *d = &r->distances;
+    printf("\ndistances from the posterior itself, its constant worth %.0f draws\n", d->effective);
+    if (r->posterior.sigma) printf("  KL(run || posterior)                %10.5g nats\n", d->run);
+    printf("  KL(exact Gaussian || posterior)     %10.5g nats\n", d->gaussian);
+    printf("  KL(best diagonal || posterior)      %10.5g nats\n", d->diagonal);
 }
 
 static void print_scores(const exact_report *r)
@@ -54,7 +67,7 @@ static void print_scores(const exact_report *r)
            classes ? "ECE" : "coverage");
     for (size_t k = 0; k < PREDICTIONS; k++) {
         const oracle_score *s = &r->scores[k];
-        if (k == PREDICT_RUN && !r->sigma) continue;
+        if (k == PREDICT_RUN && !r->posterior.sigma) continue;
         printf("%-18s %10.5f %10.5f %10.5f\n", names[k], s->nll, classes ? s->accuracy : s->rmse,
                classes ? s->ece : s->coverage_error);
     }
@@ -63,7 +76,8 @@ static void print_scores(const exact_report *r)
 void exact_print(const exact_report *r)
 {
     print_problem(r);
-    if (r->sigma) print_comparison(r);
+    if (r->posterior.sigma) print_comparison(r);
+    if (r->sampled) print_distances(r);
     if (r->predicted) print_scores(r);
     if (r->left) {
         printf("\nleave-one-out loss %.6f nats an example, %.6f with it\n", r->loo_loss,
@@ -95,8 +109,19 @@ static void put_comparison(json_t **o, const oracle_comparison *c)
     json_text_put(o, "kl", c->kl);
     json_text_put(o, "kl_mean", c->kl_mean);
     json_text_put(o, "kl_variance", c->kl_variance);
+    json_text_put(o, "kl_basis", c->kl_basis);
     json_text_put(o, "kl_diagonal", c->kl_diagonal);
     json_text_put(o, "kl_best_diagonal", c->kl_best);
+}
+
+static json_t *distances_json(const oracle_distances *d)
+{
+    json_t *o = json_object();
+    json_text_put(&o, "run", d->run);
+    json_text_put(&o, "gaussian", d->gaussian);
+    json_text_put(&o, "diagonal", d->diagonal);
+    json_text_put(&o, "effective_draws", d->effective);
+    return o;
 }
 
 static json_t *score_json(const oracle_score *s)
@@ -139,8 +164,9 @@ static json_t *report_json(const exact_report *r)
                                 json_text_number(m->log_evidence), "prior",
                                 json_text_number(m->prior), "noise_variance",
                                 json_text_number(m->noise_variance), "at_edge", m->at_edge));
-    if (r->sigma) put_comparison(&out, &r->comparison);
-    for (size_t k = 0; r->predicted && k < (r->sigma ? PREDICTIONS : PREDICT_RUN); k++)
+    if (r->posterior.sigma) put_comparison(&out, &r->comparison);
+    if (r->sampled) json_text_set(&out, "posterior", distances_json(&r->distances));
+    for (size_t k = 0; r->predicted && k < (r->posterior.sigma ? PREDICTIONS : PREDICT_RUN); k++)
         json_text_set(&out, predictions[k], score_json(&r->scores[k]));
     json_text_put(&out, "loo_loss", r->loo_loss);
     json_text_put(&out, "loo_correlation", r->loo_correlation);
@@ -159,14 +185,14 @@ static void write_unknowns(FILE *out, const void *context)
     const exact_report *r = context;
     const oracle *o = r->o;
     fprintf(out, "tensor,element,mode,exact_deviation,optimal_deviation%s\n",
-            r->is_run ? r->sigma ? ",mean,deviation" : ",mean" : "");
+            r->is_run ? r->posterior.sigma ? ",mean,deviation" : ",mean" : "");
     for (size_t i = 0; i < o->unknowns; i++) {
         size_t element;
         const tensor *t = jacobian_tensor(o->x, i, &element);
         fprintf(out, "%s,%zu,%.17g,%.17g,%.17g", t->name, element, o->mode[i],
                 sqrt(r->variances[i]), 1.0 / sqrt(o->diagonal[i]));
         if (r->is_run) fprintf(out, ",%.9g", r->o->start[i]);
-        if (r->sigma) fprintf(out, ",%.9g", r->sigma[i]);
+        if (r->posterior.sigma) fprintf(out, ",%.9g", r->posterior.sigma[i]);
         fputc('\n', out);
     }
 }

@@ -133,11 +133,12 @@ void state_sigma(const state *s, const slice *part, float *sigma)
     }
 }
 
-void state_directions(const state *s, const slice *part, float *sigma)
+void state_directions(const state *s, const slice *part, float *sigma, const float **bases)
 {
     const optimizer *row;
     const float *spread = spread_of(s, part, &row);
     optimizer_sigma(row, sigma, spread, optimizer_of(s, part), decay_of(s, part), part->count);
+    *bases = state_at(s, s->bases, part);
 }
 
 static void refresh_sigma(state *s, const sharding *part)

@@ -98,9 +98,11 @@ void state_collect(state *s, uint64_t steps);
  * @param sigma  [part->count] out */
 void state_sigma(const state *s, const slice *part, float *sigma);
 
-/** Those of its directions, of a tensor that is taken whole and drawn: part after part.
- * @param sigma  [part->count] out */
-void state_directions(const state *s, const slice *part, float *sigma);
+/** What the posterior of a tensor is diagonal in that is taken whole and drawn in bases, on its
+ * owner: each part's covariance is (Q_R kron Q_L) diag(sigma^2) (Q_R kron Q_L)'.
+ * @param sigma  [part->count] out: part after part, each (rows, columns)
+ * @param bases  out: Q_L, Q_R of every part, as far as there are (optimizer_has_basis), borrowed */
+void state_directions(const state *s, const slice *part, float *sigma, const float **bases);
 
 /** Add a work item's gradient of a slice to the sums.
  * @param first  what they held is forgotten */

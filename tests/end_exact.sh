@@ -136,6 +136,7 @@ refuse "a singular precision" 2 "precision is singular: data and prior leave ele
 refuse "no such tensor" 2 "--tensors: 'layers.7' found" runs/moons --tensors layers.7
 refuse "GPT-2 without tensors" 2 "--tensors: names of tensors of gpt2 expected" runs/gpt
 refuse "tokens left out" 2 "--leave-out: examples expected" runs/gpt --tensors h.1.attn.c_proj --leave-out gram
+refuse "a posterior of tokens by draws" 2 "--draws: examples expected" runs/gpt --tensors h.1.attn.c_proj --draws 9
 refuse "another way to leave out" 2 "--leave-out: 'both' found" runs/line --leave-out both
 refuse "a job of a perceptron" 2 "moons.yaml: a job of a linear model" moons.yaml
 refuse "a table without its numbers" 2 "--leave-out expected beside it" runs/line --examples e.csv

@@ -48,7 +48,7 @@ check 'mpi.h outside its rooms' grep -rnE '#include [<"]mpi\.h' base kernels opt
 check 'exact/ inside out' grep -rnE '#include "exact/(matrix_internal|scalapack)\.h' base kernels \
     optimizer runtime posterior model io train analysis report bench cli library --include='*.[ch]'
 check 'ScaLAPACK outside exact/' grep -rniE \
-    '(Cblacs|pdgemr2d|pd(potr|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' base kernels optimizer runtime \
+    '(Cblacs|pdgemr2d|pd(potr|symm|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' base kernels optimizer runtime \
     posterior model io train analysis report bench cli library --include='*.[ch]'
 
 # A machine-wide semaphore of MPI-IO makes every later run wait for ever when its holder dies.

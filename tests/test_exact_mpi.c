@@ -175,6 +175,7 @@ MPI_TEST(factors_and_what_is_solved_with_them)
         double *whole = definite(n, n + 3, 0.5), *b = numbers(3 * n, 5), *x = numbers(3 * n, 5);
         double determinant = 0.0, d[MOST], expected[MOST];
         exact_matrix *a = open_matrix(n, n, whole), *l = open_matrix(n, n, NULL);
+        exact_matrix *whole_a = open_matrix(n, n, whole);
         cr_assert_eq(exact_factor(a, &bad), STATUS_OK, "%s", status_message());
         cr_expect_eq(bad, n);
         reference_factor(whole, n);
@@ -184,6 +185,21 @@ MPI_TEST(factors_and_what_is_solved_with_them)
         for (size_t k = 0; k < 3; k++) reference_solve(whole, x + k * n, n);
         cr_assert_eq(exact_solve(a, b, 3), STATUS_OK);
         expect_near(b, x, 3 * n);
+        /* L'^-1 (L'^-1)' = A^-1: A times the spread of b, times the spread of c, is b'c. */
+        double *c = numbers(3 * n, 5), *spread = numbers(3 * n, 5);
+        cr_assert_eq(exact_spread(a, spread, 3), STATUS_OK);
+        memcpy(b, spread, 3 * n * sizeof *b);
+        cr_assert_eq(exact_multiply_all(whole_a, b, 3), STATUS_OK);
+        for (size_t k = 0; k < 9; k++) {
+            double product = 0.0, plain = 0.0;
+            for (size_t i = 0; i < n; i++) {
+                product += spread[k / 3 * n + i] * b[k % 3 * n + i];
+                plain += c[k / 3 * n + i] * c[k % 3 * n + i];
+            }
+            cr_expect_float_eq(product, plain, 1e-10 * (double)n);
+        }
+        free(c);
+        free(spread);
         double *inverse = reference_inverse(whole, n), *found = calloc(n * n, sizeof *found);
         for (size_t i = 0; i < n; i++) expected[i] = inverse[i * n + i];
         exact_copy(l, a);
@@ -196,6 +212,7 @@ MPI_TEST(factors_and_what_is_solved_with_them)
         expect_near(found, inverse, n * n);
         exact_matrix_close(&a);
         exact_matrix_close(&l);
+        exact_matrix_close(&whole_a);
         free(whole);
         free(b);
         free(x);

@@ -285,12 +285,13 @@ MPI_TEST(distances_of_a_diagonal)
     example x;
     oracle_comparison c;
     double sigma[MOST], mean[MOST], variances[MOST], sum = 0.0;
+    oracle_posterior q = {.sigma = sigma, .spread = sigma};
     example_open(&x, regression(12), &plain);
     example_find(&x);
     size_t n = x.o.unknowns;
     cr_assert_eq(oracle_variances(&x.o, variances), STATUS_OK);
     for (size_t i = 0; i < n; i++) sigma[i] = 1.0 / sqrt(x.o.diagonal[i]);
-    cr_assert_eq(oracle_compare(&x.o, x.o.mode, sigma, variances, &c), STATUS_OK);
+    cr_assert_eq(oracle_compare(&x.o, x.o.mode, &q, variances, &c), STATUS_OK);
     for (size_t i = 0; i < n; i++) sum += 0.5 * log(x.o.diagonal[i]);
     cr_expect_lt(fabs(c.kl - (sum - 0.5 * x.o.log_determinant)), 1e-10 * c.kl);
     cr_expect_lt(c.kl_mean + c.kl_variance + c.kl_best + c.mean_error, 1e-12);
@@ -299,12 +300,158 @@ MPI_TEST(distances_of_a_diagonal)
         mean[i] = x.o.mode[i] + (i == 3 ? 0.5 : 0.0);
         sigma[i] *= sqrt(2.0);
     }
-    cr_assert_eq(oracle_compare(&x.o, mean, sigma, variances, &c), STATUS_OK);
+    cr_assert_eq(oracle_compare(&x.o, mean, &q, variances, &c), STATUS_OK);
     cr_expect_float_eq(c.kl_mean, 0.125 * x.o.diagonal[3], 1e-9 * x.o.diagonal[3]);
     cr_expect_float_eq(c.kl_variance, 0.5 * (double)n * (1.0 - log(2.0)), 1e-10);
     cr_expect_float_eq(c.kl_best, c.kl_mean + c.kl_variance, 1e-9 * c.kl_mean);
     cr_expect_float_eq(c.quantiles[0], 2.0, 1e-10);
     example_close(&x);
+}
+
+/* Rotations, left and right, of a (2, 3) matrix. */
+static const double left_basis[] = {0.8, -0.6, 0.6, 0.8};
+static const double right_basis[] = {2.0 / 3,  -1.0 / 3, 2.0 / 3, 2.0 / 3, 2.0 / 3,
+                                     -1.0 / 3, -1.0 / 3, 2.0 / 3, 2.0 / 3};
+
+/* A softmax regression's posterior in bases of its matrix, against its covariance written down. */
+MPI_TEST(distances_of_a_posterior_in_bases)
+{
+    enum { ROWS_OF = 2, OF_BLOCK = ROWS_OF * CLASSES, ALL = OF_BLOCK + CLASSES };
+    example x;
+    oracle_comparison c;
+    double spread[ALL], sigma[ALL], work[ALL], variances[ALL], mean[ALL];
+    double directions[ALL * ALL] = {0}, covariance[ALL * ALL] = {0}, trace = 0.0, expected = 0.0;
+    oracle_block block = {0, ROWS_OF, CLASSES, CLASSES, left_basis, right_basis};
+    oracle_posterior q = {ALL, sigma, spread, &block, 1, NULL, work};
+    example_open(&x, classification(false), &with_biases);
+    example_find(&x);
+    cr_assert_eq(x.o.unknowns, ALL);
+    cr_assert_eq(oracle_variances(&x.o, variances), STATUS_OK);
+    for (size_t j = 0; j < ALL; j++) {
+        spread[j] = 0.05 * (double)(j + 1);
+        mean[j] = x.o.mode[j] + 0.01 * (double)j;
+        for (size_t i = 0; i < ALL; i++)
+            directions[i * ALL + j] = i < OF_BLOCK && j < OF_BLOCK
+                                          ? left_basis[i / CLASSES * 2 + j / CLASSES] *
+                                                right_basis[i % CLASSES * CLASSES + j % CLASSES]
+                                      : i == j ? 1.0
+                                               : 0.0;
+    }
+    for (size_t i = 0; i < ALL; i++)
+        for (size_t k = 0; k < ALL; k++)
+            for (size_t j = 0; j < ALL; j++)
+                covariance[i * ALL + k] +=
+                    spread[j] * spread[j] * directions[i * ALL + j] * directions[k * ALL + j];
+    for (size_t i = 0; i < ALL; i++) {
+        sigma[i] = sqrt(covariance[i * (ALL + 1)]);
+        expected -= 0.5 + log(spread[i]);
+        for (size_t k = 0; k < ALL; k++) {
+            trace += x.whole[i * ALL + k] * covariance[k * ALL + i];
+            expected +=
+                0.5 * x.whole[i * ALL + k] * (mean[i] - x.o.mode[i]) * (mean[k] - x.o.mode[k]);
+        }
+    }
+    expected += 0.5 * (trace - x.o.log_determinant);
+    cr_assert_eq(oracle_compare(&x.o, mean, &q, variances, &c), STATUS_OK);
+    cr_expect_float_eq(c.kl, expected, 1e-10 * expected);
+    cr_expect_float_eq(c.kl, c.kl_mean + c.kl_variance + c.kl_basis, 1e-10 * expected);
+    for (size_t j = 0; j < ALL; j++) {
+        double row[ALL], square = 0.0, drawn[ALL] = {0};
+        drawn[j] = 1.0;
+        oracle_posterior_draw(&q, drawn);
+        for (size_t i = 0; i < ALL; i++)
+            cr_expect_float_eq(drawn[i], spread[j] * directions[i * ALL + j], 1e-14);
+        memcpy(row, x.whole + j * ALL, sizeof row);
+        oracle_posterior_project(&q, row);
+        for (size_t i = 0; i < ALL; i++) {
+            square += row[i] * row[i];
+            for (size_t k = 0; k < ALL; k++)
+                square -= x.whole[j * ALL + i] * covariance[i * ALL + k] * x.whole[j * ALL + k];
+        }
+        cr_expect_lt(fabs(square), 1e-10 * trace * trace);
+    }
+    example_close(&x);
+}
+
+/* Of a regression draws find what the formulas say; of classes, that the Gaussian is not all. */
+MPI_TEST(distances_by_draws)
+{
+    example x;
+    oracle_distances d;
+    oracle_comparison c;
+    double sigma[MOST], variances[MOST];
+    oracle_posterior q = {.unknowns = 13, .sigma = sigma, .spread = sigma};
+    example_open(&x, regression(12), &plain);
+    example_find(&x);
+    for (size_t i = 0; i < 13; i++) sigma[i] = 1.2 / sqrt(x.o.diagonal[i]);
+    cr_assert_eq(oracle_sample(&x.o, &q, 3000, &d), STATUS_OK, "%s", status_message());
+    cr_assert_eq(oracle_variances(&x.o, variances), STATUS_OK);
+    cr_assert_eq(oracle_compare(&x.o, x.o.start, &q, variances, &c), STATUS_OK);
+    cr_expect(d.effective > 1000.0 && d.effective < 3000.0, "%g", d.effective);
+    cr_expect_float_eq(d.gaussian, 0.0, 0.06, "%g", d.gaussian); /* 3 / sqrt(effective draws) */
+    cr_expect_float_eq(d.diagonal, c.kl_diagonal, 0.06 + 0.1 * c.kl_diagonal, "%g", d.diagonal);
+    cr_expect_float_eq(d.run, c.kl, 0.06 + 0.02 * c.kl, "%g and %g", d.run, c.kl);
+    example_close(&x);
+
+    example_open(&x, classification(false), &with_biases);
+    example_find(&x);
+    cr_assert_eq(oracle_sample(&x.o, NULL, 3000, &d), STATUS_OK, "%s", status_message());
+    cr_expect(isnan(d.run) && d.gaussian > 0.0 && d.diagonal > d.gaussian, "%g %g", d.gaussian,
+              d.diagonal);
+    example_close(&x);
+}
+
+/* What owners have of three matrices side by side reaches every rank: deviations in directions add
+ * up to those of single weights. */
+MPI_TEST(posterior_of_matrices)
+{
+    running on;
+    jacobian *x;
+    oracle_posterior q;
+    job j = tokens_job(SHARD_PARAMETERS, 8, 32);
+    j.optimizer.kind = OPTIMIZER_EVON;
+    j.optimizer.basis_every = 10;
+    j.optimizer.basis_limit = 8;
+    running_look(&on, j);
+    state *s = &on.r.rounds.state;
+    for (size_t i = 0; i < on.r.rounds.owned.owned_count; i++) {
+        const slice *part = &on.r.rounds.owned.owned[i];
+        const tensor *t = &on.r.rounds.p.tensors[part->tensor];
+        if (!t->matrices) continue;
+        float *h = state_at(s, s->arrays[0], part), *basis = state_at(s, s->bases, part);
+        for (size_t e = 0; e < t->count; e++) h[e] = 0.01F * (float)(1 + e % 13);
+        for (size_t at = 0; at < state_basis_elements(&s->settings, t); at += 64) {
+            double v[8], square = 0.0; /* 1 - 2 v v' / v'v */
+            for (size_t r = 0; r < 8; r++) {
+                v[r] = 1.0 + (double)((at / 64 + r * r) % 5);
+                square += v[r] * v[r];
+            }
+            for (size_t r = 0; r < 64; r++)
+                basis[at + r] = (float)((r / 8 == r % 8) - 2.0 * v[r / 8] * v[r % 8] / square);
+        }
+    }
+    cr_assert_eq(jacobian_open(&x, &on.r, "h.1.attn"), STATUS_OK);
+    cr_assert_eq(oracle_posterior_open(&q, x, &on.r), STATUS_OK);
+    cr_expect_eq(q.block_count, 4); /* of c_attn three */
+    cr_expect_eq(oracle_posterior_bytes(x, &on.r), 8 * 64 * sizeof(double));
+    double *way = calloc(q.unknowns, sizeof *way), *sums = calloc(q.unknowns, sizeof *sums);
+    for (size_t i = 0; i < q.unknowns; i++) {
+        const oracle_block *block = oracle_posterior_block(&q, i);
+        if (!block) sums[i] += q.spread[i] * q.spread[i];
+        if (!block) continue;
+        oracle_posterior_direction(&q, block, i, way);
+        for (size_t k = 0; k < q.unknowns; k++)
+            sums[k] += way[k] * way[k] * q.spread[i] * q.spread[i];
+    }
+    size_t bad = 0;
+    for (size_t i = 0; i < q.unknowns; i++)
+        bad += fabs(sums[i] - q.sigma[i] * q.sigma[i]) <= 1e-5 * sums[i] ? 0 : 1;
+    cr_expect_eq(bad, 0);
+    free(way);
+    free(sums);
+    oracle_posterior_close(&q);
+    jacobian_close(&x);
+    running_close(&on);
 }
 
 /* The curvature's trace is that of its diagonal. */
@@ -329,11 +476,12 @@ MPI_TEST(predictions)
     dataset *test;
     oracle_score scores[PREDICTIONS];
     double sigma[MOST];
+    oracle_posterior q = {.unknowns = 13, .sigma = sigma, .spread = sigma};
     example_open(&x, regression(12), &plain);
     example_find(&x);
     cr_assert_eq(dataset_open(&test, &x.on.j, DATASET_VALID, NULL), STATUS_OK);
     for (size_t i = 0; i < x.o.unknowns; i++) sigma[i] = 1e-6;
-    cr_assert_eq(oracle_predict(&x.o, test, sigma, 8, scores), STATUS_OK, "%s", status_message());
+    cr_assert_eq(oracle_predict(&x.o, test, &q, 8, scores), STATUS_OK, "%s", status_message());
     table t;
     double l[MOST * MOST], mode[MOST], nll = 0.0;
     read_table(&x.on, &t);

@@ -187,3 +187,36 @@ MPI_TEST(training_is_that_in_float64)
     cr_assert_eq(fixture.at, fixture.end);
     free((void *)(size_t)all);
 }
+
+/* With the right checksums, as of another program's making. */
+MPI_TEST(what_is_no_basis_is_refused)
+{
+    static running x;
+    char run[128];
+    checkpoint_facts facts;
+    reader fixture = file_read(TEST_DATA "/evon.bin");
+    const char *all = fixture.at;
+    job j;
+    cr_assert_eq(take_count(&fixture), TRAININGS);
+    read_training(&fixture, &j);
+    free((void *)(size_t)all);
+    snprintf(run, sizeof run, "%s", path_of("skewed"));
+    running_open(&x, j, j.data.train, true);
+    if (world.rank == 0) cr_assert_eq(file_make_directories(run), STATUS_OK);
+    MPI_Barrier(world.world);
+    state *s = &x.r.rounds.state;
+    for (size_t i = 0; i < s->sets[OF_BASES].count; i++) {
+        const slice *part = &s->sets[OF_BASES].slices[i];
+        const char *name = s->sets[OF_BASES].p.tensors[part->tensor].name;
+        if (strcmp(name, "h.1.attn.c_attn.weight.right.2") == 0)
+            s->bases.values[part->offset + 3] += 0.02F;
+    }
+    save(&x, run);
+    status result = trainer_read(&x.r, run, &facts);
+    bool named = result == STATUS_INPUT &&
+                 strstr(status_message(), "tensor 'basis.h.1.attn.c_attn.weight.right.2' is no "
+                                          "basis: orthonormal columns expected");
+    cr_expect(everywhere(named), "%s", status_message());
+    status_clear();
+    running_close(&x);
+}

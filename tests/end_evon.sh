@@ -152,5 +152,41 @@ refuse "IVON's key" "'optimizer.hessian' belongs to ivon, and optimizer.kind is 
     --set name=bad --set optimizer.hessian=price
 refuse "a posterior of SOAP's" "'optimizer.ess' belongs to ivon, bbb(,| and) evon" train soap.yaml --set name=bad \
     --set optimizer.ess=1
+
+# What a run may not go on from.
+sed 's/^optimizer: .*/optimizer: {kind: ivon}/; s/threads: 1/threads: 1, shard: parameters/' evon.yaml >ivon.yaml
+train ivon 1 ivon.yaml steps=2
+refuse "EVON's checkpoint for IVON" "'optimizer.kind' was 'evon' and is 'ivon' now" train ivon.yaml \
+    --set name=evon-1
+refuse "IVON's checkpoint for EVON" "'optimizer.kind' was 'ivon' and is 'evon' now" train evon.yaml \
+    --set name=ivon
+refuse "EVON's checkpoint for SOAP" "'optimizer.kind' was 'evon' and is 'soap' now" train soap.yaml \
+    --set name=evon-1
+refuse "bases of other sides" "'optimizer.basis_limit' was '2048' and is '16' now" train evon.yaml \
+    --set name=evon-1 --set optimizer.basis_limit=16
+train whole 2 evon.yaml steps=2
+train wide 1 evon.yaml steps=2 model.n_embd=64
+
+# damage NAME PATTERN COMMAND...: the command changes $file, in a copy of a run.
+damage()
+{
+    local name=$1 pattern="runs/damaged/step-00000002/posterior.safetensors: $2"
+    shift 2
+    rm -rf runs/damaged
+    cp -r runs/whole runs/damaged
+    file=runs/damaged/step-00000002/posterior.safetensors
+    "$@"
+    refuse "$name, for training" "$pattern" train evon.yaml --set name=damaged --set steps=3
+    refuse "$name, for eval" "$pattern" eval runs/damaged
+}
+overwrite() { printf 'vario' | dd of="$file" bs=1 seek="$1" conv=notrunc status=none; }
+bytes=$(stat -c %s runs/whole/step-00000002/posterior.safetensors)
+damage "cut off in a basis" ".*truncated in tensor 'basis.h.1.mlp.c_proj.weight.right'" \
+    truncate -s $((bytes - 1)) "$work/runs/damaged/step-00000002/posterior.safetensors"
+damage "another last basis" "tensor 'basis.h.1.mlp.c_proj.weight.right' is altered" overwrite $((bytes - 5))
+damage "another header" "the header is altered" overwrite 60
+damage "another shape" ".*of another model" cp runs/wide/step-00000002/posterior.safetensors \
+    runs/damaged/step-00000002/posterior.safetensors
+damage "no posterior" "No such file" rm "$work/runs/damaged/step-00000002/posterior.safetensors"
 refuse "samples of a point" "eval.samples|posterior" train muon.yaml --set name=bad --set eval.samples=2
 finish

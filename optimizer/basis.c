@@ -216,3 +216,26 @@ bool basis_turn(const basis *b, float *momentum, float *directional, float *work
     if (directional) reorder(directional, w.left_order, w.right_order, b, plain);
     return true;
 }
+
+/* Signs that follow no pattern of a basis (Knuth's multiplicative hash). */
+static float sign_of(size_t i)
+{
+    return (uint32_t)i * UINT32_C(2654435761) >> 31 ? -1.0F : 1.0F;
+}
+
+bool basis_is_orthonormal(const float *q, size_t n, float *work)
+{
+    double most = 0.0;
+    memset(work, 0, n * sizeof *work);
+    for (size_t i = 0; i < n; i++) {
+        const float *row = q + i * n;
+        double sum = 0.0;
+        for (size_t j = 0; j < n; j++) sum += (double)(sign_of(j) * row[j]);
+        for (size_t j = 0; j < n; j++) work[j] += (float)sum * row[j];
+    }
+    for (size_t j = 0; j < n; j++) {
+        double off = fabs((double)(work[j] - sign_of(j)));
+        most = off <= most ? most : off; /* NaN stays */
+    }
+    return most <= 1e-3;
+}

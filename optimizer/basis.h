@@ -57,6 +57,12 @@ bool basis_begin(const basis *b, float *work);
  */
 bool basis_turn(const basis *b, float *momentum, float *directional, float *work);
 
+/** Whether the columns of Q are orthonormal, by Q' Q z = z to 1e-3 for a vector z of signs: that it
+ * holds by chance where they are not is next to impossible.
+ * @param q     (n, n)
+ * @param work  [n] */
+bool basis_is_orthonormal(const float *q, size_t n, float *work);
+
 /** x <- its nearest matrix with equal singular values, nearly: five Newton-Schulz steps
  * X <- (a + b A + c A^2) X, A = X X', (a, b, c) = (3.4445, -4.7750, 2.0315), from x / (|x| + 1e-7)
  * with Frobenius' norm, which is summed in double. Where rows > columns the transpose is meant, on

@@ -3,6 +3,8 @@
 #include "runtime/state.h"
 
 #include "kernels/dense_float.h"
+#include "optimizer/basis.h"
+#include "runtime/agree.h"
 #include "runtime/gather.h"
 
 #include <math.h>
@@ -494,6 +496,24 @@ void state_end_update(state *s, comm *c)
         gather(s, c, s->mean);
         gather(s, c, s->sigma);
     }
+}
+
+static status check_bases(const state *s, const char *path)
+{
+    const array_set *set = &s->sets[OF_BASES];
+    for (size_t i = 0; s->bases.values && i < set->count; i++) {
+        const tensor *t = &set->p.tensors[set->slices[i].tensor];
+        if (!basis_is_orthonormal(s->bases.values + set->slices[i].offset, t->shape[0], s->work))
+            return fail(STATUS_INPUT,
+                        "%s: tensor 'basis.%s' is no basis: orthonormal columns expected", path,
+                        t->name);
+    }
+    return STATUS_OK;
+}
+
+status state_check_bases(const state *s, comm *c, const char *path)
+{
+    return agree(c->world, check_bases(s, path));
 }
 
 void state_share(state *s, comm *c)

@@ -133,6 +133,11 @@ void state_update_with(state *s, const slice *part, const gradient_piece *pieces
 /** Share what all ranks keep; collective. */
 void state_end_update(state *s, comm *c);
 
+/** Check what was read of bases; collective.
+ * @param path  of the checkpoint, for the message
+ * @return STATUS_OK or STATUS_INPUT, the same on all ranks: one is not orthonormal */
+status state_check_bases(const state *s, comm *c, const char *path);
+
 /** Compute sigma from h and share what all ranks keep, after opening and after a checkpoint was
  * read; collective. */
 void state_share(state *s, comm *c);

@@ -425,6 +425,31 @@ static void whiten_twin(double *x, size_t rows, size_t columns)
     }
 }
 
+/* By a thousandth, more than fp32 loses and less than a hand does. */
+Test(basis, tells_what_is_no_basis)
+{
+    static float q[MOST], work[MOST];
+    static double wide[MOST];
+    for (size_t n = 2; n <= 32; n += 15) {
+        orthonormal(q, wide, true, n, 21);
+        cr_expect(basis_is_orthonormal(q, n, work), "%zu", n);
+        for (size_t at = 0; at < n * n; at++) {
+            float kept = q[at];
+            q[at] = kept + 0.02F;
+            cr_expect_not(basis_is_orthonormal(q, n, work), "%zu, element %zu", n, at);
+            q[at] = NAN;
+            cr_expect_not(basis_is_orthonormal(q, n, work));
+            q[at] = kept;
+        }
+        for (size_t i = 0; i < n; i++) q[i * n] *= 1.001F;
+        cr_expect_not(basis_is_orthonormal(q, n, work), "%zu, a longer column", n);
+        for (size_t i = 0; i < n; i++) q[i * n] = q[i * n + 1];
+        cr_expect_not(basis_is_orthonormal(q, n, work), "%zu, a column twice", n);
+        memset(q, 0, n * n * sizeof *q);
+        cr_expect_not(basis_is_orthonormal(q, n, work), "%zu, zeros", n);
+    }
+}
+
 Test(basis, whitens)
 {
     static float x[MOST];

@@ -158,6 +158,43 @@ MPI_TEST(bbb)
     check_stages(j);
 }
 
+/* Matrices whole on their owners, of whom some may have none. */
+static void check_whole(optimizer_kind kind)
+{
+    job j = small_job();
+    j.optimizer.kind = kind;
+    j.optimizer.basis_beta = 0.9;
+    j.optimizer.basis_every = 1;
+    j.optimizer.estimate_clip = INFINITY;
+    j.optimizer.whiten = kind == OPTIMIZER_EVON;
+    j.optimizer.rest_lr = 1e-3;
+    j.parallel.shard = SHARD_PARAMETERS;
+    kernels_open();
+    for (size_t limit = 16; limit <= 96; limit += 40) { /* no side has a basis, some, all */
+        j.optimizer.basis_limit = limit;
+        j.optimizer.rest = kind == OPTIMIZER_EVON && limit == 56 ? REST_IVON : REST_ADAMW;
+        j.clip.norm = limit == 96 ? 1.0 : INFINITY;
+        check(&j, DTYPE_F32);
+        check(&j, DTYPE_BF16);
+    }
+    kernels_close();
+}
+
+MPI_TEST(evon)
+{
+    check_whole(OPTIMIZER_EVON);
+}
+
+MPI_TEST(soap)
+{
+    check_whole(OPTIMIZER_SOAP);
+}
+
+MPI_TEST(muon)
+{
+    check_whole(OPTIMIZER_MUON);
+}
+
 MPI_TEST(swag)
 {
     job j = small_job();

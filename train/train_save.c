@@ -43,6 +43,7 @@ status train_restore(training *g)
     char path[sizeof g->path + 32];
     result = checkpoint_read(g->c->world, g->path, &g->trainer.rounds.p, arrays, count,
                              s->owned->owned, s->owned->owned_count, &g->facts, path, sizeof path);
+    if (!result) result = state_check_bases(s, g->c, path);
     if (result) return result;
     s->updates = g->facts.updates;
     s->snapshots = g->facts.snapshots;

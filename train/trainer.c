@@ -139,6 +139,7 @@ status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
     status result =
         checkpoint_read(r->rounds.c->world, path, &r->rounds.p, arrays, count, s->owned->owned,
                         s->owned->owned_count, facts, found, sizeof found);
+    if (!result) result = state_check_bases(s, r->rounds.c, found);
     if (result) return result;
     s->snapshots = facts->snapshots;
     if (job_collects(r->job) && s->snapshots == 0 && r->rounds.c->rank == 0)

@@ -20,14 +20,6 @@ enum { NEWTON_MAX = 60, HALVINGS = 30 };
 
 static const double ln_2_pi = 1.8378770664093454836;
 
-status oracle_take(double **values, size_t rows, size_t columns)
-{
-    size_t count;
-    *values = memory_product(&count, rows, columns) ? calloc(count + 1, sizeof **values) : NULL;
-    if (*values) return STATUS_OK;
-    return fail(STATUS_NOMEM, "memory for %zu x %zu numbers", rows, columns);
-}
-
 static status settle_prior(oracle *o)
 {
     const job *j = o->r->job;

@@ -3,6 +3,9 @@
 #define VARIO_ANALYSIS_ORACLE_PARTS_H
 
 #include "analysis/oracle.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
 
 /** Outputs of a round's rows at theta: f = f_0 + J (theta - theta_0).
  * @param step  [unknowns] theta - theta_0; NULL: 0
@@ -27,7 +30,13 @@ static inline size_t oracle_cells(const oracle *o, const jacobian_rows *b)
     return b->examples * o->outputs;
 }
 
-/** Room for numbers, or STATUS_NOMEM. */
-status oracle_take(double **values, size_t rows, size_t columns);
+/** Memory for numbers, all 0, or STATUS_NOMEM. */
+static inline status oracle_take(double **values, size_t rows, size_t columns)
+{
+    size_t count;
+    *values = memory_product(&count, rows, columns) ? calloc(count + 1, sizeof **values) : NULL;
+    if (*values) return STATUS_OK;
+    return fail(STATUS_NOMEM, "memory for %zu x %zu numbers", rows, columns);
+}
 
 #endif

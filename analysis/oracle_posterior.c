@@ -17,6 +17,16 @@ static size_t basis_elements(const jacobian *x, const trainer *r, size_t number)
     return turned && jacobian_start(x, number) != SIZE_MAX ? state_basis_elements(with, t) : 0;
 }
 
+const char *oracle_posterior_point(const jacobian *x, const trainer *r)
+{
+    for (size_t i = 0; i < r->rounds.p.tensor_count; i++) {
+        const tensor *t = &r->rounds.p.tensors[i];
+        bool drawn = optimizer_is_variational(settings_row(&r->rounds.state.settings, t));
+        if (!drawn && jacobian_start(x, i) != SIZE_MAX) return t->name;
+    }
+    return NULL;
+}
+
 static size_t all_elements(const jacobian *x, const trainer *r)
 {
     size_t sum = 0;

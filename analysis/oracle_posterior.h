@@ -26,6 +26,9 @@ typedef struct {
 /** Bytes of one rank's copy of the bases; not collective. */
 size_t oracle_posterior_bytes(const jacobian *x, const trainer *r);
 
+/** The first tensor of unknowns that the run keeps as a point, NULL: all have a posterior. */
+const char *oracle_posterior_point(const jacobian *x, const trainer *r);
+
 /** Take a trainer's posterior from its owners to every rank. Collective.
  * @param q  out; oracle_posterior_close takes it either way
  * @return STATUS_OK or STATUS_NOMEM, the same on all ranks */

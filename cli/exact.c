@@ -86,12 +86,10 @@ static status take(double **values, size_t count)
 static status open_report(exact_report *r, bool spectrum)
 {
     const oracle *o = r->o;
-    /* In bases nothing is a deviation of its own, and points have none. */
-    bool compared = r->is_run && job_is_variational(o->r->job) && !job_optimizer(o->r->job)->matrix;
     status result = take(&r->variances, o->unknowns);
     if (!result && spectrum) result = take(&r->spectrum, o->unknowns);
     if (!result && spectrum) result = take(&r->curvature, o->unknowns);
-    if (!result && spectrum && compared) result = take(&r->hessian, o->unknowns);
+    if (!result && spectrum && r->posterior.sigma) result = take(&r->hessian, o->unknowns);
     return result;
 }
 
@@ -228,6 +226,19 @@ static status speak(const arguments *a, const exact_report *r)
     return STATUS_OK;
 }
 
+/* A run's posterior is compared where it has one of all unknowns. */
+static status open_posterior(session *s, exact_report *r, const oracle *o, const trainer *t)
+{
+    if (!job_is_variational(t->job)) return STATUS_OK;
+    const char *point = oracle_posterior_point(o->x, t);
+    if (!point) return oracle_posterior_open(&r->posterior, o->x, t);
+    if (s->c.rank == 0)
+        status_warn("%s: '%s' is a point there (optimizer.rest: adamw), so its posterior is not "
+                    "compared",
+                    r->name, point);
+    return STATUS_OK;
+}
+
 static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
                    const dataset *data, exact_report *r)
 {
@@ -243,9 +254,8 @@ static status find(session *s, const arguments *a, leave_kind leave, trainer *t,
     if (!result)
         result =
             agree(s->c.world, oracle_check(&o, leave != LEAVE_NONE, a->maximize, a->draws > 0));
+    if (!result && r->is_run) result = open_posterior(s, r, &o, t);
     if (!result) result = agree(s->c.world, open_report(r, a->spectrum));
-    if (!result && r->is_run && job_is_variational(t->job))
-        result = oracle_posterior_open(&r->posterior, o.x, t);
     if (!result) result = compute(&o, a, leave, r);
     if (!result) result = agree(s->c.world, s->c.rank == 0 ? speak(a, r) : STATUS_OK);
     close_report(r);

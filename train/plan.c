@@ -16,11 +16,12 @@ static uint64_t gather_sent(const sharding *owned, size_t element_bytes)
 static uint64_t norm_blocks(const sharding *owned)
 {
     uint64_t blocks = 0;
-    for (size_t u = 0; u < owned->p->unit_count; u++) {
-        size_t begin = sharding_first(owned, u, owned->rank);
-        size_t end = sharding_first(owned, u, owned->rank + 1);
-        blocks += (end - begin + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
-    }
+    for (size_t u = 0; u < owned->p->unit_count; u++)
+        for (size_t run = 0; run < sharding_runs(owned, u); run++) {
+            size_t count = sharding_first(owned, u, run + 1) - sharding_first(owned, u, run);
+            if (sharding_owner(owned, u, run) == owned->rank)
+                blocks += (count + PARAMETER_BLOCK - 1) / PARAMETER_BLOCK;
+        }
     return blocks;
 }
 
@@ -71,8 +72,9 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
     parameters p = {0};
     sharding owned = {0};
     model_config config = job_model(j);
+    const runtime_settings with = job_settings(j);
     status result = model_parameters(&p, &config);
-    if (!result) result = sharding_open(&owned, &p, ranks, rank);
+    if (!result) result = settings_shard(&with, &owned, &p, ranks, rank);
     if (!result) result = plan_with(out, j, &owned, precision);
     if (!result && j->sensitivity.every > 0)
         result = estimator->bytes(j, &owned, precision, &out->memory.sensitivity);

@@ -90,17 +90,19 @@ status oracle_compare(const oracle *o, const double *mean, const oracle_posterio
 
 /** Distances from the posterior exp(-F) itself, which of classes is no Gaussian, in nats. */
 typedef struct {
-    double run;       /**< KL(run || posterior); NaN: it has none */
-    double gaussian;  /**< KL(exact Gaussian || posterior): of values 0 */
-    double diagonal;  /**< KL(best diagonal of that Gaussian || posterior) */
-    double effective; /**< draws that the posterior's normalizing constant is worth: sum of weights,
-                           squared, over the sum of their squares */
+    double run;      /**< KL(run || posterior); NaN: it has none */
+    double gaussian; /**< KL(exact Gaussian || posterior): of values 0 */
+    double diagonal; /**< KL(best diagonal of that Gaussian || posterior) */
+    double error;    /**< standard error of the posterior's normalizing constant, in nats: what all
+                          three have in common */
 } oracle_distances;
 
 /** Distances by draws: F less half of the normals' squares, whose variance is 0 where F is
  * quadratic, averaged over each Gaussian, and the normalizing constant by importance sampling from
- * the exact Gaussian, a little wider. Before oracle_variances, which loses the factor.
- * @param q  the run's covariance around its mean; NULL: it has none
+ * the exact Gaussian, a little wider, whose own constant, found from the same draws, is known (a
+ * control variate). Before oracle_variances, which loses the factor.
+ * @param q      the run's covariance around its mean; NULL: it has none
+ * @param draws  pairs with opposite signs: an odd number is one more
  * @return STATUS_OK, STATUS_NOMEM, STATUS_INPUT (a bad row) */
 status oracle_sample(oracle *o, const oracle_posterior *q, uint64_t draws, oracle_distances *out);
 

@@ -23,21 +23,23 @@ typedef struct {
     double *step;   /* (CHUNK, unknowns) theta - start */
     double *losses; /* [CHUNK] */
     double *f, *errors;
-    double *halves; /* [draws] phi - |z|^2 / 2 */
+    double *halves;  /* [draws] phi - |z|^2 / 2 */
+    double *squares; /* [draws] |z|^2 */
 } sampling;
 
+/* Two by two with opposite signs, for which what is odd in them is 0. */
 static void draw_normals(const sampling *w, drawn from, uint64_t draw, double *z)
 {
     size_t n = w->o->unknowns;
     noise_key key = {.seed = w->o->r->job->seed,
                      .stream = STREAM_POSTERIOR,
-                     .sample = (uint32_t)draw,
+                     .sample = (uint32_t)(draw / 2),
                      .step = 2 + (uint32_t)from};
     for (size_t i = 0; i < n; i += NOISE_BLOCK) {
         _Alignas(64) float here[NOISE_BLOCK];
         size_t count = n - i < NOISE_BLOCK ? n - i : NOISE_BLOCK;
         noise_normals(here, NULL, key, i, count);
-        for (size_t k = 0; k < count; k++) z[i + k] = (double)here[k];
+        for (size_t k = 0; k < count; k++) z[i + k] = draw % 2 ? -(double)here[k] : (double)here[k];
     }
 }
 
@@ -96,11 +98,11 @@ static status find_heights(sampling *w, size_t count)
 static status draw_chunk(sampling *w, drawn from, double widening, uint64_t first, size_t count)
 {
     size_t n = w->o->unknowns;
-    double squares[CHUNK] = {0.0};
     for (size_t k = 0; k < count; k++) {
         double *z = w->step + k * n;
         draw_normals(w, from, first + k, z);
-        for (size_t i = 0; i < n; i++) squares[k] += z[i] * z[i];
+        w->squares[first + k] = 0.0;
+        for (size_t i = 0; i < n; i++) w->squares[first + k] += z[i] * z[i];
     }
     status result = STATUS_OK;
     if (from == DRAW_CONSTANT || from == DRAW_GAUSSIAN)
@@ -108,7 +110,7 @@ static status draw_chunk(sampling *w, drawn from, double widening, uint64_t firs
     for (size_t k = 0; !result && k < count; k++) place(w, from, widening, w->step + k * n);
     if (!result) result = find_heights(w, count);
     for (size_t k = 0; !result && k < count; k++)
-        w->halves[first + k] = w->losses[k] - 0.5 * squares[k];
+        w->halves[first + k] = w->losses[k] - 0.5 * w->squares[first + k];
     return result;
 }
 
@@ -121,21 +123,35 @@ static status draw(sampling *w, drawn from, double widening, uint64_t draws)
     return result;
 }
 
-/* ln of the integral of exp(-phi), but for n/2 ln 2 pi. */
-static status find_constant(sampling *w, uint64_t draws, double *constant, double *effective)
+/* ln of the integral of exp(-phi), but for n/2 ln 2 pi. Weights are of draws T z: w = exp(|z|^2 / 2
+ * - phi), and beside them w_0, what they were if phi were T^2 |z|^2 / 2, whose mean 1 / T^n is
+ * known. */
+static status find_constant(sampling *w, uint64_t draws, double *constant, double *error)
 {
-    double n = (double)w->o->unknowns, widening = 1.0 + 0.8 / sqrt(n);
-    double min = INFINITY, sum = 0.0, squares = 0.0;
+    double n = (double)w->o->unknowns, pairs = 0.5 * (double)draws, widening = 1.0 + 0.8 / sqrt(n);
+    double known = -n * log(widening), shrink = 0.5 * (1.0 - widening * widening);
+    double max = known, mean[2] = {0.0}, square[3] = {0.0};
     status result = draw(w, DRAW_CONSTANT, widening, draws);
     if (result) return result;
-    for (uint64_t i = 0; i < draws; i++) min = fmin(min, w->halves[i]);
-    for (uint64_t i = 0; i < draws; i++) {
-        double weight = exp(min - w->halves[i]);
-        sum += weight;
-        squares += weight * weight;
+    for (uint64_t i = 0; i < draws; i++)
+        max = fmax(max, fmax(-w->halves[i], shrink * w->squares[i]));
+    for (uint64_t i = 0; i < draws / 2; i++) {
+        double one = exp(-w->halves[2 * i] - max), other = exp(-w->halves[2 * i + 1] - max);
+        w->squares[i] = exp(shrink * w->squares[2 * i] - max);
+        w->halves[i] = 0.5 * (one + other);
+        mean[0] += w->halves[i] / pairs;
+        mean[1] += w->squares[i] / pairs;
     }
-    *effective = sum * sum / squares;
-    *constant = log(sum / (double)draws) - min + n * log(widening) - 0.5 * w->o->log_determinant;
+    for (uint64_t i = 0; i < draws / 2; i++) {
+        double x = w->halves[i] - mean[0], y = w->squares[i] - mean[1];
+        square[0] += x * x;
+        square[1] += x * y;
+        square[2] += y * y;
+    }
+    double slope = square[2] > 0.0 ? square[1] / square[2] : 0.0;
+    double found = mean[0] - slope * (mean[1] - exp(known - max));
+    *error = sqrt(fmax(square[0] - slope * square[1], 0.0)) / pairs / found;
+    *constant = log(found) + max - known - 0.5 * w->o->log_determinant;
     return STATUS_OK;
 }
 
@@ -156,20 +172,22 @@ static status open_sampling(sampling *w, uint64_t draws)
     if (!result) result = oracle_take(&w->losses, CHUNK, 1);
     if (!result) result = oracle_take(&w->f, jacobian_batch(o->x), o->outputs);
     if (!result) result = oracle_take(&w->errors, o->outputs, 1);
-    return result ? result : oracle_take(&w->halves, (size_t)draws, 1);
+    if (!result) result = oracle_take(&w->halves, (size_t)draws, 1);
+    return result ? result : oracle_take(&w->squares, (size_t)draws, 1);
 }
 
 status oracle_sample(oracle *o, const oracle_posterior *q, uint64_t draws, oracle_distances *out)
 {
     sampling w = {.o = o, .q = q};
     double constant = NAN, run = 0.0, diagonal = 0.0;
+    draws += draws % 2;
     *out = (oracle_distances){.run = NAN};
     for (size_t i = 0; i < o->unknowns; i++) {
         run += q ? log(q->spread[i]) : 0.0;
         diagonal -= 0.5 * log(o->diagonal[i]);
     }
     status result = agree(o->r->rounds.c->world, open_sampling(&w, draws));
-    if (!result) result = find_constant(&w, draws, &constant, &out->effective);
+    if (!result) result = find_constant(&w, draws, &constant, &out->error);
     if (!result && q) result = find_distance(&w, DRAW_RUN, draws, constant, run, &out->run);
     if (!result)
         result = find_distance(&w, DRAW_GAUSSIAN, draws, constant, -0.5 * o->log_determinant,
@@ -181,5 +199,6 @@ status oracle_sample(oracle *o, const oracle_posterior *q, uint64_t draws, oracl
     free(w.f);
     free(w.errors);
     free(w.halves);
+    free(w.squares);
     return result;
 }

@@ -53,7 +53,7 @@ static void print_comparison(const exact_report *r)
 static void print_distances(const exact_report *r)
 {
     const oracle_distances *d = &r->distances;
-    printf("\ndistances from the posterior itself, its constant worth %.0f draws\n", d->effective);
+    printf("\ndistances from the posterior itself, its constant to %.2g nats\n", d->error);
     if (r->posterior.sigma) printf("  KL(run || posterior)                %10.5g nats\n", d->run);
     printf("  KL(exact Gaussian || posterior)     %10.5g nats\n", d->gaussian);
     printf("  KL(best diagonal || posterior)      %10.5g nats\n", d->diagonal);
@@ -120,7 +120,7 @@ static json_t *distances_json(const oracle_distances *d)
     json_text_put(&o, "run", d->run);
     json_text_put(&o, "gaussian", d->gaussian);
     json_text_put(&o, "diagonal", d->diagonal);
-    json_text_put(&o, "effective_draws", d->effective);
+    json_text_put(&o, "error", d->error);
     return o;
 }
 

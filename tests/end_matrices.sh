@@ -24,12 +24,8 @@ for name in evon other rest soap muon; do
     check "a run of $name" exits 0
 done
 
-# means ARGUMENT...: the files hold what they must (tests/whole.py), where there is a Python
-means()
-{
-    command -v python3 >/dev/null || return 0
-    python3 "$here/whole.py" "$@"
-}
+# means ARGUMENT...: the files hold what they must (tests/whole.py)
+means() { python3 "$here/whole.py" "$@"; }
 step() { echo "runs/$1/step-$(printf %08d "${2:-0}")"; }
 # same_files A B: safetensors of two checkpoints
 same_files()

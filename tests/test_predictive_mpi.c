@@ -149,14 +149,9 @@ MPI_TEST(dropout)
 /* Evaluation keeps what weights are drawn from, and nothing for updates. */
 MPI_TEST(evaluation_takes_less_memory)
 {
-    static const size_t read[] = {[OPTIMIZER_IVON] = 2,
-                                  [OPTIMIZER_ADAMW] = 1,
-                                  [OPTIMIZER_SGD] = 5,
-                                  [OPTIMIZER_BBB] = 2,
-                                  [OPTIMIZER_LION] = 1,
-                                  [OPTIMIZER_EVON] = 3,
-                                  [OPTIMIZER_SOAP] = 1,
-                                  [OPTIMIZER_MUON] = 1};
+    static const size_t read[] = {
+        [OPTIMIZER_IVON] = 2, [OPTIMIZER_ADAMW] = 1, [OPTIMIZER_SGD] = 5,  [OPTIMIZER_BBB] = 2,
+        [OPTIMIZER_LION] = 1, [OPTIMIZER_EVON] = 3,  [OPTIMIZER_SOAP] = 1, [OPTIMIZER_MUON] = 1};
     saved_array arrays[SAVED_ARRAYS];
     for (shard_stage stage = SHARD_NONE; stage <= SHARD_PARAMETERS; stage++) {
         for (optimizer_kind kind = OPTIMIZER_IVON; kind < OPTIMIZER_KINDS; kind++) {

@@ -40,10 +40,39 @@ bench_size bench_size_124m(void)
                         .steps = 5};
 }
 
-/* The published settings; the schedule is constant and small, so that nothing blows up. */
+/* The published settings of IVON and EVON; the schedule is constant and small, so that nothing
+ * blows up. */
+static optimizer_settings optimizer_of(optimizer_kind kind)
+{
+    optimizer_settings s = {.kind = kind,
+                            .ess = 1e10,
+                            .hessian_init = 1e-3,
+                            .beta1 = 0.9,
+                            .beta2 = kind == OPTIMIZER_IVON ? 0.99999 : 0.95,
+                            .weight_decay = kind == OPTIMIZER_IVON ? 1e-6 : 0.1,
+                            .epsilon = 1e-8,
+                            .mc_samples = 1,
+                            .rescale_lr = true,
+                            .debias = true,
+                            .basis_beta = 0.95,
+                            .basis_every = 10,
+                            .basis_limit = 2048,
+                            .estimate_clip = INFINITY,
+                            .rest_lr = 6e-6};
+    if (kind != OPTIMIZER_EVON) return s;
+    s.ess = 5.3e6;
+    s.hessian_init = 0.58;
+    s.beta1 = 0.943;
+    s.beta2 = 0.99909;
+    s.weight_decay = 1e-6;
+    s.estimate_clip = 1.5;
+    s.whiten = true;
+    return s;
+}
+
 static job job_of(const bench_size *size, optimizer_kind kind)
 {
-    bool ivon = kind == OPTIMIZER_IVON;
+    const bool ivon = kind == OPTIMIZER_IVON;
     return (job){
         .name = "bench",
         .seed = 1,
@@ -52,21 +81,12 @@ static job job_of(const bench_size *size, optimizer_kind kind)
                   .length = size->length,
                   .microbatches = size->microbatches},
         .steps = 1000,
-        .optimizer = {.kind = kind,
-                      .ess = 1e10,
-                      .hessian_init = 1e-3,
-                      .beta1 = 0.9,
-                      .beta2 = ivon ? 0.99999 : 0.95,
-                      .weight_decay = ivon ? 1e-6 : 0.1,
-                      .epsilon = 1e-8,
-                      .mc_samples = 1,
-                      .rescale_lr = true,
-                      .debias = true},
+        .optimizer = optimizer_of(kind),
         .schedule = {.kind = SCHEDULE_CONSTANT, .peak = ivon ? 3.0 : 6e-6},
         .clip = {.norm = 1.0,
-                 .scope = ivon ? SCOPE_MICROBATCH : SCOPE_STEP,
+                 .scope = kind == OPTIMIZER_ADAMW ? SCOPE_STEP : SCOPE_MICROBATCH,
                  .update = ivon ? 1e-3 : INFINITY},
-        .parallel = {.shard = size->shard},
+        .parallel = {.shard = optimizer_row(kind)->matrix ? SHARD_PARAMETERS : size->shard},
         .precision = size->precision,
         .recompute = size->recompute,
     };
@@ -130,7 +150,7 @@ status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
     bench_run runs[2];
     double times[2][STEPS_MAX], rates[STEPS_MAX], ignored;
     size_t measured = 0, stride = (size->steps + RATES_MAX - 1) / RATES_MAX;
-    status result = open_run(&runs[0], c, size, OPTIMIZER_IVON);
+    status result = open_run(&runs[0], c, size, size->optimizer);
     if (result) return result;
     result = open_run(&runs[1], c, size, OPTIMIZER_ADAMW);
     for (int k = 0; k < 2 && !result; k++) result = step(&runs[k], &ignored);
@@ -142,12 +162,17 @@ status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
     close_run(&runs[0]);
     close_run(&runs[1]);
     if (result) return result;
-    double ivon = report_median(times[0], size->steps),
+    const char *title = optimizer_row(size->optimizer)->title;
+    char what[3][REPORT_TEXT];
+    double first = report_median(times[0], size->steps),
            adamw = report_median(times[1], size->steps);
     double flops = 1e-9 * gpt2_flops_per_token(&size->model, size->length) * step_tokens(size);
-    add(r, name, "IVON's step", flops / ivon, "GFLOP/s", report_median(rates, measured));
-    add(r, name, "IVON, tokens/s", step_tokens(size) / ivon, "1/s", NAN);
-    add(r, name, "IVON's step, AdamW's", ivon, "s", adamw);
+    snprintf(what[0], sizeof what[0], "%s's step", title);
+    snprintf(what[1], sizeof what[1], "%s, tokens/s", title);
+    snprintf(what[2], sizeof what[2], "%s's step, AdamW's", title);
+    add(r, name, what[0], flops / first, "GFLOP/s", report_median(rates, measured));
+    add(r, name, what[1], step_tokens(size) / first, "1/s", NAN);
+    add(r, name, what[2], first, "s", adamw);
     if (measured > 1) /* sorted by the median */
         add(r, name, "products, slowest of fastest", rates[0], "GFLOP/s", rates[measured - 1]);
     return STATUS_OK;
@@ -327,11 +352,11 @@ static status bench_stage(report *r, rank_turns *x, const bench_size *size, cons
     char name[REPORT_TEXT];
     status result = STATUS_OK;
     bench_threads(x->world->size * x->threads); /* buffers are made for so many */
-    if (x->world->rank == 0) result = open_run(&x->one, x->alone, size, OPTIMIZER_IVON);
+    if (x->world->rank == 0) result = open_run(&x->one, x->alone, size, size->optimizer);
     bench_threads(x->threads);
     result = agree(x->world->world, result);
     if (!result) {
-        result = open_run(&x->all, x->world, size, OPTIMIZER_IVON);
+        result = open_run(&x->all, x->world, size, size->optimizer);
         if (!result) {
             result = take_turns(x, size->steps);
             close_run(&x->all);
@@ -356,7 +381,8 @@ status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, 
         [SHARD_GRADIENTS] = "gradients", [SHARD_PARAMETERS] = "parameters"};
     rank_turns turns = {.world = world, .alone = alone, .threads = threads};
     status result = exchange_row(r, world);
-    for (int stage = SHARD_GRADIENTS; stage <= SHARD_PARAMETERS && !result; stage++) {
+    const int lowest = optimizer_row(size->optimizer)->matrix ? SHARD_PARAMETERS : SHARD_GRADIENTS;
+    for (int stage = lowest; stage <= SHARD_PARAMETERS && !result; stage++) {
         bench_size other = *size;
         other.shard = (shard_stage)stage;
         result = bench_stage(r, &turns, &other, names[stage]);

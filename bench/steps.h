@@ -12,13 +12,14 @@ typedef struct {
     dtype precision;
     recompute_kind recompute;
     shard_stage shard;
+    optimizer_kind optimizer; /**< measured beside AdamW */
     uint64_t steps; /**< measured, after one that is not */
 } bench_size;
 
 /** GPT-2 124M, bf16, 4 x 1024 tokens a micro-batch, 4 micro-batches a step. */
 bench_size bench_size_124m(void);
 
-/** Steps of IVON and of AdamW, in turn: speed beside the product rate (measured before each pair of
+/** Steps of the size's optimizer and of AdamW, in turn: speed beside the product rate (measured before each pair of
  * steps), and their ratio. `c` has one rank. */
 status bench_steps(report *r, comm *c, const char *name, const bench_size *size);
 
@@ -37,8 +38,8 @@ status bench_peers(report *r, comm *c, const char *name, const bench_size *size,
 /** Resident memory of a step of IVON beside the plan, and seconds a step. */
 status bench_memory(report *r, comm *c, const char *name, const bench_size *size, double *seconds);
 
-/** All ranks with `threads` each beside one with all of them, for both stages that exchange every
- * round; every rank of `world` calls it. */
+/** All ranks with `threads` each beside one with all of them, for the stages that exchange every
+ * round and the optimizer knows; every rank of `world` calls it. */
 status bench_ranks(report *r, comm *world, comm *alone, const bench_size *size, int threads);
 
 /** From here on. */

@@ -18,7 +18,7 @@
 
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
-    const char *reference, *rows, *pytorch, *llmc, *text, *tokenizer;
+    const char *optimizer, *reference, *rows, *pytorch, *llmc, *text, *tokenizer;
     bool json, fp32, busy, package;
 } arguments;
 
@@ -32,6 +32,15 @@ typedef struct {
     machine_memory memory; /* measured when a section asks */
 } bench;
 
+/* OPTIMIZER_KINDS: none has this name. */
+static optimizer_kind optimizer_named(const char *name)
+{
+    int kind = 0;
+    while (kind < OPTIMIZER_KINDS && strcmp(optimizer_row((optimizer_kind)kind)->name, name) != 0)
+        kind++;
+    return (optimizer_kind)kind;
+}
+
 static bench_size chosen_size(const arguments *a)
 {
     bench_size size = bench_size_124m();
@@ -41,6 +50,7 @@ static bench_size chosen_size(const arguments *a)
     size.microbatches = a->microbatches;
     size.steps = a->steps;
     size.precision = a->fp32 ? DTYPE_F32 : DTYPE_BF16;
+    size.optimizer = optimizer_named(a->optimizer);
     return size;
 }
 
@@ -106,6 +116,7 @@ static status section_steps(bench *b)
         size.sequences = rows[i].sequences;
         size.length = rows[i].length;
         size.steps = rows[i].steps;
+        size.optimizer = optimizer_named(b->a->optimizer);
         if (size.precision == DTYPE_BF16 && !b->s->bf16) continue;
         status result = bench_steps(b->r, &b->alone, rows[i].name, &size);
         if (result) return result;
@@ -292,6 +303,10 @@ static status check_arguments(const arguments *a, const char **names, size_t cou
             STATUS_INPUT,
             "vario bench: sequences, micro-batches and layers from 1 and a length from 1 to "
             "1024 expected");
+    optimizer_kind kind = optimizer_named(a->optimizer);
+    if (kind == OPTIMIZER_KINDS)
+        return fail(STATUS_INPUT, "vario bench: --optimizer %s found, one of %s expected",
+                    a->optimizer, OPTIMIZER_NAMES);
     for (size_t i = 0; i < count; i++)
         if (!find_section(names[i]))
             return fail(
@@ -355,13 +370,20 @@ static status bench_verb(session *s, void *context, const char **names)
 
 int bench_main(int argc, char **argv)
 {
-    arguments a = {.sequences = 4, .length = 1024, .microbatches = 1, .steps = 5, .layers = 12};
+    arguments a = {.sequences = 4,
+                   .length = 1024,
+                   .microbatches = 1,
+                   .steps = 5,
+                   .layers = 12,
+                   .optimizer = "ivon"};
     const option options[] = {
         {"--sequences", OPTION_COUNT, &a.sequences, "S", "sequences of a micro-batch (4)"},
         {"--length", OPTION_COUNT, &a.length, "T", "tokens of a sequence (1024)"},
         {"--microbatches", OPTION_COUNT, &a.microbatches, "G", "micro-batches of a step (1)"},
         {"--layers", OPTION_COUNT, &a.layers, "L", "blocks, 768 wide (12: GPT-2 124M)"},
         {"--steps", OPTION_COUNT, &a.steps, "N", "measured steps of each optimizer (5)"},
+        {"--optimizer", OPTION_TEXT, &a.optimizer, "NAME",
+         "step, steps, ranks: measured beside AdamW (ivon)"},
         {"--fp32", OPTION_FLAG, &a.fp32, NULL, "fp32 instead of bf16"},
         {"--busy", OPTION_FLAG, &a.busy, NULL, "measure even if others use the processors"},
         {"--reference", OPTION_INPUT, &a.reference, "FILE",

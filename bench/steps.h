@@ -13,14 +13,14 @@ typedef struct {
     recompute_kind recompute;
     shard_stage shard;
     optimizer_kind optimizer; /**< measured beside AdamW */
-    uint64_t steps; /**< measured, after one that is not */
+    uint64_t steps;           /**< measured, after one that is not */
 } bench_size;
 
 /** GPT-2 124M, bf16, 4 x 1024 tokens a micro-batch, 4 micro-batches a step. */
 bench_size bench_size_124m(void);
 
-/** Steps of the size's optimizer and of AdamW, in turn: speed beside the product rate (measured before each pair of
- * steps), and their ratio. `c` has one rank. */
+/** Steps of the size's optimizer and of AdamW, in turn: speed beside the product rate (measured
+ * before each pair of steps), and their ratio. `c` has one rank. */
 status bench_steps(report *r, comm *c, const char *name, const bench_size *size);
 
 /** Another trainer: a shell command that prints {"tokens_per_second": ...} for the same job. */

@@ -112,7 +112,7 @@ cluster_stop()
 {
     export -n SLURM_CONF # the processes below shall not find themselves
     for _ in 1 2; do # the second finds what was just being started
-        of_cluster | cut -d / -f 3 | xargs -r kill -KILL 2>/dev/null
+        of_cluster | cut -d / -f 3 | xargs -r kill -KILL 2>/dev/null || true # some are gone by now
     done
     rm -rf "$cluster"
 }

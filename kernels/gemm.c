@@ -3,6 +3,7 @@
  * costs less than it saves, but for few rows. */
 #include "base/memory.h"
 #include "kernels/kernels.h"
+#include "kernels/gemm_here.h"
 
 #include <assert.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -79,6 +80,7 @@ bool kernels_open(void)
         check(dnnl_engine_create(&engine, dnnl_cpu, 0), "engine");
         check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "stream");
     }
+    gemm_here = gemm;
     return kernels_native_bf16();
 }
 

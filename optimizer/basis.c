@@ -3,7 +3,7 @@
 #include "optimizer/basis.h"
 
 #include "kernels/dense_float.h"
-#include "kernels/kernels.h"
+#include "kernels/gemm_here.h"
 
 #include <assert.h>
 #include <float.h>
@@ -53,8 +53,8 @@ size_t basis_work_floats(size_t rows, size_t columns, bool left, bool right)
 static void product(float *out, const float *a, bool transpose_a, const float *b, bool transpose_b,
                     size_t m, size_t n, size_t k)
 {
-    gemm(m, n, k, a, transpose_a ? m : k, transpose_a, b, transpose_b ? k : n, transpose_b, out, n,
-         DTYPE_F32, DTYPE_F32, NULL, false);
+    gemm_here(m, n, k, a, transpose_a ? m : k, transpose_a, b, transpose_b ? k : n, transpose_b,
+              out, n, DTYPE_F32, DTYPE_F32, NULL, false);
 }
 
 /* into: Q_L' x Q_R, else Q_L x Q_R'. */

@@ -1,7 +1,7 @@
 /* Parts of tensors, and what is done to each alike. */
 #include "optimizer/matrix_row.h"
 
-#include "kernels/kernels.h"
+#include "kernels/gemm_here.h"
 
 #include <math.h>
 #include <string.h>
@@ -85,13 +85,13 @@ static const float *mix(const matrix_part *part, const float *x, bool into)
     const float *right_squares = squares(left + (q->left ? a * a : 0), q->right, b);
     const float *mixed = x;
     if (left_squares) {
-        gemm(a, b, a, left_squares, a, into, mixed, b, false, between, b, DTYPE_F32, DTYPE_F32,
-             NULL, false);
+        gemm_here(a, b, a, left_squares, a, into, mixed, b, false, between, b, DTYPE_F32, DTYPE_F32,
+                  NULL, false);
         mixed = between;
     }
     if (right_squares) {
-        gemm(a, b, b, mixed, b, false, right_squares, b, !into, part->y, b, DTYPE_F32, DTYPE_F32,
-             NULL, false);
+        gemm_here(a, b, b, mixed, b, false, right_squares, b, !into, part->y, b, DTYPE_F32,
+                  DTYPE_F32, NULL, false);
         mixed = part->y;
     }
     return mixed;

@@ -1,6 +1,6 @@
 /* Muon's orthogonalization (Jordan et al., 2024). a X is added to the polynomial's diagonal, so
  * that a step is three products. */
-#include "kernels/kernels.h"
+#include "kernels/gemm_here.h"
 #include "optimizer/basis.h"
 #include "optimizer/optimizer.h"
 
@@ -39,8 +39,8 @@ static void polynomial(float *square, const float *fourth, size_t n)
 static void product(float *out, const float *a, size_t lda, bool transpose_a, const float *b,
                     size_t ldb, bool transpose_b, size_t m, size_t n, size_t k)
 {
-    gemm(m, n, k, a, lda, transpose_a, b, ldb, transpose_b, out, n, DTYPE_F32, DTYPE_F32, NULL,
-         false);
+    gemm_here(m, n, k, a, lda, transpose_a, b, ldb, transpose_b, out, n, DTYPE_F32, DTYPE_F32, NULL,
+              false);
 }
 
 static void whiten_step(float *out, const float *x, size_t rows, size_t columns, float *square,

@@ -2,8 +2,8 @@
  * a plain left operand and a right operand in a blocked layout of its own; bringing them there
  * costs less than it saves, but for few rows. */
 #include "base/memory.h"
-#include "kernels/kernels.h"
 #include "kernels/gemm_here.h"
+#include "kernels/kernels.h"
 
 #include <assert.h>
 #include <oneapi/dnnl/dnnl.h>

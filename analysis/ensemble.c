@@ -92,7 +92,7 @@ static status choose_draw(draw_kind *draw, const job *j, const char *path,
     else
         return fail(STATUS_INPUT,
                     "vario %s: --samples %" PRIu64
-                    ": a posterior (ivon, bbb or swag)%s expected, %s was trained without",
+                    ": a posterior (ivon, evon, bbb or swag)%s expected, %s was trained without",
                     w->verb, w->samples, automatic ? " or model.dropout above 0" : "", path);
     return STATUS_OK;
 }

@@ -292,7 +292,7 @@ static status generate_verb(session *s, void *context, const char **rest)
     if (a->samples > 0 && !job_has_posterior(&j))
         return fail(STATUS_INPUT,
                     "vario generate: --samples %" PRIu64
-                    ": a posterior (ivon, bbb or swag) expected, %s was trained without one",
+                    ": a posterior (ivon, evon, bbb or swag) expected, %s was trained without one",
                     a->samples, path);
     if (a->keep && s->c.rank == 0) result = check_folder(path);
     result = agree(s->c.world, result);

@@ -194,7 +194,7 @@ refused()
     check "one sentence: $words" same "$(grep -c '^vario: ' last.err)" 1
     check "says: $words" grep -q -- "$words" last.err
 }
-refused "a posterior (ivon, bbb or swag) expected" eval runs/plain --samples 2 --posterior samples
+refused "a posterior (ivon, evon, bbb or swag) expected" eval runs/plain --samples 2 --posterior samples
 refused "or model.dropout above 0 expected" eval runs/plain --samples 2
 refused "model.dropout above 0 expected" eval runs/a --samples 2 --posterior dropout
 refused "none expected with --posterior mean" eval runs/a --samples 2 --posterior mean

@@ -97,7 +97,7 @@ const optimizer *job_optimizer(const job *j);
 /** Where the initial weights of a job are read from; NULL: they are drawn. */
 const char *job_init(const job *j);
 
-/** Whether training draws each work item's weights from a mean and deviations: ivon, bbb. */
+/** Whether training draws each work item's weights from a mean and deviations: ivon, evon, bbb. */
 bool job_is_variational(const job *j);
 
 /** Whether training collects snapshots for SWAG's posterior. */

@@ -49,10 +49,11 @@ static status check_owners(const job_source *s, const job *j)
                              (int)j->optimizer.kind);
     }
     if (j->eval.samples > 0 && !job_has_posterior(j))
-        return source_refuse(s, either(s, "eval.samples", "optimizer.kind"),
-                             "'eval.samples' is %" PRIu64
-                             ", 0 expected: only ivon, bbb and swag have a posterior to draw from",
-                             j->eval.samples);
+        return source_refuse(
+            s, either(s, "eval.samples", "optimizer.kind"),
+            "'eval.samples' is %" PRIu64
+            ", 0 expected: only ivon, evon, bbb and swag have a posterior to draw from",
+            j->eval.samples);
     if (j->early_stop.kind == EARLY_STOP_LOO && j->sensitivity.every == 0)
         return source_refuse(s, source_find(s, "early_stop.kind"),
                              "'early_stop.kind' is loo, 'sensitivity.every' from 1 expected with "

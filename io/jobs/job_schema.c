@@ -209,7 +209,7 @@ const schema_row schema_rows[] = {
      .help = "micro-batches of validation data; 0: all there are"},
     {.key = "eval.samples", .type = KEY_COUNT, .offset = AT(eval.samples), .standard = "0",
      .max = 65536, .may_change = true,
-     .help = "posterior samples to average over (ivon, bbb, swag); 0: the mean alone"},
+     .help = "posterior samples to average over (ivon, evon, bbb, swag); 0: the mean alone"},
     {.key = "sensitivity.every", .type = KEY_COUNT, .offset = AT(sensitivity.every),
      .standard = "0", .max = MAX_32, .may_change = true, .by_optimizer = true,
      .help = "steps between estimates of the leave-one-out loss; 0: none"},

@@ -5,8 +5,6 @@
 
 #include "kernels/fortran.h"
 
-#define LIBRARY "liblapack.so.3" /* brings its BLAS */
-
 #define FUNCTIONS(X)                                                                               \
     X(dsyrk_, (const char *uplo, const char *trans, const int *n, const int *k,                    \
                const double *alpha, const double *a, const int *lda, const double *beta,           \
@@ -18,24 +16,7 @@
       (const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,     \
        double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t))
 
-static struct {
-    void *library;
-#define MEMBER(name, arguments) void(*name) arguments;
-    FUNCTIONS(MEMBER)
-#undef MEMBER
-} lapack;
-
-status dense_open(int threads)
-{
-    fortran_function *found;
-    status result = fortran_load(&lapack.library, LIBRARY, "LAPACK", threads);
-#define FIND(name, arguments)                                                                      \
-    if (!result && !(result = fortran_find(&found, lapack.library, LIBRARY, #name)))               \
-        lapack.name = (void(*) arguments)found;
-    FUNCTIONS(FIND)
-#undef FIND
-    return result;
-}
+FORTRAN_LAPACK(FUNCTIONS, dense_open)
 
 void dense_add_squares(double *sum, const double *x, size_t rows, size_t n)
 {

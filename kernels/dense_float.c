@@ -3,8 +3,6 @@
 
 #include "kernels/fortran.h"
 
-#define LIBRARY "liblapack.so.3" /* brings its BLAS */
-
 #define FUNCTIONS(X)                                                                               \
     X(ssyevd_,                                                                                     \
       (const char *jobz, const char *uplo, const int *n, float *a, const int *lda, float *w,       \
@@ -16,24 +14,7 @@
 
 enum { PANEL = 64 /* columns that LAPACK reflects at once, at most */ };
 
-static struct {
-    void *library;
-#define MEMBER(name, arguments) void(*name) arguments;
-    FUNCTIONS(MEMBER)
-#undef MEMBER
-} lapack;
-
-status dense_float_open(int threads)
-{
-    fortran_function *found;
-    status result = fortran_load(&lapack.library, LIBRARY, "LAPACK", threads);
-#define FIND(name, arguments)                                                                      \
-    if (!result && !(result = fortran_find(&found, lapack.library, LIBRARY, #name)))               \
-        lapack.name = (void(*) arguments)found;
-    FUNCTIONS(FIND)
-#undef FIND
-    return result;
-}
+FORTRAN_LAPACK(FUNCTIONS, dense_float_open)
 
 static size_t real_work(size_t n)
 {

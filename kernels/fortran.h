@@ -20,4 +20,24 @@ status fortran_load(void **library, const char *file, const char *what, int thre
 /** Find a function in it, or in what it brings. @return STATUS_OK or STATUS_IO: it is missing */
 status fortran_find(fortran_function **found, void *library, const char *file, const char *name);
 
+/** Define functions of LAPACK, or of the BLAS that it brings, as members of a static struct
+ * `lapack`, and `status opener(int threads)`, which loads them.
+ * @param functions  a macro of a list: X(name, (arguments)) ... */
+#define FORTRAN_MEMBER(name, arguments) void(*name) arguments;
+#define FORTRAN_FIND(name, arguments)                                                              \
+    if (!result && !(result = fortran_find(&found, lapack.library, "liblapack.so.3", #name)))      \
+        lapack.name = (void(*) arguments)found;
+#define FORTRAN_LAPACK(functions, opener)                                                          \
+    static struct {                                                                                \
+        void *library;                                                                             \
+        functions(FORTRAN_MEMBER)                                                                  \
+    } lapack;                                                                                      \
+                                                                                                   \
+    status opener(int threads)                                                                     \
+    {                                                                                              \
+        fortran_function *found;                                                                   \
+        status result = fortran_load(&lapack.library, "liblapack.so.3", "LAPACK", threads);        \
+        functions(FORTRAN_FIND) return result;                                                     \
+    }
+
 #endif

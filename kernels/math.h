@@ -63,7 +63,9 @@ static inline float math_inverse_root(float x)
 }
 
 /** e^x: x = n ln 2 + r, |r| <= ln(2)/2, and a minimax polynomial of degree 5 in r. Relative error
- * at most 2e-7; below -87 gives about 0, above 88 what 88 gives; NaN stays NaN. */
+ * at most 2e-7; 0 below -87 (a product with a subnormal number takes Intel's processors a hundred
+ * times as long as another, and a masked attention weight is one), above 88 what 88 gives; NaN
+ * stays NaN. */
 static inline float math_exp(float x)
 {
     float low = x > -87.0F ? x : -87.0F; /* in these forms they are single instructions */
@@ -80,7 +82,7 @@ static inline float math_exp(float x)
     bits = (bits << 23) + 0x3f800000U; /* 2^n */
     float scale;
     memcpy(&scale, &bits, sizeof scale);
-    float result = p * scale;
+    float result = x < -87.0F ? 0.0F : p * scale;
     return x != x ? x : result;
 }
 

@@ -42,6 +42,12 @@ if [ -n "${SLURM_JOB_ID:-}" ]; then
     trap 'on_signal TERM' TERM
 fi
 
+# Open MPI's mpirun can wait for ever at its own end, when a rank was killed: its ranks, and what it
+# started them with on other nodes, have gone by then. So many naps of 5 seconds without any, and it is
+# killed, too.
+patience_mpirun=6
+has_children() { ps -o stat= --ppid "$1" | grep -qv '^Z'; }
+
 # run ARGUMENT...: vario on all ranks; returns its exit code.
 run()
 {
@@ -49,12 +55,18 @@ run()
         say "SIG$signal came before the ranks: a --time beyond what --signal takes of it expected"
         exit 75
     fi
-    local ranks nap
+    local ranks nap alone="" # naps since mpirun lost the last of its children
     "${launch[@]}" "${vario[@]}" "$@" &
     ranks=$!
     # srun and mpirun pass USR1 on to the ranks, but not while they start them: it is said again.
     while kill -0 "$ranks" 2>/dev/null; do
         [ -z "$signal" ] || kill -USR1 "$ranks" 2>/dev/null
+        if has_children "$ranks"; then
+            alone=0
+        elif [ -n "$alone" ] && [[ ${launch[0]##*/} = mpirun ]]; then
+            alone=$((alone + 1))
+            [ "$alone" -le $patience_mpirun ] || { say "mpirun stays behind its ranks: killed"; kill -KILL "$ranks"; }
+        fi
         sleep 5 &
         nap=$!
         wait -n "$ranks" "$nap" # a signal ends it, too

@@ -138,6 +138,23 @@ VARIO_LAUNCH=$work/losing submit lost
 check "lost: code 0 of the launcher is not believed" ended_as lost FAILED 1:0 0
 check "lost: says so" says lost "the ranks were lost without a new checkpoint"
 
+# An mpirun whose ranks are killed, and which does not end then; the next one is as it should be.
+mkdir "$work/bin"
+cat >"$work/bin/mpirun" <<END
+#!/bin/bash
+mpirun=$(command -v mpirun)
+case " \$* " in *" --dry-run "*) exec "\$mpirun" "\$@" ;; esac
+[ ! -e $work/stayed ] || exec "\$mpirun" "\$@"
+touch $work/stayed
+"\$mpirun" "\$@" &
+until compgen -G "$work/runs/staying/step-*" >/dev/null; do sleep 0.1; done
+pkill -KILL -f "^$program train .*name=staying( |\$)"
+wait
+mkfifo $work/never && read -r <$work/never
+END
+chmod +x "$work/bin/mpirun"
+VARIO_LAUNCH=$work/bin/mpirun submit staying --nodes=1 --ntasks-per-node=2
+
 VARIO_LAUNCH="srun --mpi=none" submit scattered
 check "N worlds of one are refused" ended_as scattered FAILED 2:0 0
 check "in one sentence" same "$(grep -c '^vario: ' scattered.log)" 1
@@ -152,6 +169,10 @@ check "without PMIx: env.sh is read and mpirun starts two nodes" signal mpirun U
 check "without PMIx: checkpoint, requeue, end" ended_as mpirun COMPLETED 0:0 1
 check "without PMIx: it was mpirun" says mpirun "mpirun detected"
 check "without PMIx: the same bits" undisturbed_bits mpirun
+
+check "staying: mpirun is killed, and the run goes on" ended_as staying COMPLETED 0:0 1
+check "staying: says so" says staying "mpirun stays behind its ranks: killed"
+check "staying: the same bits" undisturbed_bits staying
 
 submit cancelled
 check "cancelled: scancel --signal=TERM" signal cancelled TERM

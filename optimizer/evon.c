@@ -11,7 +11,8 @@ static void update(const optimizer_matrix *m)
                             .beta2 = s->beta2,
                             .clip = s->estimate_clip,
                             .updates = m->updates - 1,
-                            .debias = true};
+                            .debias = true,
+                            .nesterov = s->nesterov};
     for (size_t k = 0; k < m->parts; k++) {
         matrix_part part = matrix_row_part(m, k);
         if (m->updates > 1) {
@@ -21,7 +22,7 @@ static void update(const optimizer_matrix *m)
             evon_update(direction, part.arrays[0], part.arrays[1], direction, part.basis_sum,
                         part.f_sum, m->g_scale, m->f_scale, &step, part.count, m->clipped,
                         m->rescued);
-            matrix_row_move(m, &part, direction, s->whiten, 1.0, 0.0);
+            matrix_row_move(m, &part, direction, s->whiten, 0.0);
         }
         matrix_row_follow(m, &part, part.arrays[1], part.arrays[0]);
     }
@@ -88,6 +89,8 @@ const optimizer evon_optimizer = {
              {"optimizer.estimate_clip", NULL},
              {"optimizer.rest", NULL},
              {"optimizer.whiten", "true"},
+             {"optimizer.adjust_lr", NULL},
+             {"optimizer.nesterov", NULL},
              MATRIX_KEYS,
              BASIS_KEYS,
              {"schedule.peak", "0.01"},

@@ -156,7 +156,7 @@ void matrix_move(float *m, const float *u, double lr, double shrink, const matri
 /* Constants of a step, rounded once from double. */
 typedef struct {
     float g_scale, f_scale, lambda, delta, one_less_beta1, one_less_beta2, half_square, debias,
-        clip;
+        clip, ahead;
 } evon_constants;
 
 /* As IVON's loop (optimizer/ivon.c), whose remarks on digits and on wild estimates hold here. u may
@@ -179,12 +179,13 @@ static void evon_run(float *u, float *restrict h, float *restrict momentum, cons
                              c.half_square * (difference * difference) / precision);
         int32_t holds = (moved + c.delta > 0.0F ? 1 : 0) & (moved <= FLT_MAX ? 1 : 0);
         float next = holds ? moved : old;
-        float g = momentum[i] + c.one_less_beta1 * (c.g_scale * g_sum[i] - momentum[i]);
+        float now = c.g_scale * g_sum[i], g = momentum[i] + c.one_less_beta1 * (now - momentum[i]);
+        float m = g * c.debias;
         cut += (estimate > limit ? 1 : 0) | (estimate < -limit ? 1 : 0);
         rescued += 1 - holds;
         h[i] = next;
         momentum[i] = g;
-        u[i] = (g * c.debias + c.delta * mean[i]) / (next + c.delta);
+        u[i] = (m + c.ahead * (now - m) + c.delta * mean[i]) / (next + c.delta);
     }
     counts[0] = (uint32_t)cut;
     counts[1] = (uint32_t)rescued;
@@ -204,7 +205,8 @@ void evon_update(float *u, float *h, float *momentum, const float *mean, const f
                               .one_less_beta2 = (float)one_less_beta2,
                               .half_square = (float)(0.5 * one_less_beta2 * one_less_beta2),
                               .debias = (float)(1.0 / debias),
-                              .clip = (float)step->clip};
+                              .clip = (float)step->clip,
+                              .ahead = step->nesterov ? (float)(1.0 - step->beta1) : 0.0F};
     uint64_t all_cut = 0, all_rescued = 0;
 #pragma omp parallel for schedule(static) reduction(+ : all_cut, all_rescued)
     for (size_t at = 0; at < count; at += RUN) {

@@ -60,6 +60,7 @@ typedef struct {
     double clip;      /**< estimates of h are cut off at +-clip |h|; infinity for not at all */
     uint64_t updates; /**< n: updates made, this one included */
     bool debias;      /**< divide the momentum by 1 - beta1^n */
+    bool nesterov;    /**< look ahead (Dozat, 2016) */
 } evon_step;
 
 /** EVON in the basis (Minut et al., 2026): update h and momentum in place from the sums of a step,
@@ -67,7 +68,8 @@ typedef struct {
  *
  * With g = g_scale g_sum and f = f_scale f_sum / sigma, cut off at +-clip |h|, sigma and clip by
  * the old h: h, momentum and the denominator of u as in ivon_update, without a clip of the update;
- * u = (momentum / (1 - beta1^n) + delta mean) / (h + delta), new h.
+ * u = (m + delta mean) / (h + delta), new h, with m = momentum / (1 - beta1^n), and with Nesterov's
+ * look ahead beta1 m + (1 - beta1) g for m.
  *
  * @param u        out; may be mean
  * @param mean     of the weights, in the basis

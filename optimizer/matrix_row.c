@@ -57,12 +57,25 @@ void matrix_row_accumulate(const optimizer_matrix *m, const gradient_piece *piec
     }
 }
 
+/* Weights are (in, out): rows go in. */
+static double adjusted(const optimizer_matrix *m)
+{
+    double in = (double)m->rows, out = (double)m->columns;
+    switch (m->settings->adjust_lr) {
+    case ADJUST_ORIGINAL: return sqrt(fmax(1.0, out / in));
+    case ADJUST_MATCH_RMS_ADAMW: return 0.2 * sqrt(fmax(in, out));
+    case ADJUST_NONE: break;
+    }
+    return 1.0;
+}
+
 void matrix_row_move(const optimizer_matrix *m, const matrix_part *part, const float *u,
-                     bool whitens, double scale, double shrink)
+                     bool whitens, double shrink)
 {
     basis_unproject(part->y, u, &part->basis, part->work);
     if (whitens) whiten(part->y, m->rows, m->columns, part->work);
-    matrix_move(m->mean + part->first, part->y, scale * m->lr, shrink, &part->place);
+    double lr = whitens ? m->lr * adjusted(m) : m->lr;
+    matrix_move(m->mean + part->first, part->y, lr, shrink, &part->place);
 }
 
 static const float *squares(float *out, const float *x, size_t side)

@@ -23,11 +23,11 @@ matrix_part matrix_row_part(const optimizer_matrix *m, size_t part);
 /** Sum an item's gradient as it is, and where sums are kept for it, in the basis. */
 void matrix_row_accumulate(const optimizer_matrix *m, const gradient_piece *piece, bool first);
 
-/** mean <- mean - (shrink mean + scale lr u): a direction in the basis, or where nothing is turned
- * one of weights, is turned back, and whitened if wanted. Overwrites part->y.
+/** mean <- mean - (shrink mean + lr u): a direction in the basis, or where nothing is turned one of
+ * weights, is turned back, and whitened if wanted, with a length by adjust_lr. Overwrites part->y.
  * @param u  [count], kept */
 void matrix_row_move(const optimizer_matrix *m, const matrix_part *part, const float *u,
-                     bool whitens, double scale, double shrink);
+                     bool whitens, double shrink);
 
 /** At an update's end: the factors follow the mean gradient; the first one makes bases of them, and
  * every basis_every-th turns these. Where LAPACK fails they stay as they were.

@@ -14,7 +14,7 @@ static void update(const optimizer_matrix *m)
             basis_project(part.x, part.g_sum, &part.basis, part.work);
             soap_update(part.x, part.arrays[1], part.arrays[0], part.x, m->g_scale, &step,
                         part.count);
-            matrix_row_move(m, &part, part.x, false, 1.0, m->lr * m->decay);
+            matrix_row_move(m, &part, part.x, false, m->lr * m->decay);
         }
         matrix_row_follow(m, &part, part.arrays[0], part.arrays[1]);
     }

@@ -23,6 +23,8 @@ enum { OPTIMIZER_ARRAYS = 8, OPTIMIZER_SETTINGS = 24 };
 
 /** What updates what is no layer's matrix: embeddings and vectors. */
 typedef enum { REST_ADAMW, REST_IVON } rest_kind;
+/** How a whitened direction's length depends on its matrix' sides, by PyTorch's names. */
+typedef enum { ADJUST_NONE, ADJUST_ORIGINAL, ADJUST_MATCH_RMS_ADAMW } adjust_kind;
 
 /** What job files say of an optimizer (docs/jobs.md). A row reads those that it names. */
 typedef struct {
@@ -38,6 +40,8 @@ typedef struct {
     uint64_t basis_limit; /**< longest side that has one */
     double estimate_clip; /**< estimates of h are cut off at this many h; infinity: never */
     bool whiten;          /**< directions go through Newton-Schulz's steps */
+    adjust_kind adjust_lr;
+    bool nesterov; /**< the momentum's next step is looked ahead */
     rest_kind rest;
     double rest_lr; /**< highest learning rate of the rest */
 } optimizer_settings;

@@ -147,7 +147,7 @@ Test(matrix, adds_up_items)
 enum { COUNT = 3000, STEPS = 50 };
 
 /* 50 steps on a trajectory of its own; wild elements keep their h. */
-static void check_evon(double clip, bool debias)
+static void check_evon(double clip, bool debias, bool nesterov)
 {
     static float u[COUNT], h[COUNT], momentum[COUNT], mean[COUNT], g_sum[COUNT], f_sum[COUNT];
     static double dh[COUNT], dm[COUNT], du[COUNT];
@@ -169,7 +169,8 @@ static void check_evon(double clip, bool debias)
                           .beta2 = beta2,
                           .clip = clip,
                           .updates = t + 1,
-                          .debias = debias};
+                          .debias = debias,
+                          .nesterov = nesterov};
         posterior_sums sums = {.hessian_min = INFINITY};
         evon_statistics(&sums, h, f_sum, scale, lambda, delta, beta2, clip, COUNT);
         uint64_t cut = 0, rescued = 0, expected_cut = 0;
@@ -187,8 +188,10 @@ static void check_evon(double clip, bool debias)
             clipped_push += 0.5 * (1.0 - beta2) * (dh[i] - f) * (dh[i] - f) / (dh[i] + delta);
             dh[i] = beta2 * dh[i] + (1.0 - beta2) * f +
                     0.5 * pow(1.0 - beta2, 2) * pow(dh[i] - f, 2) / (dh[i] + delta);
-            dm[i] = beta1 * dm[i] + (1.0 - beta1) * scale * (double)g_sum[i];
+            double g = scale * (double)g_sum[i];
+            dm[i] = beta1 * dm[i] + (1.0 - beta1) * g;
             double m = debias ? dm[i] / (1.0 - pow(beta1, (double)(t + 1))) : dm[i];
+            if (nesterov) m = beta1 * m + (1.0 - beta1) * g;
             du[i] = (m + delta * (double)mean[i]) / (dh[i] + delta);
         }
         cr_expect_leq(llabs((long long)cut - (long long)expected_cut), 3);
@@ -208,9 +211,9 @@ static void check_evon(double clip, bool debias)
 
 Test(matrix, evon_matches_double)
 {
-    check_evon(INFINITY, true);
-    check_evon(1.2, true);
-    check_evon(1.2, false);
+    check_evon(INFINITY, true, false);
+    check_evon(1.2, true, true);
+    check_evon(1.2, false, false);
 }
 
 /* Without a cut h and momentum have the bits of IVON's. */

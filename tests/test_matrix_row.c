@@ -4,6 +4,7 @@
 #include "matrix_fixture.h"
 #include "optimizer/matrix_row.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,4 +193,29 @@ Test(matrix_row, only_the_first_bases_take_h_along)
         cr_expect_lt(at, PART, "element %zu is none of before", i);
     }
     free(t.work);
+}
+
+/* A whitened step's length by the sides, (in, out); another direction's is its own. */
+Test(matrix_row, steps_are_adjusted_to_the_sides)
+{
+    const double in = ROWS, out = COLUMNS, by[] = {1.0, sqrt(out / in), 0.2 * sqrt(out)};
+    double moved[3], plain = 0.0;
+    for (int kind = ADJUST_NONE; kind <= ADJUST_MATCH_RMS_ADAMW; kind++)
+        for (int whitens = 0; whitens < 2; whitens++) {
+            tensor_of t;
+            set_up(&t, 0.1F, 0.0F);
+            t.settings.adjust_lr = (adjust_kind)kind;
+            t.m.lr = 0.5;
+            matrix_part part = matrix_row_part(&t.m, 0);
+            float before = t.mean[1];
+            matrix_row_move(&t.m, &part, t.g_sum, whitens, 0.0);
+            double step = (double)before - (double)t.mean[1];
+            if (whitens) moved[kind] = step;
+            if (!whitens && kind == ADJUST_NONE) plain = step;
+            if (!whitens) cr_expect_float_eq(step, plain, 1e-6);
+            free(t.work);
+        }
+    for (int kind = ADJUST_NONE; kind <= ADJUST_MATCH_RMS_ADAMW; kind++)
+        cr_expect_float_eq(moved[kind], by[kind] * moved[0], 1e-6);
+    cr_expect_gt(fabs(moved[0]), 1e-3);
 }

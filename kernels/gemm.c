@@ -66,6 +66,15 @@ static bool find_native_bf16(void)
 #endif
 }
 
+bool kernels_bf16_in_tiles(void)
+{
+#if defined(__x86_64__)
+    return dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx512_core_amx;
+#else
+    return false;
+#endif
+}
+
 /* Asked for every tile; the library would take a lock. */
 bool kernels_native_bf16(void)
 {

@@ -23,6 +23,7 @@ void convert(void *out, dtype out_type, const void *in, dtype in_type, size_t co
  * @return whether bf16 products are native here */
 bool kernels_open(void);
 bool kernels_native_bf16(void);            /**< as kernels_open says */
+bool kernels_bf16_in_tiles(void);          /**< by AMX: several times as fast as in vectors */
 void kernels_close(void);                  /**< frees cached primitives */
 const char *kernels_instruction_set(void); /**< e.g. "avx512_core_bf16" */
 const char *kernels_library_version(void); /**< "oneDNN 2.6.3" */

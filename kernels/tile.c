@@ -104,7 +104,7 @@ bool tile_is_fast(dtype type)
     if (type == DTYPE_F32) return true;
 #endif
 #if defined(HAS_NATIVE_PAIRS)
-    if (type == DTYPE_BF16) return kernels_native_bf16();
+    if (type == DTYPE_BF16) return kernels_native_bf16() && !kernels_bf16_in_tiles();
 #endif
     (void)type;
     return false;

@@ -13,6 +13,7 @@
 
 static const verb verbs[] = {
     {"train", train_main, "train a job file, or go on with its run"},
+    {"tune", tune_main, "find good values of a job's keys by many short runs"},
     {"eval", eval_main, "how good a run's predictions are, at the mean and averaged"},
     {"ood", ood_main, "how well a run tells data of another kind from its own"},
     {"sensitivity", sensitivity_main, "examples that a run remembers most, and leave-one-out loss"},

@@ -20,6 +20,7 @@
 typedef struct {
     option_list overrides;
     bool dry_run;
+    uint64_t until; /* UINT64_MAX: not given */
     train_options train;
 } arguments;
 
@@ -108,11 +109,20 @@ static status check_moved(const arguments *a, const job *j, const char *path)
     return result;
 }
 
+static status set_until(arguments *a)
+{
+    if (a->until == 0)
+        return fail(STATUS_INPUT, "vario train: --until: 0 found, a step from 1 expected");
+    a->train.until = a->until == UINT64_MAX ? 0 : a->until;
+    return STATUS_OK;
+}
+
 static status train_verb(session *s, void *context, const char **rest)
 {
     arguments *a = context;
     job j;
-    status result = session_read_job(s, &j, rest[0], &a->overrides);
+    status result = set_until(a);
+    if (!result) result = session_read_job(s, &j, rest[0], &a->overrides);
     if (!result)
         result = agree(s->c.world, s->c.rank == 0 ? check_moved(a, &j, rest[0]) : STATUS_OK);
     if (!result) result = agree(s->c.world, trainer_check_ranks(&j, "launch", (uint64_t)s->c.size));
@@ -132,10 +142,12 @@ static status train_verb(session *s, void *context, const char **rest)
 
 int train_main(int argc, char **argv)
 {
-    arguments a = {0};
+    arguments a = {.until = UINT64_MAX};
     const option options[] = {
         {"--set", OPTION_LIST, &a.overrides, "KEY=VALUE",
          "override a key of the job, as often as you like"},
+        {"--until", OPTION_COUNT, &a.until, "STEP",
+         "pause after that step, with an evaluation and a checkpoint; the schedule is the job's"},
         {"--dry-run", OPTION_FLAG, &a.dry_run, NULL,
          "validate, print the resolved job, the plan and warnings; train nothing"},
         {"--fresh", OPTION_FLAG, &a.train.fresh, NULL,
@@ -144,13 +156,14 @@ int train_main(int argc, char **argv)
         OPTION_JSON(a.train.json),
         OPTION_QUIET(a.train.quiet),
     };
-    const option_table table = {"train",
-                                "JOB.yaml [--set KEY=VALUE]... [--dry-run] [--fresh]",
-                                "Train a job, or go on from its newest checkpoint.",
-                                options,
-                                sizeof options / sizeof options[0],
-                                1,
-                                1};
+    const option_table table = {
+        "train",
+        "JOB.yaml [--set KEY=VALUE]... [--until STEP] [--dry-run] [--fresh]",
+        "Train a job, or go on from its newest checkpoint.",
+        options,
+        sizeof options / sizeof options[0],
+        1,
+        1};
     guard_catch();
     return session_main(&table, argc, argv, train_verb, &a);
 }

@@ -10,6 +10,7 @@ typedef struct {
 } verb;
 
 int train_main(int argc, char **argv);
+int tune_main(int argc, char **argv);
 int eval_main(int argc, char **argv);
 int ood_main(int argc, char **argv);
 int sensitivity_main(int argc, char **argv);

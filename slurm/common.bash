@@ -103,12 +103,12 @@ stalled()
         uniq -c | awk -v most="$max_requeues" 'END { exit !($1 > most) }'
 }
 
-# finished: whether the run says that it came to its end; srun may end with 0 when it lost a node.
+# finished: whether the run says that it came to its end, or to its --until; srun may end with 0 when it lost a node.
 finished()
 {
     [ "$directory" != .// ] || return 0 # nobody knows
-    grep -oE '"event": "(started|resumed|stopped|finished)"' "$directory/events.jsonl" 2>/dev/null |
-        tail -n 1 | grep -q finished
+    grep -oE '"event": "(started|resumed|stopped|finished|paused)"' "$directory/events.jsonl" 2>/dev/null |
+        tail -n 1 | grep -qE 'finished|paused'
 }
 
 # saved_since SECONDS: whether the run has a checkpoint that is younger.

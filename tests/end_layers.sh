@@ -34,35 +34,36 @@ uses posterior optimizer kernels base
 uses model kernels base
 uses exact runtime kernels base
 uses io runtime model optimizer kernels base
+uses tune io runtime model optimizer kernels base
 uses train io runtime posterior model optimizer kernels base
 uses analysis train io exact runtime posterior model optimizer kernels base
-uses report analysis train io runtime posterior model optimizer kernels base
+uses report analysis tune train io runtime posterior model optimizer kernels base
 uses bench train io exact runtime model optimizer kernels base
-uses cli report analysis bench train io exact runtime posterior model optimizer kernels base
+uses cli report analysis bench tune train io exact runtime posterior model optimizer kernels base
 uses io/files runtime base
 uses io/checkpoints io/files runtime optimizer kernels base
 uses library io/checkpoints io/files runtime optimizer kernels base include
 
 check 'mpi.h outside its rooms' grep -rnE '#include [<"]mpi\.h' base kernels optimizer posterior model \
-    train analysis report bench cli --include='*.[ch]'
+    tune train analysis report bench cli --include='*.[ch]'
 check 'exact/ inside out' grep -rnE '#include "exact/(matrix_internal|scalapack)\.h' base kernels \
-    optimizer runtime posterior model io train analysis report bench cli library --include='*.[ch]'
+    optimizer runtime posterior model io tune train analysis report bench cli library --include='*.[ch]'
 check 'ScaLAPACK outside exact/' grep -rniE \
     '(Cblacs|pdgemr2d|pd(potr|symm|syrk|syev|trsm|trtr)[a-z0-9]*)_?\(' base kernels optimizer runtime \
-    posterior model io train analysis report bench cli library --include='*.[ch]'
+    posterior model io tune train analysis report bench cli library --include='*.[ch]'
 
 # A machine-wide semaphore of MPI-IO makes every later run wait for ever when its holder dies.
-check 'MPI-IO is used' grep -rn 'MPI_File_' base kernels optimizer runtime posterior model io train \
+check 'MPI-IO is used' grep -rn 'MPI_File_' base kernels optimizer runtime posterior model io tune train \
     analysis report bench cli library --include='*.[ch]'
 # A path from outside is opened in one place, where a pipe is not waited for, as is a temporary one.
 check 'a file is opened outside io/files/' sh -c "
     grep -rnE '[^a-z_>](fopen|open|creat|json_load_file|json_dump_file)\(' base kernels optimizer runtime \
-        posterior model io train analysis report cli library --include='*.[ch]' |
+        posterior model io tune train analysis report cli library --include='*.[ch]' |
         grep -vE '^io/files/|^runtime/free_memory\.c|\"/(proc|sys|dev)/'"
 
 # A circle of headers: every pair "file header", which tsort cannot put in an order.
 check 'headers include each other in a circle' sh -c "
-    grep -rHoE '^#include \"[^\"]+\"' base kernels optimizer runtime posterior model exact io train \
+    grep -rHoE '^#include \"[^\"]+\"' base kernels optimizer runtime posterior model exact io tune train \
         analysis report bench cli library --include='*.h' |
         sed -E 's/:#include \"/ /; s/\"\$//' | tsort 2>&1 >/dev/null"
 

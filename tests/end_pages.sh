@@ -54,7 +54,7 @@ while read -r line; do
     else
         plan "$(option 'mpirun -n' "$line")" "$job"
     fi
-done < <(grep -hE '(^ {4}|`|^#   ).*(scaling\.sh|(train|sweep)\.sbatch|vario (plan|train)) .*\.yaml' "${pages[@]}" |
+done < <(grep -hE '(^ {4}|`|^#   ).*(scaling\.sh|(train|sweep|tune)\.sbatch|vario (plan|train)) .*\.yaml' "${pages[@]}" |
     grep -E -- '--(nodes|ntasks|ntasks-per-node|ranks)[= ][0-9]|mpirun -n [0-9]')
 check "launches were found" test "$seen" -ge 15
 one plan my-run.yaml --ranks 25

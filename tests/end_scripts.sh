@@ -94,6 +94,9 @@ sed 's/-N 1 -n 1//' "$checkout/slurm/common.bash" >common && mv common "$checkou
 batch sweep.sbatch "my job.yaml" "seed=1,2 x" "model.init=a"
 check "sweep.sbatch in a path with blanks" exits 0
 check "its arguments" told "[vario][train][my job.yaml][--set][seed=2 x][--set][model.init=a][--set][name=a-seed=2_x-model.init=a]"
+batch tune.sbatch "my job.yaml" --key "model.init=a b,c"
+check "tune.sbatch in a path with blanks" exits 0
+check "its arguments" told "[vario][tune][my job.yaml][--key][model.init=a b,c]"
 printf '#!/bin/sh\necho "$VARIO" "$@" >>"$TOLD"\n' >"$checkout/scripts/reproduce"
 batch reproduce.sbatch language
 check "reproduce.sbatch in a path with blanks" told "$checkout/build/release/vario language"

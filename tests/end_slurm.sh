@@ -202,6 +202,20 @@ check "sweep: a run for each choice" test -d "runs/$(swept 7 1.0)/$last" -a -d "
 check "sweep: seed 7 with peak 2.0 is the job" same "$(bits "$(swept 7 2.0)")" "$expected"
 check "sweep: others are others" test "$(bits "$(swept 8 1.0)")" != "$expected"
 
+# Two tasks with one folder; what the one that is signalled had is made by the other, or in its next start.
+id_tune=$(sbatch --parsable --array=0-1 --cpus-per-task=1 --output="$work/tune-%a.log" "$root/slurm/tune.sbatch" job.yaml \
+    --key schedule.peak=0.5,1.0,2.0 --halving 1 --jobs 1 --set "steps=$steps" --best "$work/best.yaml")
+tuned_more() { [ "$(cat runs/whole-tune/*/metrics.csv 2>/dev/null | wc -l)" -gt "$1" ]; }
+check "tune: runs go on" wait_for tune-1 tuned_more 10
+scancel --batch --signal=USR1 "${id_tune}_1" || true # it may not run yet, or no more
+for task in 0 1; do
+    declare "id_tune_$task=${id_tune}_$task"
+    check "tune: task $task" ended_as "tune_$task" COMPLETED 0:0 ""
+done
+check "tune: every run begins once" same "$(cat runs/whole-tune/*/events.jsonl | grep -c '"event": "started"')" 3
+check "tune: the best job" test -s best.yaml
+check "tune: peak 2.0 is the job" same "$(bits whole-tune/02-peak=2.0)" "$expected"
+
 "$root/slurm/scaling.sh" job.yaml "1 2" --ntasks-per-node=2 >last.out 2>last.err || true
 table=runs/whole-scaling/scaling.csv
 check "scaling: a row for each study and number of nodes" same "$(cut -d, -f 1-4 $table | tail -n +2 | tr '\n' ' ')" \

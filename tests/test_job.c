@@ -496,7 +496,7 @@ Test(job, the_job_of_a_run_keeps_its_paths)
     char text[TEXT_MAX];
     job j;
     edit(text, small_job, "steps: 50", "output: ~/runs\nsteps: 50");
-    cr_expect_eq(job_parse(&j, "runs/a/job.yaml", text, strlen(text)), STATUS_OK, "%s",
+    cr_expect_eq(job_parse(&j, "runs/a/job.yaml", text, strlen(text), NULL, 0), STATUS_OK, "%s",
                  status_message());
     cr_expect_str_eq(j.output, "~/runs");
 }

@@ -142,6 +142,7 @@ static status note_skip(training *g, const step_result *step)
     if (g->facts.skipped_in_row <= g->job->guard.max_skipped) return STATUS_OK;
     status result = train_save_to_stop(g);
     if (result) return result;
+    train_note_step(g, "diverged", g->facts.steps);
     return fail(STATUS_NUMERIC,
                 "%s: %" PRIu64 " steps in a row had a loss or gradient that is not finite, at most "
                 "%" PRIu64 " expected (guard.max_skipped); the first bad unit begins with %s",
@@ -191,7 +192,7 @@ static void say_over(training *g)
 
 static status run_steps(training *g)
 {
-    while (g->facts.steps < g->job->steps) {
+    while (g->facts.steps < train_last(g)) {
         finished_step step = {0};
         status result = run_step(g, &step);
         if (result) return result;
@@ -202,19 +203,24 @@ static status run_steps(training *g)
         if (result) return result;
         if (train_over(g)) break;
     }
-    status result = train_save_now(g);
+    bool paused = !train_finished(g);
+    status result = paused ? train_save_to_stop(g) : train_save_now(g);
     if (!result && train_over(g)) say_over(g);
+    if (!result && paused)
+        progress_say(&g->progress, "%s: paused at step %" PRIu64 " of %" PRIu64, g->path,
+                     g->facts.steps, g->job->steps);
     return result;
 }
 
 /* Rank 0, of a run with nothing to do. A process that was killed after its last checkpoint has not
- * said that the run finished. */
-static status note_finished(training *g)
+ * said that the run finished, or paused. */
+static status note_end(training *g)
 {
     bool broken;
     status result = g->job_lost ? run_write_job(g->run, g->job) : STATUS_OK;
     if (!result) result = history_broken(&broken, g->path);
-    if (!result && broken) train_note_step(g, "finished", g->facts.steps);
+    if (!result && broken)
+        train_note_step(g, train_finished(g) ? "finished" : "paused", g->facts.steps);
     return result;
 }
 
@@ -229,10 +235,10 @@ static status run_open_run(training *g)
         result = g->options->estimator->open(&g->estimator, &g->trainer);
     if (!result) result = resume ? train_restore(g) : train_read_init(g);
     if (result) return result;
-    if (g->facts.steps >= g->job->steps || train_over(g)) {
-        progress_say(&g->progress, "%s: finished at step %" PRIu64 ", nothing to do", g->path,
-                     g->facts.steps);
-        return agree(g->c->world, train_first_rank(g) ? note_finished(g) : STATUS_OK);
+    if (g->facts.steps >= train_last(g) || train_over(g)) {
+        progress_say(&g->progress, "%s: %s at step %" PRIu64 ", nothing to do", g->path,
+                     train_finished(g) ? "finished" : "paused", g->facts.steps);
+        return agree(g->c->world, train_first_rank(g) ? note_end(g) : STATUS_OK);
     }
     g->ceiling = utilization_ceiling(g->c, g->options->precision, g->options->placement);
     result = agree(g->c->world, train_first_rank(g) ? prepare_run(g, resume) : STATUS_OK);

@@ -117,6 +117,11 @@ bool train_over(const training *g)
            g->facts.loo_waited >= g->job->early_stop.patience;
 }
 
+bool train_finished(const training *g)
+{
+    return g->facts.steps >= g->job->steps || train_over(g);
+}
+
 static void note_estimate(training *g, const loo_estimate *found)
 {
     checkpoint_facts *f = &g->facts;
@@ -144,6 +149,7 @@ static status estimate(training *g, metrics *row)
     return STATUS_OK;
 }
 
+/* Not because of a pause: an estimate counts for early_stop. */
 static bool estimates(const training *g, uint64_t steps)
 {
     const job *j = g->job;
@@ -162,7 +168,8 @@ void train_log_begin(training *g)
 bool train_logs(const training *g, uint64_t steps)
 {
     const job *j = g->job;
-    return train_due(steps, j->log.every, j->steps) || train_due(steps, j->eval.every, j->steps) ||
+    uint64_t last = train_last(g);
+    return train_due(steps, j->log.every, last) || train_due(steps, j->eval.every, last) ||
            estimates(g, steps);
 }
 
@@ -194,9 +201,9 @@ static status write_row(training *g, const finished_step *step)
     metrics row;
     make_row(g, step, &row);
     progress_step(&g->progress, done, step->result.loss, row.tokens_per_second,
-                  row.model_flops_utilization, done == j->steps);
+                  row.model_flops_utilization, done == train_last(g));
     status result = estimates(g, done) ? estimate(g, &row) : STATUS_OK;
-    if (!result && (train_over(g) || train_due(done, j->eval.every, j->steps)))
+    if (!result && (train_over(g) || train_due(done, j->eval.every, train_last(g))))
         result = evaluate(g, &row);
     if (result) return result;
     return agree(g->c->world, train_first_rank(g) ? append_row(g, &row) : STATUS_OK);
@@ -219,7 +226,7 @@ static status say_end(training *g)
         json_text_set(&sent, bytes_names[k], json_integer((json_int_t)g->total_sent[k]));
     members = json_pack("{sI sf so}", "step", (json_int_t)g->facts.steps, "seconds",
                         round(g->seconds * 1e3) / 1e3, "bytes_sent", sent);
-    train_note(g, "finished", json_incref(members));
+    train_note(g, train_finished(g) ? "finished" : "paused", json_incref(members));
     if (g->options->json) return json_text_print_run(stdout, g->path, members);
     json_decref(members);
     return STATUS_OK;

@@ -15,6 +15,12 @@ bool train_due(uint64_t steps, uint64_t every, uint64_t last)
     return steps == last || (every > 0 && steps % every == 0);
 }
 
+uint64_t train_last(const training *g)
+{
+    uint64_t until = g->options->until;
+    return until > 0 && until < g->job->steps ? until : g->job->steps;
+}
+
 void train_note(training *g, const char *event, json_t *details)
 {
     if (!train_first_rank(g)) {

@@ -47,6 +47,9 @@ typedef struct {
 /** Whether something is done after so many steps: every so often, and at the end. */
 bool train_due(uint64_t steps, uint64_t every, uint64_t last);
 
+/** Steps after which this start ends: the job's, or fewer where it is to pause. */
+uint64_t train_last(const training *g);
+
 /** Rank 0 alone speaks and writes; on the others the three after this do nothing. */
 bool train_first_rank(const training *g);
 void train_note(training *g, const char *event, struct json_t *details); /**< run_event's */
@@ -65,6 +68,9 @@ status train_log(training *g, const finished_step *step);
 
 /** Whether estimates of the leave-one-out loss say that the run is over (early_stop). */
 bool train_over(const training *g);
+
+/** Whether there is nothing left of the job. */
+bool train_finished(const training *g);
 
 /** The last event, with the bytes that all ranks sent in this restart, and the JSON result;
  * collective. */

@@ -152,7 +152,7 @@ status train_save(training *g, bool written)
     status result = STATUS_OK;
     timing_start(&g->c->timing, TIME_CHECKPOINT);
     if (g->writer && written) result = finish_checkpoint(g);
-    if (!result && train_due(g->facts.steps, j->checkpoint.every, j->steps))
+    if (!result && train_due(g->facts.steps, j->checkpoint.every, train_last(g)))
         result = begin_checkpoint(g);
     timing_stop(&g->c->timing);
     return result;

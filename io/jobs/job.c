@@ -153,13 +153,14 @@ status job_read(job *j, const char *path, const char *const *overrides, size_t c
     return finish_source(&s, j, result, overrides, count);
 }
 
-status job_parse(job *j, const char *path, const char *text, size_t size)
+status job_parse(job *j, const char *path, const char *text, size_t size,
+                 const char *const *overrides, size_t count)
 {
     job_source s;
     status result = begin_source(&s, path);
     s.kept = true;
     if (!result) result = job_yaml_parse(s.entries, path, text, size);
-    return finish_source(&s, j, result, NULL, 0);
+    return finish_source(&s, j, result, overrides, count);
 }
 
 status job_make(job *j, const char *path, const char *const *settings, size_t count)

@@ -117,6 +117,10 @@ void job_set_defaults(job *j);
  * keeps them. */
 void job_become_ivon(job *j, double ess, double weight_decay, double hessian_init);
 
+/** Make a job one of another optimizer, with that one's defaults: of its own keys, of those of the
+ * job's before, and of the highest learning rate. A job of that optimizer stays what it is. */
+void job_become(job *j, optimizer_kind kind);
+
 /** Read, override and validate a job; not collective (rank 0 reads and broadcasts the struct,
  * which is plain data).
  *
@@ -130,8 +134,10 @@ void job_become_ivon(job *j, double ess, double weight_decay, double hessian_ini
 status job_read(job *j, const char *path, const char *const *overrides, size_t count);
 
 /** The job that a run keeps, as job_read of its text; paths stay what they were when it began.
- * @param path  stands for the file in messages */
-status job_parse(job *j, const char *path, const char *text, size_t size);
+ * @param path       stands for the file in messages
+ * @param overrides  [count] as job_read's */
+status job_parse(job *j, const char *path, const char *text, size_t size,
+                 const char *const *overrides, size_t count);
 
 /** A job without a file: as job_read, of settings alone.
  * @param path  stands for the file in messages */

@@ -35,3 +35,22 @@ void job_become_ivon(job *j, double ess, double weight_decay, double hessian_ini
     j->optimizer.ess = ess;
     j->optimizer.weight_decay = weight_decay;
 }
+
+void job_become(job *j, optimizer_kind kind)
+{
+    optimizer_kind before = j->optimizer.kind;
+    if (before == kind) return;
+    j->optimizer.kind = kind;
+    for (size_t i = 0; i < schema_count; i++) {
+        const schema_row *row = &schema_rows[i];
+        bool its_own = row->by_optimizer || schema_standard_of(row, before) ||
+                       schema_standard_of(row, kind) || strcmp(row->key, "schedule.peak") == 0;
+        if (its_own && schema_applies(row, j)) schema_parse(row, j, schema_standard(row, j));
+    }
+    j->swag.start = 0;
+    if (!job_has_posterior(j)) j->eval.samples = 0;
+    if (!schema_applies(schema_find("sensitivity.every"), j)) {
+        j->sensitivity.every = 0;
+        j->early_stop.kind = EARLY_STOP_NONE;
+    }
+}

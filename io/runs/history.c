@@ -97,7 +97,7 @@ static history_state last_state(const json_t *events)
     for (size_t i = json_array_size(events); i-- > 0;) {
         const char *name = event_name(json_array_get(events, i));
         if (strcmp(name, "finished") == 0) return HISTORY_FINISHED;
-        if (strcmp(name, "stopped") == 0) return HISTORY_STOPPED;
+        if (strcmp(name, "stopped") == 0 || strcmp(name, "paused") == 0) return HISTORY_STOPPED;
         if (strcmp(name, "started") == 0 || strcmp(name, "resumed") == 0) return HISTORY_BROKEN;
     }
     return HISTORY_UNTRAINED;

@@ -11,7 +11,7 @@ typedef enum {
     HISTORY_WAITING,  /**< a process has it, and no step is logged */
     HISTORY_RUNNING,  /**< a process has it */
     HISTORY_FINISHED, /**< ended as the job says */
-    HISTORY_STOPPED,  /**< by a signal or a deadline, with a checkpoint */
+    HISTORY_STOPPED,  /**< by a signal, a deadline or a pause, with a checkpoint */
     HISTORY_BROKEN,   /**< no process has it, and none said that it ended */
     HISTORY_UNTRAINED /**< no process has it, and no restart ever began */
 } history_state;

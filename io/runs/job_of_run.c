@@ -29,7 +29,7 @@ static status read_state(job *j, const char *directory)
     char path[PATH_SIZE + 16], *text;
     snprintf(path, sizeof path, "%s/state.json", directory);
     status result = checkpoint_job_text(&text, directory);
-    if (!result) result = job_parse(j, path, text, strlen(text));
+    if (!result) result = job_parse(j, path, text, strlen(text), NULL, 0);
     free(text);
     return result;
 }
@@ -61,7 +61,7 @@ static status read_yaml(job *j, const char *path)
     char *text;
     size_t size;
     status result = file_read_text(&text, &size, path, YAML_LIMIT);
-    if (!result) result = job_parse(j, path, text, size);
+    if (!result) result = job_parse(j, path, text, size, NULL, 0);
     free(text);
     return result;
 }

@@ -3,7 +3,8 @@
 #include "optimizer/basis.h"
 
 #include "kernels/dense_float.h"
-#include "kernels/gemm_here.h"
+#include "kernels/kernels.h"
+#include "optimizer/product.h"
 
 #include <assert.h>
 #include <float.h>
@@ -42,30 +43,70 @@ static size_t turn_work(size_t n)
     return n * n + larger(n, dense_float_orthogonalize_work(n));
 }
 
+/* Of bf16, which needs more: two matrices and a basis. */
+static size_t rotate_work(size_t count, size_t n)
+{
+    return count + (n * n + 1) / 2;
+}
+
 size_t basis_work_floats(size_t rows, size_t columns, bool left, bool right)
 {
     size_t l = left ? rows : 0, r = right ? columns : 0, n = larger(l, r);
     size_t kept = l * l + r * r + l + r;
-    size_t rest = larger(larger(turn_work(n), dense_float_eigen_work(n)), 2 * rows * columns);
-    return larger(kept + rest, whiten_work_floats(rows, columns));
+    size_t lapack = larger(turn_work(n), dense_float_eigen_work(n));
+    size_t rest = larger(lapack, rows * columns + rotate_work(rows * columns, n));
+    size_t followed = rows * columns + n * n + product_scratch_floats(n);
+    return larger(larger(kept + rest, followed), whiten_work_floats(rows, columns));
 }
 
-static void product(float *out, const float *a, bool transpose_a, const float *b, bool transpose_b,
-                    size_t m, size_t n, size_t k)
-{
-    gemm_here(m, n, k, a, transpose_a ? m : k, transpose_a, b, transpose_b ? k : n, transpose_b,
-              out, n, DTYPE_F32, DTYPE_F32, NULL, false);
-}
+static const product_types SINGLE = {DTYPE_F32, DTYPE_F32}, NARROW = {DTYPE_BF16, DTYPE_F32},
+                           NARROW_HALF = {DTYPE_BF16, DTYPE_BF16};
 
 /* into: Q_L' x Q_R, else Q_L x Q_R'. */
-static void rotate(float *out, const float *x, const basis *b, bool into, float *work)
+static void rotate_single(float *out, const float *x, const basis *b, bool into, float *work)
 {
     size_t rows = b->rows, columns = b->columns;
+    const product_operand left = {b->left, into}, right = {b->right, !into};
     assert(out != x);
     if (!b->left && !b->right) memcpy(out, x, rows * columns * sizeof *out);
     float *half = b->right ? work : out;
-    if (b->left) product(half, b->left, into, x, false, rows, columns, rows);
-    if (b->right) product(out, b->left ? half : x, false, b->right, !into, rows, columns, columns);
+    if (b->left) product(half, left, (product_operand){x, false}, SINGLE, rows, columns, rows);
+    if (b->right)
+        product(out, (product_operand){b->left ? half : x, false}, right, SINGLE, rows, columns,
+                columns);
+}
+
+static bf16 *narrowed(bf16 *out, const float *x, size_t count)
+{
+    convert(out, DTYPE_BF16, x, DTYPE_F32, count);
+    return out;
+}
+
+/* The same with operands in bf16, what lies between the products too. */
+static void rotate_narrow(float *out, const float *x, const basis *b, bool into, float *work)
+{
+    size_t rows = b->rows, columns = b->columns, count = rows * columns;
+    bf16 *from = (bf16 *)(void *)work, *half = from + count, *q = half + count;
+    narrowed(from, x, count);
+    if (b->left) {
+        const product_operand left = {narrowed(q, b->left, rows * rows), into};
+        void *to = b->right ? (void *)half : out;
+        product(to, left, (product_operand){from, false}, b->right ? NARROW_HALF : NARROW, rows,
+                columns, rows);
+        from = half;
+    }
+    if (b->right) {
+        const product_operand right = {narrowed(q, b->right, columns * columns), !into};
+        product(out, (product_operand){from, false}, right, NARROW, rows, columns, columns);
+    }
+}
+
+static void rotate(float *out, const float *x, const basis *b, bool into, float *work)
+{
+    if (b->type == DTYPE_BF16 && (b->left || b->right))
+        rotate_narrow(out, x, b, into, work);
+    else
+        rotate_single(out, x, b, into, work);
 }
 
 void basis_project(float *out, const float *x, const basis *b, float *work)
@@ -85,18 +126,30 @@ static void blend(float *factor, const float *squares, float rate, float square,
     for (size_t i = 0; i < count; i++) factor[i] += rate * (square * squares[i] - factor[i]);
 }
 
+/* A factor's share of the gradient x(n, k), in the bases' type: x x'. */
+static void follow_side(float *factor, const void *x, const void *turned, size_t n, size_t k,
+                        const basis *b, float rate, float square, float *work)
+{
+    float *squares = work, *scratch = squares + n * n;
+    product_symmetric(squares, x, (product_operand){turned, false},
+                      b->type == DTYPE_BF16 ? NARROW : SINGLE, n, k, scratch);
+    blend(factor, squares, rate, square, n * n);
+}
+
 void basis_follow(const basis *b, const float *g, double scale, double s, float *work)
 {
-    size_t rows = b->rows, columns = b->columns;
-    float rate = (float)(1.0 - s), square = (float)(scale * scale);
-    if (b->left) {
-        product(work, g, false, g, true, rows, rows, columns);
-        blend(b->left_factor, work, rate, square, rows * rows);
+    size_t rows = b->rows, columns = b->columns, count = rows * columns;
+    float rate = (float)(1.0 - s), square = (float)(scale * scale), *rest = work + count;
+    const void *x = g;
+    void *turned = work;
+    if (!b->left && !b->right) return;
+    if (b->type == DTYPE_BF16) {
+        x = narrowed((bf16 *)(void *)work, g, count);
+        turned = (bf16 *)(void *)work + count;
     }
-    if (b->right) {
-        product(work, g, true, g, false, columns, columns, rows);
-        blend(b->right_factor, work, rate, square, columns * columns);
-    }
+    product_transpose(turned, x, b->type, rows, columns);
+    if (b->left) follow_side(b->left_factor, x, turned, rows, columns, b, rate, square, rest);
+    if (b->right) follow_side(b->right_factor, turned, x, columns, rows, b, rate, square, rest);
 }
 
 static bool all_finite(const float *x, size_t count)
@@ -178,7 +231,7 @@ static bool iterate(float *vectors, uint32_t *order, const float *q, const float
                     float *work)
 {
     float *turned = work, *rest = work + n * n;
-    product(turned, q, true, factor, false, n, n, n);
+    product(turned, (product_operand){q, true}, (product_operand){factor, false}, SINGLE, n, n, n);
     quotients(rest, q, turned, n);
     if (!all_finite(rest, n)) return false; /* as it is not where any of L q_j is not */
     sort_falling(order, rest, n);

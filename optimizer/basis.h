@@ -3,11 +3,14 @@
  * 4), in which EVON has its posterior (Minut et al., 2026, arXiv 2606.23357); and Muon's whitening
  * (Jordan et al., Muon, 2024). What is done to elements stands in optimizer/matrix.h.
  *
- * One whole matrix on one rank, fp32, row-major and contiguous. No MPI, no allocation but gemm's,
- * no I/O. kernels_open and dense_float_open have been called. Threaded; the bits of a result depend
- * on the shapes and the number of threads alone. */
+ * One whole matrix on one rank, row-major and contiguous, in fp32, operands of products in bf16
+ * where the caller says so. No MPI, no allocation but gemm's, no I/O. kernels_open and
+ * dense_float_open have been called. Threaded; the bits of a result depend on the shapes and the
+ * number of threads alone. */
 #ifndef VARIO_OPTIMIZER_BASIS_H
 #define VARIO_OPTIMIZER_BASIS_H
+
+#include "base/parameters.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +19,8 @@
  * identity, as are right and right_factor. The arrays are the caller's, who starts factors at 0. */
 typedef struct {
     size_t rows, columns; /**< at most DENSE_FLOAT_WIDEST where a side has a basis */
+    dtype type;           /**< of operands where matrices and gradients are turned, and of the
+                               factors' gradients; the bases' own iteration is in fp32 */
     float *left;          /**< Q_L (rows, rows), orthonormal: column j is vector j */
     float *right;         /**< Q_R (columns, columns) */
     float *left_factor;   /**< L (rows, rows), symmetric, both triangles */
@@ -68,8 +73,10 @@ bool basis_is_orthonormal(const float *q, size_t n, float *work);
  * with Frobenius' norm, which is summed in double. Where rows > columns the transpose is meant, on
  * whose smaller side A stands. Singular values from 1/500 of the norm on end between 0.68 and 1.21,
  * smaller ones lower. Turning x before or after is the same.
+ * @param type  of the products' operands; in bf16 (as Muon's own) each singular value is the
+ *              polynomial's of one within some 2^-8 of the largest beside it
  * @param work  [whiten_work_floats(rows, columns)], which basis_work_floats has room for */
-void whiten(float *x, size_t rows, size_t columns, float *work);
+void whiten(float *x, size_t rows, size_t columns, dtype type, float *work);
 size_t whiten_work_floats(size_t rows, size_t columns);
 
 #endif

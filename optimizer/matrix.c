@@ -153,6 +153,63 @@ void matrix_move(float *m, const float *u, double lr, double shrink, const matri
     }
 }
 
+static void scale_run(float *out, const float *in, float scale, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) out[i] = scale * in[i];
+}
+
+static void narrow_run(bf16 *restrict out, const float *restrict in, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = math_narrow(scale * in[i]);
+}
+
+void matrix_scale(void *out, dtype type, const float *in, float scale, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t at = 0; at < count; at += RUN) {
+        size_t n = count - at < RUN ? count - at : RUN;
+        if (type == DTYPE_BF16)
+            narrow_run((bf16 *)out + at, in + at, scale, n);
+        else
+            scale_run((float *)out + at, in + at, scale, n);
+    }
+}
+
+/* Row i; out may be x, so neither is restrict. */
+static void polynomial_row(float *out, const float *x, const float *restrict y, const float c[3],
+                           size_t n, size_t i)
+{
+    const float c1 = c[1], c2 = c[2];
+#pragma omp simd
+    for (size_t j = 0; j < n; j++) out[j] = c1 * x[j] + c2 * y[j];
+    out[i] += c[0];
+}
+
+static void polynomial_row_narrow(bf16 *out, const bf16 *x, const bf16 *restrict y,
+                                  const float c[3], size_t n, size_t i)
+{
+    const float c1 = c[1], c2 = c[2];
+    float diagonal = c[0] + c1 * math_widen(x[i]) + c2 * math_widen(y[i]);
+#pragma omp simd
+    for (size_t j = 0; j < n; j++)
+        out[j] = math_narrow(c1 * math_widen(x[j]) + c2 * math_widen(y[j]));
+    out[i] = math_narrow(diagonal);
+}
+
+void matrix_polynomial(void *out, const void *x, const void *y, dtype type, const float c[3],
+                       size_t n)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        if (type == DTYPE_BF16)
+            polynomial_row_narrow((bf16 *)out + i * n, (const bf16 *)x + i * n,
+                                  (const bf16 *)y + i * n, c, n, i);
+        else
+            polynomial_row((float *)out + i * n, (const float *)x + i * n, (const float *)y + i * n,
+                           c, n, i);
+}
+
 /* Constants of a step, rounded once from double. */
 typedef struct {
     float g_scale, f_scale, lambda, delta, one_less_beta1, one_less_beta2, half_square, debias,

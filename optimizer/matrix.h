@@ -54,6 +54,14 @@ void matrix_accumulate(float *g_sum, float *f_sum, bool first, const float *g,
  * @param shrink  lr times a decay that the direction does not have in it; 0 for EVON */
 void matrix_move(float *m, const float *u, double lr, double shrink, const matrix_place *at);
 
+/** out = scale * in, rounded to type. [count] each; an out of fp32 may be in */
+void matrix_scale(void *out, dtype type, const float *in, float scale, size_t count);
+
+/** out = c[0] + c[1] x + c[2] y, c[0] on the diagonal: a polynomial of a matrix and its square,
+ * (n, n) each in type. bf16 is rounded once. out may be x. */
+void matrix_polynomial(void *out, const void *x, const void *y, dtype type, const float c[3],
+                       size_t n);
+
 typedef struct {
     double lambda, delta; /**< as in ivon_step */
     double beta1, beta2;

@@ -16,6 +16,7 @@ static basis part_basis(const optimizer_matrix *m, size_t part)
     size_t at = part * (first + second);
     return (basis){.rows = m->rows,
                    .columns = m->columns,
+                   .type = s->products,
                    .left = left ? m->bases + at : NULL,
                    .right = right ? m->bases + at + first : NULL,
                    .left_factor = left && m->factors ? m->factors + at : NULL,
@@ -73,7 +74,7 @@ void matrix_row_move(const optimizer_matrix *m, const matrix_part *part, const f
                      bool whitens, double shrink)
 {
     basis_unproject(part->y, u, &part->basis, part->work);
-    if (whitens) whiten(part->y, m->rows, m->columns, part->work);
+    if (whitens) whiten(part->y, m->rows, m->columns, m->settings->products, part->work);
     double lr = whitens ? m->lr * adjusted(m) : m->lr;
     matrix_move(m->mean + part->first, part->y, lr, shrink, &part->place);
 }

@@ -44,6 +44,8 @@ typedef struct {
     bool nesterov; /**< the momentum's next step is looked ahead */
     rest_kind rest;
     double rest_lr; /**< highest learning rate of the rest */
+    dtype products; /**< of the operands where matrices are turned and whitened: the precision in
+                         which a job computes */
 } optimizer_settings;
 
 /** What deviations are formed from: the array of the row that is its posterior's. */

@@ -1,12 +1,15 @@
 /* Muon's orthogonalization (Jordan et al., 2024). a X is added to the polynomial's diagonal, so
- * that a step is three products. */
-#include "kernels/gemm_here.h"
+ * that a step is three products, two of them symmetric. Of long matrices two steps are made on the
+ * square of the shorter side at once. */
+#include "kernels/kernels.h"
 #include "optimizer/basis.h"
+#include "optimizer/matrix.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/product.h"
 
 #include <math.h>
 
-enum { STEPS = 5 };
+enum { STEPS = 5, PAIRS = 2 /* times as long as wide: two steps at once are less work */ };
 
 static const float A = 3.4445F, B = -4.7750F, C = 2.0315F;
 static const double FLOOR = 1e-7; /* of the norm */
@@ -14,7 +17,7 @@ static const double FLOOR = 1e-7; /* of the norm */
 size_t whiten_work_floats(size_t rows, size_t columns)
 {
     size_t side = rows < columns ? rows : columns;
-    return rows * columns + 2 * side * side;
+    return rows * columns + 3 * side * side + product_scratch_floats(side);
 }
 
 static double norm(const float *x, size_t count, double *sums)
@@ -25,45 +28,95 @@ static double norm(const float *x, size_t count, double *sums)
     return sqrt(sum);
 }
 
-/* square <- a + b square + c fourth, (n, n) */
-static void polynomial(float *square, const float *fourth, size_t n)
+/* A matrix on its way, wide or square, the type of its products, and room for squares of its rows.
+ */
+typedef struct {
+    size_t rows, columns;
+    dtype type;
+    void *square, *fourth, *first; /* (rows, rows) */
+    float *scratch;
+} whitening;
+
+static void symmetric(void *out, const void *x, const void *right, const whitening *w)
 {
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        float *row = square + i * n;
-        for (size_t j = 0; j < n; j++) row[j] = B * row[j] + C * fourth[i * n + j];
-        row[i] += A;
+    product_symmetric(out, x, (product_operand){right, false}, (product_types){w->type, w->type},
+                      w->rows, w->rows, w->scratch);
+}
+
+/* out <- a + b square + c fourth */
+static void polynomial(void *out, const whitening *w)
+{
+    matrix_polynomial(out, w->square, w->fourth, w->type, (const float[]){A, B, C}, w->rows);
+}
+
+/* square <- x x' */
+static void begin_step(const void *x, const whitening *w)
+{
+    product_symmetric(w->square, x, (product_operand){x, true}, (product_types){w->type, w->type},
+                      w->rows, w->columns, w->scratch);
+}
+
+static void end_step(void *out, const void *by, const void *x, const whitening *w)
+{
+    product(out, (product_operand){by, false}, (product_operand){x, false},
+            (product_types){w->type, w->type}, w->rows, w->columns, w->rows);
+}
+
+static void whiten_step(void *out, const void *x, const whitening *w)
+{
+    begin_step(x, w);
+    symmetric(w->fourth, w->square, w->square, w);
+    polynomial(w->square, w);
+    end_step(out, w->square, x, w);
+}
+
+/* Two steps with one product of x each way: after the first, whose polynomial is P, A is P A P.
+ * What bf16 loses of a small eigenvalue of it the second polynomial, which is nearly a constant
+ * there, does not show; of a third step it would. */
+static void whiten_twice(void *out, const void *x, const whitening *w)
+{
+    begin_step(x, w);
+    symmetric(w->fourth, w->square, w->square, w);
+    polynomial(w->first, w);
+    symmetric(w->fourth, w->first, w->square, w);
+    symmetric(w->square, w->fourth, w->first, w);
+    symmetric(w->fourth, w->square, w->square, w);
+    polynomial(w->square, w);
+    symmetric(w->fourth, w->square, w->first, w);
+    end_step(out, w->fourth, x, w);
+}
+
+/* From here to there, and back, an odd number of times. */
+static void steps(void *here, void *there, const whitening *w)
+{
+    if (w->columns >= PAIRS * w->rows) {
+        whiten_twice(there, here, w);
+        whiten_twice(here, there, w);
+        whiten_step(there, here, w);
+        return;
     }
+    for (int step = 0; step < STEPS; step++)
+        whiten_step(step % 2 ? here : there, step % 2 ? there : here, w);
 }
 
-static void product(float *out, const float *a, size_t lda, bool transpose_a, const float *b,
-                    size_t ldb, bool transpose_b, size_t m, size_t n, size_t k)
+/* The iterates change places: in fp32 one is x itself, in bf16 two fit into the work of one. */
+void whiten(float *x, size_t rows, size_t columns, dtype type, float *work)
 {
-    gemm_here(m, n, k, a, lda, transpose_a, b, ldb, transpose_b, out, n, DTYPE_F32, DTYPE_F32, NULL,
-              false);
-}
-
-static void whiten_step(float *out, const float *x, size_t rows, size_t columns, float *square,
-                        float *fourth)
-{
-    bool wide = rows <= columns;
-    size_t n = wide ? rows : columns, k = wide ? columns : rows;
-    product(square, x, columns, !wide, x, columns, wide, n, n, k);
-    product(fourth, square, n, false, square, n, false, n, n, n);
-    polynomial(square, fourth, n);
-    if (wide)
-        product(out, square, n, false, x, columns, false, rows, columns, rows);
-    else
-        product(out, x, columns, false, square, n, false, rows, columns, columns);
-}
-
-void whiten(float *x, size_t rows, size_t columns, float *work)
-{
-    size_t count = rows * columns, n = rows < columns ? rows : columns;
-    float *other = work, *square = other + count, *fourth = square + n * n;
-    float scale = (float)(1.0 / (norm(x, count, (double *)(void *)work) + FLOOR));
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i++) other[i] = scale * x[i];
-    for (int step = 0; step < STEPS; step++) /* an odd number of them: the last one ends in x */
-        whiten_step(step % 2 ? other : x, step % 2 ? x : other, rows, columns, square, fourth);
+    bool tall = rows > columns;
+    size_t count = rows * columns, n = tall ? columns : rows;
+    const whitening w = {.rows = n,
+                         .columns = tall ? rows : columns,
+                         .type = type,
+                         .square = work + count,
+                         .fourth = work + count + n * n,
+                         .first = work + count + 2 * n * n,
+                         .scratch = work + count + 3 * n * n};
+    void *here = work, *there = type == DTYPE_BF16 ? (void *)((bf16 *)here + count) : x;
+    double scale = 1.0 / (norm(x, count, (double *)(void *)work) + FLOOR);
+    matrix_scale(tall ? there : here, type, x, (float)scale, count);
+    if (tall) product_transpose(here, there, type, rows, columns);
+    steps(here, there, &w);
+    if (tall) product_transpose(here, there, type, columns, rows);
+    const void *last = tall ? here : there;
+    if (last != x) convert(x, DTYPE_F32, last, type, count);
 }

@@ -18,6 +18,14 @@ static size_t outgoing_piece(const sharding *owned, const layout *compute)
     return max;
 }
 
+/* A lone rank whose matrices are drawn whole keeps a draw for the way back: turned noise costs more
+ * than its memory, which the optimizer's arrays exceed many times. */
+static bool is_fetched(const runtime_settings *with, size_t ranks)
+{
+    bool turns = with->row->matrix && with->row->matrix->sample;
+    return with->fetches && !(turns && ranks == 1);
+}
+
 static size_t max_runs(const sharding *owned)
 {
     size_t max = owned->ranks;
@@ -30,7 +38,7 @@ static size_t arena_bytes(const runtime_settings *with, const sharding *owned,
                           const layout *compute, const slots *theta)
 {
     size_t bytes = slots_bytes(theta, owned->p, compute->unit_bytes);
-    if (with->fetches) bytes += 2 * owned->ranks * outgoing_piece(owned, compute);
+    if (is_fetched(with, owned->ranks)) bytes += 2 * owned->ranks * outgoing_piece(owned, compute);
     return bytes;
 }
 
@@ -40,7 +48,7 @@ status weights_bytes(const runtime_settings *with, const sharding *owned, dtype 
     layout compute = {0};
     slots theta = {0};
     status result = layout_open(&compute, owned->p, precision);
-    if (!result) result = slots_open(&theta, owned->p, !with->fetches);
+    if (!result) result = slots_open(&theta, owned->p, !is_fetched(with, owned->ranks));
     if (!result) *bytes = arena_bytes(with, owned, &compute, &theta);
     slots_close(&theta);
     layout_close(&compute);
@@ -51,7 +59,7 @@ status weights_open(weights *w, comm *c, const state *s, dtype precision)
 {
     const parameters *p = s->p;
     size_t ranks = (size_t)c->size, runs = max_runs(s->owned);
-    *w = (weights){.c = c, .s = s, .fetched = s->settings.fetches};
+    *w = (weights){.c = c, .s = s, .fetched = is_fetched(&s->settings, ranks)};
     status result = layout_open(&w->compute, p, precision);
     if (!result) result = slots_open(&w->theta, p, !w->fetched);
     if (!result)
@@ -130,30 +138,6 @@ static bool working(const weights *w)
     return (size_t)w->c->rank < w->round.active;
 }
 
-static const void *sample_unit(weights *w, size_t u)
-{
-    char *theta = slots_at(&w->theta, u);
-    if (w->ready[u] || !working(w)) return theta;
-    const sharding *all = &w->s->all;
-    noise_key key = w->round.sampled ? w->round.keys[w->c->rank] : (noise_key){0};
-    for (size_t i = all->unit_slices[u]; i < all->unit_slices[u + 1]; i++)
-        sample_slice(w, &all->owned[i], key, theta + w->compute.tensor_offset[i]);
-    w->ready[u] = true;
-    return theta;
-}
-
-/* Fetches of a pass: 0 .. units - 1, then with a backward those between the first and the last
- * again, back from the last but one. */
-static size_t fetch_count(const parameters *p, bool backward)
-{
-    return p->unit_count + (backward && p->unit_count > 2 ? p->unit_count - 2 : 0);
-}
-
-static size_t fetch_unit(const parameters *p, size_t f)
-{
-    return f < p->unit_count ? f : 2 * p->unit_count - 2 - f;
-}
-
 /* Sample this rank's part of a unit for one rank: into its pieces, or the unit's own buffer. */
 static void sample_piece(const weights *w, size_t u, size_t to, char *piece, bool whole)
 {
@@ -167,6 +151,34 @@ static void sample_piece(const weights *w, size_t u, size_t to, char *piece, boo
                           : slice_piece_offset(owned, &w->compute, part);
         sample_slice(w, part, key, piece + at);
     }
+}
+
+static const void *sample_unit(weights *w, size_t u)
+{
+    char *theta = slots_at(&w->theta, u);
+    if (w->ready[u] || !working(w)) return theta;
+    w->ready[u] = true;
+    if (w->s->settings.fetches) { /* all of it is this rank's */
+        sample_piece(w, u, (size_t)w->c->rank, theta, true);
+        return theta;
+    }
+    const sharding *all = &w->s->all;
+    noise_key key = w->round.sampled ? w->round.keys[w->c->rank] : (noise_key){0};
+    for (size_t i = all->unit_slices[u]; i < all->unit_slices[u + 1]; i++)
+        sample_slice(w, &all->owned[i], key, theta + w->compute.tensor_offset[i]);
+    return theta;
+}
+
+/* Fetches of a pass: 0 .. units - 1, then with a backward those between the first and the last
+ * again, back from the last but one. */
+static size_t fetch_count(const parameters *p, bool backward)
+{
+    return p->unit_count + (backward && p->unit_count > 2 ? p->unit_count - 2 : 0);
+}
+
+static size_t fetch_unit(const parameters *p, size_t f)
+{
+    return f < p->unit_count ? f : 2 * p->unit_count - 2 - f;
 }
 
 static void send_piece(weights *w, size_t u, size_t to, const char *piece, size_t buffer)

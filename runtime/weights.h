@@ -20,7 +20,7 @@ typedef struct {
     comm *c;
     const state *s;
     layout compute;
-    bool fetched; /**< shard: parameters */
+    bool fetched; /**< shard: parameters, but for a lone rank whose draws are kept */
     arena arena;
     slots theta;
     bool *ready;   /**< [unit_count] theta holds the unit of this round */

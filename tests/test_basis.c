@@ -220,6 +220,38 @@ Test(basis, follows_both_products_of_the_gradient)
         }
 }
 
+/* In bf16 a turn and a share of the factors lose what rounding their operands does. */
+Test(basis, turns_and_follows_in_bf16)
+{
+    static float x[MOST], narrow[MOST], out[MOST], left[MOST], right[MOST];
+    static double expected[MOST];
+    for (size_t s = 0; s < SHAPES; s++)
+        for (int way = 1; way < WAYS; way++) {
+            example *e = open_example(shapes[s], way);
+            size_t r = e->b.rows, c = e->b.columns;
+            basis in_bf16 = e->b;
+            in_bf16.type = DTYPE_BF16;
+            draw(x, r * c, 1);
+            for (int into = 0; into < 2; into++) {
+                (into ? basis_project : basis_unproject)(out, x, &e->b, e->work);
+                (into ? basis_project : basis_unproject)(narrow, x, &in_bf16, e->work);
+                widen(expected, out, r * c);
+                NEAR(narrow, expected, r * c, 0.008);
+            }
+            memcpy(left, e->left_factor, sizeof left);
+            memcpy(right, e->right_factor, sizeof right);
+            in_bf16.left_factor = left;
+            in_bf16.right_factor = right;
+            basis_follow(&e->b, x, 0.5, 0.5, e->work);
+            basis_follow(&in_bf16, x, 0.5, 0.5, e->work);
+            widen(expected, e->left_factor, r * r);
+            NEAR(left, expected, r * r, 0.008);
+            widen(expected, e->right_factor, c * c);
+            NEAR(right, expected, c * c, 0.008);
+            close_example(e);
+        }
+}
+
 static void expect_vectors(const float *q, const float *of, size_t n)
 {
     static double wide[MOST], vectors[MOST], values[SIDE];
@@ -462,15 +494,72 @@ Test(basis, whitens)
         draw(x, r * c, 10);
         for (size_t i = 0; i < r * c; i++) x[i] *= 1e-6F; /* where 1e-7 is seen */
         widen(wide, x, r * c);
-        whiten(x, r, c, work);
+        whiten(x, r, c, DTYPE_F32, work);
         whiten_twin(wide, r, c);
         NEAR(x, wide, r * c, 2e-5);
         memset(x, 0, sizeof x);
-        whiten(x, r, c, work);
+        whiten(x, r, c, DTYPE_F32, work);
         for (size_t i = 0; i < r * c; i++) cr_assert(x[i] == 0.0F);
         cr_expect(work[whiten_work_floats(r, c)] == 12345.0F);
         free(work);
     }
+}
+
+/* Singular values of x(rows, columns), rows at most columns. */
+static void singular_values(double *values, const float *x, size_t rows, size_t columns)
+{
+    static double wide[MOST], square[MOST], vectors[MOST];
+    widen(wide, x, rows * columns);
+    times(square, wide, false, wide, true, rows, rows, columns);
+    jacobi(vectors, values, square, rows);
+    for (size_t i = 0; i < rows; i++) values[i] = sqrt(fmax(values[i], 0.0));
+}
+
+/* x(rows, columns), rows at most columns, with singular values from 1 down to `least`. */
+static void spread(float *x, size_t rows, size_t columns, double least)
+{
+    static float q[MOST];
+    static double left[MOST], right[MOST], all[MOST];
+    orthonormal(q, left, true, rows, 31);
+    orthonormal(q, right, true, columns, 32);
+    for (size_t i = 0; i < rows * rows; i++)
+        left[i] *= pow(least, (double)(i % rows) / (double)(rows - 1));
+    times(all, left, false, right, false, rows, columns, rows); /* rows of right are orthonormal */
+    for (size_t i = 0; i < rows * columns; i++) x[i] = (float)all[i];
+}
+
+/* In bf16 singular values end as near 1 as in fp32, those that are small beside the largest, too:
+ * what is rounded is the matrix, and the polynomial, not what a small one is multiplied by. Those
+ * twice as long as wide, and more, are whitened two steps at once. */
+Test(basis, whitens_in_bf16)
+{
+    static float x[MOST], narrow[MOST];
+    static double wide[MOST], twin[MOST];
+    double single[SIDE], values[SIDE];
+    float *work = malloc(whiten_work_floats(SIDE, SIDE) * sizeof *work);
+    for (size_t rows = SIDE; rows >= 16; rows /= 2)
+        for (double least = 0.3; least > 0.003; least *= 0.3) {
+            size_t count = rows * SIDE;
+            double limit = 2 * rows <= SIDE ? 0.05 : 0.02;
+            spread(x, rows, SIDE, least);
+            memcpy(narrow, x, sizeof x);
+            widen(twin, x, count);
+            whiten(x, rows, SIDE, DTYPE_F32, work);
+            whiten(narrow, rows, SIDE, DTYPE_BF16, work);
+            whiten_twin(twin, rows, SIDE);
+            NEAR(x, twin, count, 2e-5);
+            singular_values(single, x, rows, SIDE);
+            singular_values(values, narrow, rows, SIDE);
+            for (size_t i = 0; i < rows; i++)
+                cr_expect_lt(fabs(values[i] - single[i]), limit, "%zu, least %g: %g, not %g", rows,
+                             least, values[i], single[i]);
+            cr_expect_gt(values[rows - 1], 0.67, "%zu, least %g: %g", rows, least,
+                         values[rows - 1]);
+            cr_expect_lt(values[0], 1.22, "%zu, least %g: %g", rows, least, values[0]);
+            widen(wide, x, count);
+            NEAR(narrow, wide, count, 0.04);
+        }
+    free(work);
 }
 
 /* Draws of weights vary as (Q_R x Q_L) diag(sigma^2) (Q_R x Q_L)' says. */
@@ -544,7 +633,7 @@ Test(basis, bits_are_those_of_another_time)
             basis_project(momentum[k], g, &e[k]->b, e[k]->work);
             cr_assert(basis_turn(&e[k]->b, momentum[k], NULL, e[k]->work));
             memcpy(white[k], momentum[k], sizeof white[k]);
-            whiten(white[k], 48, 64, e[k]->work);
+            whiten(white[k], 48, 64, DTYPE_F32, e[k]->work);
         }
         cr_expect_eq(memcmp(e[0]->left, e[1]->left, sizeof e[0]->left), 0);
         cr_expect_eq(memcmp(e[0]->right, e[1]->right, sizeof e[0]->right), 0);

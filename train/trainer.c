@@ -104,13 +104,15 @@ static status trainer_open_local(trainer *r, const runtime_settings *with, bool 
 static status open_with(trainer *r, const job *j, const runtime_settings *with, comm *c,
                         dtype precision, bool training, bool measures)
 {
+    runtime_settings here = *with;
+    here.optimizer.products = precision;
     *r = (trainer){.job = j,
                    .config = job_model(j),
                    .rounds = {.c = c, .training = training},
                    .precision = precision};
     r->hooks = trainer_hooks(r);
     status result = check_memory(r);
-    if (!result) result = agree(c->world, trainer_open_local(r, with, measures));
+    if (!result) result = agree(c->world, trainer_open_local(r, &here, measures));
     if (result)
         trainer_close(r);
     else

@@ -28,7 +28,9 @@ static status settle_prior(oracle *o)
     o->count = tokens ? dataset_count(o->data) * j->batch.length : dataset_count(o->data);
     if (!tokens && j->data.leave_out < o->count) o->count--;
     o->ess = want->ess;
-    if (isnan(o->ess)) o->ess = job_is_variational(j) ? j->optimizer.ess : (double)o->count;
+    if (isnan(o->ess))
+        o->ess =
+            job_is_variational(j) ? o->r->rounds.state.settings.optimizer.ess : (double)o->count;
     o->weight = o->ess / (double)o->count;
     if (isnan(want->prior) && !job_is_variational(j))
         return fail(STATUS_INPUT,

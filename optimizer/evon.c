@@ -81,6 +81,8 @@ const optimizer evon_optimizer = {
     .estimates = true,
     .matrix = &hooks,
     .keys = {{"optimizer.ess", "1.0e+7"},
+             {"optimizer.ess_final", NULL},
+             {"optimizer.ess_course", NULL},
              {"optimizer.hessian_init", "0.1"},
              {"optimizer.beta1", "0.95"},
              {"optimizer.beta2", "0.999"},

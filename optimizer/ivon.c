@@ -183,6 +183,8 @@ OPTIMIZER_ROW(ivon) = {
     .update = ivon_step_update,
     .describe = ivon_describe,
     .keys = {{"optimizer.ess", NULL},
+             {"optimizer.ess_final", NULL},
+             {"optimizer.ess_course", NULL},
              {"optimizer.hessian_init", NULL},
              {"optimizer.hessian", NULL},
              {"optimizer.beta1", NULL},

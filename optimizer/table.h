@@ -22,6 +22,8 @@ typedef enum { OPTIMIZERS(OPTIMIZER_VALUE) OPTIMIZER_KINDS } optimizer_kind;
 enum { OPTIMIZER_ARRAYS = 8, OPTIMIZER_SETTINGS = 24 };
 
 /** What updates what is no layer's matrix: embeddings and vectors. */
+/** How ess goes from its first value to ess_final, over all steps. */
+typedef enum { ESS_COSINE, ESS_LINEAR } ess_course_kind;
 typedef enum { REST_ADAMW, REST_IVON } rest_kind;
 /** How a whitened direction's length depends on its matrix' sides, by PyTorch's names. */
 typedef enum { ADJUST_NONE, ADJUST_ORIGINAL, ADJUST_MATCH_RMS_ADAMW } adjust_kind;
@@ -30,6 +32,8 @@ typedef enum { ADJUST_NONE, ADJUST_ORIGINAL, ADJUST_MATCH_RMS_ADAMW } adjust_kin
 typedef struct {
     optimizer_kind kind;
     double ess, hessian_init;
+    double ess_final; /**< 0: ess all along */
+    ess_course_kind ess_course;
     hessian_kind hessian;
     double sigma_init; /**< deviation of every weight at the start */
     double beta1, beta2, weight_decay, epsilon, momentum;
@@ -205,5 +209,8 @@ void optimizer_sigma(const optimizer *row, float *sigma, const float *spread,
 void optimizer_sample(const optimizer *row, void *theta, dtype type, const float *m,
                       const float *spread, const optimizer_settings *s, double decay, noise_key key,
                       uint64_t index, size_t count);
+
+/** The effective sample size after `done` of `steps` steps: the next step's, and a checkpoint's. */
+double optimizer_ess(const optimizer_settings *s, uint64_t done, uint64_t steps);
 
 #endif

@@ -134,7 +134,8 @@ void rounds_finish_step(rounds *r, double lr, step_result *result, state_statist
         rounds_end(r);
         if (!result->skipped) update_from_sums(r, lr, result, statistics);
     }
-    if (result->skipped) return;
-    state_end_update(&r->state, r->c);
-    state_collect(&r->state, r->t + 1);
+    bool moves = r->next_ess > 0.0; /* whatever became of the step */
+    if (moves) settings_set_ess(&r->state.settings, r->next_ess);
+    if (!result->skipped || moves) state_end_update(&r->state, r->c);
+    if (!result->skipped) state_collect(&r->state, r->t + 1);
 }

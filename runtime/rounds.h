@@ -38,6 +38,7 @@ typedef struct {
     round_facts *facts;  /**< [P] of the round */
     /* The step and round in progress. */
     uint64_t t, items;   /**< step, and its work items */
+    double next_ess;     /**< from the step's end on, even if it is skipped; 0: as it is */
     uint64_t first_item; /**< of rank 0 in this round */
     size_t senders;
     bool exchanging_hessian; /**< pieces carry f (none, optimizer) */

@@ -18,6 +18,11 @@ void settings_decide(runtime_settings *s)
     s->takes_pieces = s->row->takes_pieces && s->holds_round && !s->sums_locally;
 }
 
+void settings_set_ess(runtime_settings *s, double ess)
+{
+    s->optimizer.ess = s->rest_optimizer.ess = ess;
+}
+
 double settings_decay(const runtime_settings *s, const tensor *t)
 {
     return optimizer_decay(settings_row(s, t), settings_optimizer(s, t), t->decayed);

@@ -49,6 +49,9 @@ typedef struct {
 /** Decide what follows from the rest. */
 void settings_decide(runtime_settings *s);
 
+/** The effective sample size of what is drawn and updated from here on. */
+void settings_set_ess(runtime_settings *s, double ess);
+
 /** Whether the row takes a tensor whole. */
 static inline bool settings_take_whole(const runtime_settings *s, const tensor *t)
 {

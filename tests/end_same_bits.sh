@@ -85,6 +85,16 @@ variant wire ivon.yaml parallel.wire=bf16
 variant step-clip ivon.yaml clip.scope=step clip.norm=1
 variant adamw-step-clip adamw.yaml clip.scope=step clip.norm=0.5
 variant dropout ivon.yaml model.dropout=0.1
+variant course ivon.yaml optimizer.ess_final=1e5
+# The posterior of a checkpoint is that of its step, and a run that goes on from one has it.
+lambda_after() { jq .lambda "runs/$1/step-$(printf %08d "$2")/state.json"; }
+steps=$($is_short && echo 12 || echo 50)
+launch 2 train ivon.yaml "${quick[@]}" --set name=paused --set optimizer.ess_final=1e5 \
+    --until $((steps / 2))
+check "ess in the middle of a cosine" near "$(lambda_after paused $((steps / 2)))" 5.5e5 1e-12
+launch 3 train ivon.yaml "${quick[@]}" --set name=paused --set optimizer.ess_final=1e5
+check "ess goes on" same "$(bits paused)" "$(bits course-1)"
+check "ess at the end" same "$(lambda_after paused "$steps" | sed 's/\.0$//')" 100000
 if ! $is_short; then
     variant unclipped ivon.yaml clip.norm=.inf
     variant gradsq ivon.yaml optimizer.hessian=gradsq

@@ -1,5 +1,5 @@
-/* Learning rates at the points that fix each schedule. */
-#include "optimizer/optimizer.h"
+/* Learning rates and effective sample sizes at the points that fix each schedule. */
+#include "optimizer/table.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -58,4 +58,19 @@ Test(schedule, ends_of_every_kind)
         s.warmup = 0;
         expect_near(schedule_at(&s, 0, 100), 1.0);
     }
+}
+
+Test(schedule, ess_goes_from_its_first_value_to_its_last)
+{
+    optimizer_settings s = {.ess = 1e6, .ess_final = 2e5, .ess_course = ESS_COSINE};
+    expect_near(optimizer_ess(&s, 0, 100), 1e6);
+    expect_near(optimizer_ess(&s, 50, 100), 6e5);
+    expect_near(optimizer_ess(&s, 25, 100), 2e5 + 8e5 * 0.5 * (1.0 + sqrt(0.5)));
+    cr_expect_eq(optimizer_ess(&s, 100, 100), 2e5);
+    cr_expect_eq(optimizer_ess(&s, 101, 100), 2e5);
+    s.ess_course = ESS_LINEAR;
+    expect_near(optimizer_ess(&s, 25, 100), 8e5);
+    cr_expect_eq(optimizer_ess(&s, 100, 100), 2e5);
+    s.ess_final = 0.0;
+    cr_expect_eq(optimizer_ess(&s, 25, 100), 1e6);
 }

@@ -47,6 +47,7 @@ status train_restore(training *g)
     if (result) return result;
     s->updates = g->facts.updates;
     s->snapshots = g->facts.snapshots;
+    trainer_set_ess(&g->trainer, g->facts.steps);
     state_share(s, g->c);
     g->saved = g->facts.steps;
     progress_say(&g->progress, "resumed from step %" PRIu64 " (%s)", g->facts.steps, path);

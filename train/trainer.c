@@ -132,6 +132,12 @@ status trainer_open_measuring(trainer *r, const job *j, const runtime_settings *
     return open_with(r, j, with, c, precision, true, true);
 }
 
+void trainer_set_ess(trainer *r, uint64_t done)
+{
+    double ess = optimizer_ess(&r->job->optimizer, done, r->job->steps);
+    settings_set_ess(&r->rounds.state.settings, ess);
+}
+
 status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
 {
     saved_array arrays[SAVED_ARRAYS];
@@ -144,6 +150,7 @@ status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)
     if (!result) result = state_check_bases(s, r->rounds.c, found);
     if (result) return result;
     s->snapshots = facts->snapshots;
+    trainer_set_ess(r, facts->steps);
     if (job_collects(r->job) && s->snapshots == 0 && r->rounds.c->rank == 0)
         status_warn("%s: no snapshot yet (swag.start %" PRIu64
                     "): mean and samples are the weights in training",

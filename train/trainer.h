@@ -52,6 +52,9 @@ status trainer_open_measuring(trainer *r, const job *j, const runtime_settings *
                               dtype precision);
 void trainer_close(trainer *r);
 
+/** The posterior after so many steps of the job: its ess may be on a course. */
+void trainer_set_ess(trainer *r, uint64_t done);
+
 /** Read mean and posterior of a run's (or a checkpoint's) directory, for evaluation; collective. */
 status trainer_read(trainer *r, const char *path, checkpoint_facts *facts);
 

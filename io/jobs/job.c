@@ -227,23 +227,27 @@ static data_words words_of(const job *j)
 
 static bool warn_of_ess(const job *j, uint64_t rows, char line[STATUS_MESSAGE_SIZE])
 {
-    double ess = j->optimizer.ess, windows = (double)rows / (double)j->batch.length;
+    bool moves = j->optimizer.ess_final > 0.0; /* the posterior is the last one */
+    const char *key = moves ? "optimizer.ess_final" : "optimizer.ess";
+    double ess = moves ? j->optimizer.ess_final : j->optimizer.ess,
+           windows = (double)rows / (double)j->batch.length;
     data_words w = words_of(j);
     if (rows == 0) return false;
     if (ess > 100.0 * (double)rows) {
         snprintf(line, STATUS_MESSAGE_SIZE,
-                 "optimizer.ess is %.3g and the training data has %.3g %s: the posterior is "
+                 "%s is %.3g and the training data has %.3g %s: the posterior is "
                  "that of %.2g times as much data, sigma %.2g times smaller than with one "
                  "observation %s, and samples hardly differ from the mean",
-                 ess, (double)rows, w.rows, ess / (double)rows, sqrt(ess / (double)rows), w.a_row);
+                 key, ess, (double)rows, w.rows, ess / (double)rows, sqrt(ess / (double)rows),
+                 w.a_row);
         return true;
     }
     if (ess >= windows / 100.0) return false;
     snprintf(line, STATUS_MESSAGE_SIZE,
-             "optimizer.ess is %.3g and the training data has %.3g %s: the posterior is tempered, "
+             "%s is %.3g and the training data has %.3g %s: the posterior is tempered, "
              "sigma %.2g times larger than with one observation %s, and the noise may keep the "
              "loss up",
-             ess, windows, w.windows, sqrt(windows / ess), w.a_window);
+             key, ess, windows, w.windows, sqrt(windows / ess), w.a_window);
     return true;
 }
 

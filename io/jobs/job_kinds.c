@@ -38,6 +38,13 @@ runtime_settings job_settings(const job *j)
     return s;
 }
 
+runtime_settings job_settings_after(const job *j, uint64_t done)
+{
+    runtime_settings s = job_settings(j);
+    settings_set_ess(&s, optimizer_ess(&j->optimizer, done, j->steps));
+    return s;
+}
+
 const char *job_init(const job *j)
 {
     return strcmp(j->model.init, "scratch") == 0 ? NULL : j->model.init;

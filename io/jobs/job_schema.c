@@ -95,6 +95,12 @@ const schema_row schema_rows[] = {
      .max = 1e30, .ends = ENDS_OPEN_MIN, .by_optimizer = true,
      .help = "effective sample size lambda: ivon's sigma is 1/sqrt(lambda (h + weight_decay)), "
              "bbb's KL term is divided by it"},
+    {.key = "optimizer.ess_final", .type = KEY_NUMBER, .offset = AT(optimizer.ess_final),
+     .standard = "0", .max = 1e30, .by_optimizer = true,
+     .help = "ess goes there over the run's steps; 0: it stays"},
+    {.key = "optimizer.ess_course", .type = KEY_CHOICE, .offset = AT(optimizer.ess_course),
+     .standard = "cosine", .choices = "cosine|linear", .by_optimizer = true,
+     .help = "how ess goes to ess_final"},
     {.key = "optimizer.hessian_init", .type = KEY_NUMBER, .offset = AT(optimizer.hessian_init),
      .standard = "1.0e-3", .min = 1e-30, .max = 1e30, .by_optimizer = true,
      .help = "Hessian h at the start"},

@@ -57,7 +57,7 @@ status job_checkpoint_begin(checkpoint_writer **w, MPI_Comm comm, const char *ru
                             const saved_array *arrays, size_t array_count, const slice *slices,
                             size_t slice_count)
 {
-    const runtime_settings settings = job_settings(j);
+    const runtime_settings settings = job_settings_after(j, facts->steps);
     checkpoint_words words;
     checkpoint_prior prior = {0};
     *w = NULL;

@@ -66,7 +66,7 @@ static bool find_native_bf16(void)
 #endif
 }
 
-bool kernels_bf16_in_tiles(void)
+static bool find_bf16_in_tiles(void)
 {
 #if defined(__x86_64__)
     return dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx512_core_amx;
@@ -75,7 +75,14 @@ bool kernels_bf16_in_tiles(void)
 #endif
 }
 
-/* Asked for every tile; the library would take a lock. */
+/* Both are asked for every tile; the library would take a lock. */
+bool kernels_bf16_in_tiles(void)
+{
+    static _Atomic signed char known = -1;
+    if (known < 0) known = find_bf16_in_tiles();
+    return known;
+}
+
 bool kernels_native_bf16(void)
 {
     static _Atomic signed char known = -1;

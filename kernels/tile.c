@@ -3,6 +3,7 @@
 #include "kernels/tile.h"
 
 #include "kernels/kernels.h"
+#include "kernels/tile_amx.h"
 
 #include <string.h>
 
@@ -113,6 +114,9 @@ bool tile_is_fast(dtype type)
 void tile_product(dtype type, float *out, size_t ldc, tile_left a, const word *b, size_t ldb,
                   size_t m, size_t n, size_t k, bool accumulate)
 {
+    if (type == DTYPE_BF16 && kernels_bf16_in_tiles() &&
+        tile_amx_product(out, ldc, a, b, ldb, m, n, k, accumulate))
+        return;
     blocks of = type == DTYPE_BF16 ? pair_blocks() : (blocks){floats_wide, floats_narrow};
     size_t j = 0;
     for (; j + 4 * TILE_LANES <= n; j += 4 * TILE_LANES)

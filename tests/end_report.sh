@@ -133,6 +133,11 @@ mkdir runs/unread/samples.jsonl
 one report runs/unread
 check "a file that cannot be read is refused" exits 2
 check "by its path" says last.err "runs/unread/samples.jsonl: a file of text expected, no regular file"
+cp -r runs/alone runs/endless
+truncate -s 4G runs/endless/evaluation.json
+one report runs/endless
+check "a file without an end is refused" exits 2
+check "by its size" says last.err "endless/evaluation.json: 4294967296 bytes found, at most"
 cp -r runs/alone runs/damaged
 sed -i '3s/,[0-9.]*,/,x,/' runs/damaged/metrics.csv
 one report runs/damaged

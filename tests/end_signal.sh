@@ -35,17 +35,26 @@ ends_like_straight()
     check "$1 logs every step once" same "$(column "$1" step)" "$(column straight step)"
 }
 
-# signalled NAME RANKS SIGNAL: to mpirun, which passes it on, once steps are logged.
-signalled()
+# begin NAME RANKS [OPTION...]: mpirun with these options, until steps are logged. $process is timeout's,
+# which passes signals on.
+begin()
 {
-    local name=$1 process left=600
-    timeout --kill-after=10 "$patience" mpirun -n "$2" "$program" train job.yaml "${sets[@]}" \
+    local name=$1 ranks=$2 left=600
+    shift 2
+    timeout --kill-after=10 "$patience" mpirun "$@" -n "$ranks" "$program" train job.yaml "${sets[@]}" \
         --set "name=$name" >last.out 2>last.err </dev/null &
     process=$!
     until [ "$(logged "$name")" -ge 3 ] || [ $left -eq 0 ]; do
         sleep 0.02
         left=$((left - 1))
     done
+}
+
+# signalled NAME RANKS SIGNAL: to mpirun, which passes it on, once steps are logged.
+signalled()
+{
+    local name=$1 process
+    begin "$name" "$2"
     kill "-$3" "$(pgrep -P "$process")"
     code=0
     wait "$process" || code=$?
@@ -62,10 +71,10 @@ if ! $is_short; then
     ends_like_straight usr2-on-4 1
 fi
 
-# Without mpirun in between, SIGTERM and SIGINT do the same. A shell lets what it starts in the
-# background ignore SIGINT; env gives it back.
-for signal in TERM INT; do
-    timeout --kill-after=10 "$patience" env --default-signal=INT "$program" train job.yaml \
+# Without mpirun in between, SIGTERM, SIGINT and SIGHUP do the same. A shell lets what it starts in the
+# background ignore SIGINT, nohup lets it ignore SIGHUP; env gives them back.
+for signal in TERM INT HUP; do
+    timeout --kill-after=10 "$patience" env --default-signal=INT,HUP "$program" train job.yaml \
         "${sets[@]}" --set name=$signal >last.out 2>last.err </dev/null &
     process=$!
     until [ "$(logged $signal)" -ge 3 ] || ! running $process; do
@@ -103,4 +112,21 @@ check "the end of the allocation comes near during the run" stopped later
 export SLURM_JOB_END_TIME=soon
 launch 2 train job.yaml "${sets[@]}" --set name=nonsense --set steps=10
 check "an end that is no number stops nothing or is refused" test "$code" -eq 0 -o "$code" -eq 2
+
+# SIGTERM to mpirun itself: it sends its ranks one after a while, kills them after as long again and ends
+# with a code of its own. A run is saved where docs/checkpoints.md is followed.
+if ! $is_short; then
+    option=$(sed -n 's/^ *mpirun \(--mca [a-z_]*sigkill_timeout\) [0-9]* .*vario train .*/\1/p' "$here/../docs/checkpoints.md")
+    check "docs/checkpoints.md has a launch for SIGTERM to mpirun" test -n "$option"
+    unset SLURM_JOB_END_TIME
+    sets+=(--set "steps=$steps" --set checkpoint.every=100000)
+    # shellcheck disable=SC2086
+    begin mpirun 2 ${option:+$option 5}
+    kill -TERM "$(pgrep -P "$process")"
+    code=0
+    wait "$process" || code=$?
+    check "SIGTERM ends mpirun with its own code" exits 1
+    check "and the run stops" grep -q '"event": "stopped"' runs/mpirun/events.jsonl
+    check "with a checkpoint" test -n "$(last_checkpoint mpirun)"
+fi
 finish

@@ -15,10 +15,10 @@ max_requeues=${VARIO_MAX_REQUEUES:-3}
 vario=("${VARIO:-${slurm%/*}/build/release/vario}")
 [ -f "${vario[0]}" ] || read -r -a vario <<<"${vario[0]}" # several words
 
-# srun does not know --cpus-per-task of sbatch. mpirun gets SIGTERM from scancel, and kills its ranks so
-# many seconds later.
+# srun does not know --cpus-per-task of sbatch. mpirun gets SIGTERM from scancel, passes it on so many
+# seconds later, and kills its ranks after as many more: before SLURM does (KillWait, 30 seconds).
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1} SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
-export OMPI_MCA_odls_base_sigkill_timeout=30
+export OMPI_MCA_odls_base_sigkill_timeout=10
 
 if [ -n "${VARIO_LAUNCH:-}" ]; then
     read -r -a launch <<<"$VARIO_LAUNCH"

@@ -199,5 +199,5 @@ complete_words()
 check "verbs are completed" same "$(complete_words vario tr)" train
 check "options are completed" same "$(complete_words vario train --dr)" --dry-run
 check "keys are completed" same "$(complete_words vario train job.yaml --set optimizer.e)" \
-    "optimizer.ess= optimizer.epsilon= optimizer.estimate_clip="
+    "optimizer.ess= optimizer.ess_final= optimizer.ess_course= optimizer.epsilon= optimizer.estimate_clip="
 finish

@@ -259,7 +259,7 @@ static void add_exponentials(float *restrict sum, float *restrict scores,
         float *row = scores + c * TILE;
 #pragma omp simd
         for (size_t r = 0; r < TILE; r++) {
-            row[r] = math_exp(row[r] * scale - max[r]);
+            row[r] = math_exp_weight(row[r] * scale - max[r]);
             sum[r] += row[r];
         }
     }
@@ -328,7 +328,7 @@ static void gradient_row(float *restrict p, float *restrict g, const float *rest
 {
 #pragma omp simd
     for (size_t r = 0; r < TILE; r++) {
-        p[r] = math_exp(p[r] * scale - lse[r]);
+        p[r] = math_exp_weight(p[r] * scale - lse[r]);
         g[r] = p[r] * (g[r] - dot[r]) * scale;
     }
 }

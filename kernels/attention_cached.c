@@ -37,7 +37,7 @@ static float softmax_row(float *scores, float scale, size_t n)
     for (size_t j = 0; j < n; j++) largest = scores[j] > largest ? scores[j] : largest;
 #pragma omp simd reduction(+ : sum)
     for (size_t j = 0; j < n; j++) {
-        scores[j] = math_exp((scores[j] - largest) * scale);
+        scores[j] = math_exp_weight((scores[j] - largest) * scale);
         sum += scores[j];
     }
     return sum;

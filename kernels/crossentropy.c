@@ -26,7 +26,7 @@ static float row_exponentials(float *logits, float largest, size_t V)
     float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
     for (size_t v = 0; v < V; v++) {
-        logits[v] = math_exp(logits[v] - largest);
+        logits[v] = math_exp_weight(logits[v] - largest);
         sum += logits[v];
     }
     return sum;

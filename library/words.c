@@ -25,7 +25,8 @@ static void print_value(FILE *out, const optimizer *row, const char *key, double
 static void print_settings(FILE *out, const runtime_settings *s)
 {
     static const char *const truths[] = {"false", "true"}, *const scopes[] = {"microbatch", "step"},
-                             *const hessians[] = {"price", "gradsq"};
+                             *const hessians[] = {"price", "gradsq"},
+                             *const courses[] = {"cosine", "linear"};
     const optimizer_settings *o = &s->optimizer;
     char norm[NUMBER_TEXT];
     number_print(s->clip.norm, norm, sizeof norm);
@@ -33,6 +34,8 @@ static void print_settings(FILE *out, const runtime_settings *s)
             s->microbatches);
     fprintf(out, "optimizer:\n  kind: %s\n", s->row->name);
     print_value(out, s->row, "optimizer.ess", o->ess);
+    print_value(out, s->row, "optimizer.ess_final", o->ess_final);
+    print_word(out, s->row, "optimizer.ess_course", courses[o->ess_course]);
     print_value(out, s->row, "optimizer.hessian_init", o->hessian_init);
     print_word(out, s->row, "optimizer.hessian", hessians[o->hessian]);
     print_value(out, s->row, "optimizer.beta1", o->beta1);

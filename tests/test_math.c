@@ -65,11 +65,11 @@ Test(math, exponential)
 {
     double worst = 0.0;
     for (float x = -87.0F; x < 88.0F; x += 0.0007F)
-        worst = fmax(worst, fabs((double)math_exp(x) / exp((double)x) - 1.0));
+        worst = fmax(worst, fabs((double)math_exp_weight(x) / exp((double)x) - 1.0));
     cr_expect_lt(worst, 2e-7);
     const float below[] = {-87.001F, -1000.0F, -FLT_MAX, -INFINITY};
     for (size_t i = 0; i < sizeof below / sizeof below[0]; i++)
-        cr_expect_eq(math_exp(below[i]), 0.0F);
+        cr_expect_eq(math_exp_weight(below[i]), 0.0F);
     cr_expect_eq(math_exp(INFINITY), math_exp(88.0F));
     cr_expect(isnan(math_exp(NAN)));
 }

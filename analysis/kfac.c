@@ -272,7 +272,8 @@ static status plan(kfac *k, const job *j)
 static status choose_prior(kfac *k, uint64_t rows)
 {
     const kfac_options *o = k->o;
-    double ess = job_is_variational(&k->m.job) ? k->m.job.optimizer.ess : (double)rows;
+    double ess =
+        job_is_variational(&k->m.job) ? k->m.r->rounds.state.settings.optimizer.ess : (double)rows;
     double decay = k->m.job.optimizer.weight_decay;
     k->q->lambda = isnan(o->ess) ? ess : o->ess;
     k->q->tau = isnan(o->precision) ? k->q->lambda * decay : o->precision;

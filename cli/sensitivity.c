@@ -78,14 +78,15 @@ static status parse_range(const char *text, uint64_t there, const char *noun, ui
 static void warn_of_ess(const arguments *a, sensitivity_report *r)
 {
     const job *j = r->j;
+    double ess = job_ess(j, r->step);
     bool tokens = job_reads_tokens(j);
     uint64_t rows = tokens ? dataset_count(r->data) * j->batch.length : dataset_count(r->data);
     if (j->data.leave_out < rows && !tokens) rows--;
-    r->weight = a->data ? NAN : j->optimizer.ess / (double)rows;
+    r->weight = a->data ? NAN : ess / (double)rows;
     if (a->quiet || !(fabs(r->weight - 1.0) > 0.1)) return;
     status_warn("optimizer.ess is %g and there are %" PRIu64
                 " training %s: what leaving one out changes is %.3g times what is estimated",
-                j->optimizer.ess, rows, tokens ? "tokens" : "examples", r->weight);
+                ess, rows, tokens ? "tokens" : "examples", r->weight);
 }
 
 static status speak(const arguments *a, sensitivity_report *r)

@@ -134,8 +134,7 @@ status trainer_open_measuring(trainer *r, const job *j, const runtime_settings *
 
 void trainer_set_ess(trainer *r, uint64_t done)
 {
-    double ess = optimizer_ess(&r->job->optimizer, done, r->job->steps);
-    settings_set_ess(&r->rounds.state.settings, ess);
+    settings_set_ess(&r->rounds.state.settings, job_ess(r->job, done));
 }
 
 status trainer_read(trainer *r, const char *path, checkpoint_facts *facts)

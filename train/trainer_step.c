@@ -123,11 +123,11 @@ static status run_step(trainer *r, const dataset *data, uint64_t t, bool written
     status code = run_rounds(r, data, t, items, written, result);
     if (code || result->stopped) return code;
     weights_end(&r->weights);
-    const optimizer_settings *o = &r->job->optimizer;
-    if (o->ess_final > 0.0) r->rounds.next_ess = optimizer_ess(o, t + 1, r->job->steps);
+    bool moves = r->job->optimizer.ess_final > 0.0;
+    if (moves) r->rounds.next_ess = job_ess(r->job, t + 1);
     rounds_finish_step(&r->rounds, schedule_at(&r->job->schedule, t, r->job->steps), result,
                        statistics);
-    if (!result->skipped || o->ess_final > 0.0) weights_changed(&r->weights);
+    if (!result->skipped || moves) weights_changed(&r->weights);
     return STATUS_OK;
 }
 

@@ -90,8 +90,8 @@ bool job_reads_tokens(const job *j);
 
 /** What the ranks are told of a job. */
 runtime_settings job_settings(const job *j);
-/** The same after `done` steps: ess may have gone on its course. */
-runtime_settings job_settings_after(const job *j, uint64_t done);
+/** The effective sample size after `done` of the job's steps: it may be on a course. */
+double job_ess(const job *j, uint64_t done);
 
 /** The row of a job's optimizer. */
 const optimizer *job_optimizer(const job *j);

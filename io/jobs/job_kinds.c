@@ -38,11 +38,9 @@ runtime_settings job_settings(const job *j)
     return s;
 }
 
-runtime_settings job_settings_after(const job *j, uint64_t done)
+double job_ess(const job *j, uint64_t done)
 {
-    runtime_settings s = job_settings(j);
-    settings_set_ess(&s, optimizer_ess(&j->optimizer, done, j->steps));
-    return s;
+    return optimizer_ess(&j->optimizer, done, j->steps);
 }
 
 const char *job_init(const job *j)

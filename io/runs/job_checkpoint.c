@@ -57,10 +57,11 @@ status job_checkpoint_begin(checkpoint_writer **w, MPI_Comm comm, const char *ru
                             const saved_array *arrays, size_t array_count, const slice *slices,
                             size_t slice_count)
 {
-    const runtime_settings settings = job_settings_after(j, facts->steps);
+    runtime_settings settings = job_settings(j);
     checkpoint_words words;
     checkpoint_prior prior = {0};
     *w = NULL;
+    settings_set_ess(&settings, job_ess(j, facts->steps));
     status result = job_checkpoint_words(&words, j);
     if (!result) result = checkpoint_prior_of_settings(&prior, &settings, p);
     result = agree(comm, result);

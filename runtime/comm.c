@@ -29,11 +29,20 @@ static void prepare_copies(void)
 #endif
 }
 
+/* A process that no launcher started needs no daemon of Open MPI's beside it: that takes as long to
+ * start as all else, and of a thousand one fails, where several make their directory at once. */
+static void prepare_alone(void)
+{
+    if (!getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK"))
+        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+}
+
 status comm_open(comm *c)
 {
     *c = (comm){.size = 1, .count_max = COUNT_MAX};
     int provided = 0;
     prepare_copies();
+    prepare_alone();
     MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
     MPI_Comm_dup(MPI_COMM_WORLD, &c->world);
     MPI_Comm_dup(MPI_COMM_WORLD, &c->checkpoint);

@@ -69,5 +69,7 @@ bool job_has_posterior(const job *j)
 double job_rate_scale(const job *j)
 {
     const runtime_settings s = job_settings(j);
+    bool waits = s.optimizer.settings == SETTINGS_AUTO && !(s.optimizer.largest > 0.0);
+    if (waits) return 1.0; /* of clip.update */
     return optimizer_rate_scale(s.row, &s.optimizer);
 }

@@ -194,7 +194,7 @@ static double squared_weights(curvature *x, double *count)
  * weights are. */
 static double default_delta(curvature *x)
 {
-    if (job_is_variational(x->of) && x->of->optimizer.weight_decay > 0.0)
+    if (job_is_variational(x->of) && !x->of->waiting && x->of->optimizer.weight_decay > 0.0)
         return x->of->optimizer.weight_decay;
     double count, squares = squared_weights(x, &count);
     return count / squares / x->report->lambda;

@@ -59,6 +59,8 @@ static bool is_job_file(const char *path)
 /* Of a job file the model is linear: nothing is known of other weights than the initial ones. */
 static status check_job(const job *j, const char *path)
 {
+    status result = job_refuse_waiting(j, "vario exact", path);
+    if (result) return result;
     if (j->model.kind == MODEL_LINEAR) return STATUS_OK;
     return fail(STATUS_INPUT,
                 "vario exact: %s: a job of a linear model, or a run, whose weights are trained, "

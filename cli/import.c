@@ -21,12 +21,23 @@ typedef struct {
 
 enum { SETTINGS = 12, SETTING_TEXT = 64 };
 
+/* A job of 1000 steps without settings of its own is one of the table's: nothing is trained here
+ * that would tell others. */
+static status make_given(job *j, const char *path, const char **settings, size_t n)
+{
+    status result = job_make(j, path, settings, n);
+    if (result || !j->waiting) return result;
+    memmove(settings + 1, settings, n * sizeof *settings);
+    settings[0] = "optimizer.settings=given";
+    return job_make(j, path, settings, n + 1);
+}
+
 /* What a job needs that weights do not tell has a value that suits, to be overridden. */
 static status make_job(job *j, const arguments *a, const char *path)
 {
     gpt2_config c;
     char texts[SETTINGS][SETTING_TEXT];
-    const char *settings[SETTINGS + sizeof a->overrides.values / sizeof *a->overrides.values];
+    const char *settings[SETTINGS + 1 + sizeof a->overrides.values / sizeof *a->overrides.values];
     size_t n = 0;
     status result = pretrained_model(&c, path);
     if (result) return result;
@@ -42,7 +53,7 @@ static status make_job(job *j, const arguments *a, const char *path)
     snprintf(texts[n++], SETTING_TEXT, "steps=1000");
     for (size_t i = 0; i < n; i++) settings[i] = texts[i];
     for (size_t i = 0; i < a->overrides.count; i++) settings[n++] = a->overrides.values[i];
-    return job_make(j, path, settings, n);
+    return make_given(j, path, settings, n);
 }
 
 /* Rank 0. */
@@ -56,6 +67,7 @@ static status read_job(job *j, const arguments *a, const char *path)
     if (result) return result;
     result = a->job ? job_read(j, a->job, a->overrides.values, a->overrides.count)
                     : make_job(j, a, path);
+    if (!result) result = job_refuse_waiting(j, "vario import", a->job ? a->job : path);
     if (result) return result;
     snprintf(j->model.init, sizeof j->model.init, "%s", path);
     return session_name_run(j, "import", a->out);

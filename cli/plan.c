@@ -2,6 +2,7 @@
 #include "train/plan.h"
 
 #include "analysis/sensitivity.h"
+#include "base/terminal.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "runtime/free_memory.h"
@@ -22,6 +23,15 @@ static status warn_of_memory(const job *j, size_t ranks)
     else if (!free_memory_has(bytes, ranks, lack, sizeof lack))
         status_warn("%s: so many ranks do not fit on one node like this one: %s", j->name, lack);
     return STATUS_OK;
+}
+
+/* Whether data are there is not asked here. */
+static void print_settings(const job *j)
+{
+    char line[STATUS_MESSAGE_SIZE];
+    if (j->optimizer.settings != SETTINGS_AUTO) return;
+    job_settings_say(j, 0, line, sizeof line);
+    terminal_print(stdout, "\n%s\n", line);
 }
 
 int plan_main(int argc, char **argv)
@@ -54,6 +64,7 @@ int plan_main(int argc, char **argv)
     if (!result) result = trainer_check_ranks(&j, "vario plan: --ranks", ranks);
     if (!result)
         result = plan_print(stdout, &j, (size_t)ranks, j.precision, json, &sensitivity_estimator);
+    if (!result && !json) print_settings(&j);
     if (!result) result = warn_of_memory(&j, (size_t)ranks);
     return options_exit(result, true);
 }

@@ -50,6 +50,13 @@ static status warn_of_memory(const session *s, const job *j, dtype precision, ch
     return STATUS_OK;
 }
 
+static void print_settings(const job *j, uint64_t rows)
+{
+    char line[STATUS_MESSAGE_SIZE];
+    job_settings_say(j, rows, line, sizeof line);
+    terminal_print(stdout, "%s\n\n", line);
+}
+
 /* Validate, print the resolved job, the plan and every warning; train nothing.
  * @param shortage  a warning, or "" */
 static status dry_run(const session *s, const job *j, dtype precision, const char *shortage)
@@ -61,6 +68,7 @@ static status dry_run(const session *s, const job *j, dtype precision, const cha
     if (result) return result;
     result = job_write(j, stdout);
     printf("\n");
+    if (j->optimizer.settings == SETTINGS_AUTO) print_settings(j, dataset_rows(data));
     if (!result)
         result = plan_print(stdout, j, (size_t)s->c.size, precision, false, &sensitivity_estimator);
     char lines[8][STATUS_MESSAGE_SIZE];

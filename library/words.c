@@ -33,6 +33,7 @@ static void print_settings(FILE *out, const runtime_settings *s)
     fprintf(out, "seed: %" PRIu64 "\nbatch:\n  microbatches: %" PRIu64 "\n", s->seed,
             s->microbatches);
     fprintf(out, "optimizer:\n  kind: %s\n", s->row->name);
+    print_word(out, s->row, "optimizer.settings", "given");
     print_value(out, s->row, "optimizer.ess", o->ess);
     print_value(out, s->row, "optimizer.ess_final", o->ess_final);
     print_word(out, s->row, "optimizer.ess_course", courses[o->ess_course]);

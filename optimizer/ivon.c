@@ -144,6 +144,7 @@ static double first_hessian(const optimizer_settings *s)
 
 static double rate_scale(const optimizer_settings *s)
 {
+    if (s->largest > 0.0) return 1.0 / s->largest;
     return s->rescale_lr ? s->hessian_init + s->weight_decay : 1.0;
 }
 
@@ -182,7 +183,10 @@ OPTIMIZER_ROW(ivon) = {
     .takes_pieces = true,
     .update = ivon_step_update,
     .describe = ivon_describe,
-    .keys = {{"optimizer.ess", NULL},
+    .keys = {{"optimizer.settings", NULL},
+             {"optimizer.temperature", NULL},
+             {"data.observations", NULL},
+             {"optimizer.ess", NULL},
              {"optimizer.ess_final", NULL},
              {"optimizer.ess_course", NULL},
              {"optimizer.hessian_init", NULL},
@@ -198,4 +202,10 @@ OPTIMIZER_ROW(ivon) = {
              {"sensitivity.examples", NULL},
              {"early_stop.kind", NULL},
              {"early_stop.patience", NULL}},
+    .automatic = {{"optimizer.ess", NULL},
+                  {"optimizer.hessian_init", NULL},
+                  {"optimizer.weight_decay", NULL},
+                  {"optimizer.beta2", NULL},
+                  {"clip.update", NULL},
+                  {"schedule.peak", "1.0e-3"}},
 };

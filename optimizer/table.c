@@ -46,6 +46,14 @@ const optimizer_key *optimizer_find_key(const optimizer *row, const char *key)
     return NULL;
 }
 
+const optimizer_key *optimizer_find_automatic(const optimizer *row, const char *key)
+{
+    const optimizer_key *end = row->automatic + OPTIMIZER_AUTOMATIC;
+    for (const optimizer_key *k = row->automatic; k < end && k->key; k++)
+        if (strcmp(k->key, key) == 0) return k;
+    return NULL;
+}
+
 double optimizer_decay(const optimizer *row, const optimizer_settings *s, bool decayed)
 {
     return decayed || row->decays_all ? s->weight_decay : 0.0;
@@ -105,6 +113,7 @@ const optimizer *optimizer_rest(const optimizer_settings *s, double peak, optimi
     *rate = peak > 0.0 ? s->rest_lr / peak : 0.0;
     if (s->rest == REST_IVON) {
         rest->rescale_lr = rest->debias = true;
+        rest->largest = 0.0;
         return optimizer_row(OPTIMIZER_IVON);
     }
     rest->beta1 = 0.9;

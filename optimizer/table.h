@@ -19,11 +19,13 @@ typedef enum { OPTIMIZERS(OPTIMIZER_VALUE) OPTIMIZER_KINDS } optimizer_kind;
 #define OPTIMIZER_NAME(KIND, name) "|" #name
 #define OPTIMIZER_NAMES (&("" OPTIMIZERS(OPTIMIZER_NAME))[1])
 
-enum { OPTIMIZER_ARRAYS = 8, OPTIMIZER_SETTINGS = 24 };
+enum { OPTIMIZER_ARRAYS = 8, OPTIMIZER_SETTINGS = 32, OPTIMIZER_AUTOMATIC = 10 };
 
-/** What updates what is no layer's matrix: embeddings and vectors. */
+/** Whether a job gives what stays of its settings, or they follow from it (automatic.h). */
+typedef enum { SETTINGS_GIVEN, SETTINGS_AUTO } settings_kind;
 /** How ess goes from its first value to ess_final, over all steps. */
 typedef enum { ESS_COSINE, ESS_LINEAR } ess_course_kind;
+/** What updates what is no layer's matrix: embeddings and vectors. */
 typedef enum { REST_ADAMW, REST_IVON } rest_kind;
 /** How a whitened direction's length depends on its matrix' sides, by PyTorch's names. */
 typedef enum { ADJUST_NONE, ADJUST_ORIGINAL, ADJUST_MATCH_RMS_ADAMW } adjust_kind;
@@ -31,6 +33,10 @@ typedef enum { ADJUST_NONE, ADJUST_ORIGINAL, ADJUST_MATCH_RMS_ADAMW } adjust_kin
 /** What job files say of an optimizer (docs/jobs.md). A row reads those that it names. */
 typedef struct {
     optimizer_kind kind;
+    settings_kind settings;
+    double temperature; /**< of the posterior, with SETTINGS_AUTO; 0: derived */
+    double largest; /**< update that a learning rate is the weight's change by; 0: learning rates
+                         are what they are */
     double ess, hessian_init;
     double ess_final; /**< 0: ess all along */
     ess_course_kind ess_course;
@@ -144,7 +150,9 @@ typedef struct {
     void (*describe)(posterior_sums *sums, const optimizer_update *u);
     const matrix_hooks *matrix; /**< layers' matrices are taken whole, `rest` updates what is none;
                                      update and describe are then NULL */
-    optimizer_key keys[OPTIMIZER_SETTINGS]; /**< up to the first without a name */
+    optimizer_key keys[OPTIMIZER_SETTINGS];       /**< up to the first without a name */
+    optimizer_key automatic[OPTIMIZER_AUTOMATIC]; /**< with SETTINGS_AUTO: other defaults, and NULL
+                                                       for what is derived (automatic.h) */
 } optimizer;
 
 /** The row of a kind, with the loops for this processor. */
@@ -185,6 +193,9 @@ const optimizer *optimizer_rest(const optimizer_settings *s, double peak, optimi
 
 /** A row's entry for a key, NULL: it means nothing to it. */
 const optimizer_key *optimizer_find_key(const optimizer *row, const char *key);
+
+/** The same of its keys with SETTINGS_AUTO, NULL: its default is what it is. */
+const optimizer_key *optimizer_find_automatic(const optimizer *row, const char *key);
 
 /** Whether each work item draws its weights from a mean and deviations. */
 static inline bool optimizer_is_variational(const optimizer *row)

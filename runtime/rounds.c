@@ -42,8 +42,10 @@ static void note_round(rounds *r, step_result *result)
         if (from >= r->senders) continue;
         result->loss += facts->loss;
         r->norm_max = fmax(r->norm_max, facts->norm_squared);
-        if (rounds_clip_factor(r, from) < 1.0F) r->gradient_clipped++;
+        double factor = (double)rounds_clip_factor(r, from);
+        if (factor < 1.0) r->gradient_clipped++;
         result->norm_squared += facts->norm_squared;
+        result->clipped_squared += factor * factor * facts->norm_squared;
         if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
         if (!result->skipped) result->bad_item = r->first_item + from;
         result->skipped = true;

@@ -56,8 +56,9 @@ typedef struct {
     bool written; /**< every rank's checkpoint writer was done */
     bool skipped; /**< a loss or norm was not finite: parameters are unchanged */
     size_t bad_unit;
-    uint64_t bad_item;   /**< the first, where skipped */
-    double norm_squared; /**< sum over the items whose norms are measured */
+    uint64_t bad_item;      /**< the first, where skipped */
+    double norm_squared;    /**< sum over the items whose norms are measured */
+    double clipped_squared; /**< the same after clip.norm of micro-batches */
     state_report report;
 } step_result;
 

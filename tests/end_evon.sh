@@ -155,7 +155,7 @@ refuse "a posterior of SOAP's" "'optimizer.ess' belongs to ivon, bbb(,| and) evo
     --set optimizer.ess=1
 
 # What a run may not go on from.
-sed 's/^optimizer: .*/optimizer: {kind: ivon}/; s/threads: 1/threads: 1, shard: parameters/' evon.yaml >ivon.yaml
+sed 's/^optimizer: .*/optimizer: {kind: ivon, settings: given}/; s/threads: 1/threads: 1, shard: parameters/' evon.yaml >ivon.yaml
 train ivon 1 ivon.yaml steps=2
 refuse "EVON's checkpoint for IVON" "'optimizer.kind' was 'evon' and is 'ivon' now" train ivon.yaml \
     --set name=evon-1

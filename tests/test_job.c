@@ -307,15 +307,16 @@ static void resolved_with(const schema_row *row, char text[TEXT_MAX])
 {
     const char *sets[4];
     size_t count = 0;
-    int kinds = schema_optimizers(row);
+    int kinds = schema_optimizers(row), first = 0;
     char kind[40];
-    if (kinds && !(kinds & 1)) {
-        int first = 0;
-        while (!(kinds >> first & 1)) first++;
-        snprintf(kind, sizeof kind, "optimizer.kind=%s",
-                 optimizer_row((optimizer_kind)first)->name);
+    while (kinds && !(kinds >> first & 1)) first++;
+    const optimizer *of = optimizer_row((optimizer_kind)first);
+    if (first > 0) {
+        snprintf(kind, sizeof kind, "optimizer.kind=%s", of->name);
         sets[count++] = kind;
     }
+    if (row->settings != FOR_AUTO && optimizer_find_key(of, "optimizer.settings"))
+        sets[count++] = "optimizer.settings=given";
     if (row->of_swag) {
         sets[count++] = "swag.start=5";
         sets[count++] = "swag.every=6";

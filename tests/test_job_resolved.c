@@ -16,7 +16,7 @@ static bool equal(const job *a, const job *b)
 
 Test(job_resolved, defaults)
 {
-    job j = read_small(NULL, 0);
+    job j = read_small((const char *[]){"optimizer.settings=given"}, 1);
     cr_expect_str_eq(j.name, "base");
     cr_expect_str_eq(j.output, "runs");
     cr_expect_str_eq(j.model.init, "scratch");
@@ -278,10 +278,13 @@ static size_t try_changes(const char *text, int others)
     static const char *const may[] = {"name",      "output",       "steps",       "parallel.",
                                       "recompute", "eval.",        "checkpoint.", "guard.",
                                       "log.",      "sensitivity.", "early_stop."};
-    job before = read_with(text, NULL, 0);
     size_t tried = 0;
     for (size_t i = 0; i < schema_count; i++) {
         const schema_row *row = &schema_rows[i];
+        const char *sets[] = {row->settings == FOR_AUTO ? "optimizer.settings=auto"
+                                                        : "optimizer.settings=given",
+                              NULL};
+        job before = read_with(text, sets, 1);
         char set[128], quoted[64];
         bool expected = false;
         for (size_t k = 0; k < sizeof may / sizeof may[0]; k++)
@@ -292,8 +295,9 @@ static size_t try_changes(const char *text, int others)
         if (!schema_applies(row, &before) || unread || known) continue;
         if (!other_value(row, &before, set, sizeof set)) continue;
         if (strncmp(set, "batch.length", 12) == 0 && others) continue;
-        const char *override = set;
-        job now = read_with(text, &override, 1);
+        bool kind = strcmp(row->key, "optimizer.kind") == 0; /* another has no settings */
+        sets[1] = set;
+        job now = read_with(text, sets + kind, 2 - kind);
         status_clear();
         status result = job_resume_check(&before, &now, "runs/base");
         cr_expect_eq(result, expected ? STATUS_OK : STATUS_INPUT, "%s: %s", set, status_message());
@@ -329,12 +333,13 @@ static size_t warnings(const char *const *sets, size_t count, uint64_t tokens,
 Test(job_resolved, warnings)
 {
     char lines[8][STATUS_MESSAGE_SIZE];
-    const char *quiet[] = {"steps=100000"};
-    cr_expect_eq(warnings(quiet, 1, 9000000000, lines), 0);
-    cr_expect_eq(warnings(quiet, 1, 0, lines), 0, "nothing is said of data that is not known");
-    cr_expect_eq(warnings(NULL, 0, 0, lines), 1);
+    const char *quiet[] = {"optimizer.settings=given", "steps=100000"};
+    cr_expect_eq(warnings(quiet, 2, 9000000000, lines), 0);
+    cr_expect_eq(warnings(quiet, 2, 0, lines), 0, "nothing is said of data that is not known");
+    cr_expect_eq(warnings(NULL, 0, 1000, lines), 0, "nor of settings that are not derived yet");
+    cr_expect_eq(warnings(quiet, 1, 0, lines), 1);
     cr_expect_not_null(strstr(lines[0], "hardly move from optimizer.hessian_init"));
-    cr_expect_eq(warnings(quiet, 1, 1000000, lines), 1);
+    cr_expect_eq(warnings(quiet, 2, 1000000, lines), 1);
     cr_expect_not_null(strstr(lines[0], "1e+04 times as much data"), "%s", lines[0]);
     const char *small[] = {"steps=100000", "optimizer.ess=100", "optimizer.hessian=gradsq"};
     cr_expect_eq(warnings(small, 3, 32 * 1000000, lines), 2);
@@ -345,7 +350,8 @@ Test(job_resolved, warnings)
     const char *bbb[] = {"optimizer.kind=bbb"};
     cr_expect_eq(warnings(bbb, 1, 1000000, lines), 1, "of ess, not of beta2");
     cr_expect_not_null(strstr(lines[0], "optimizer.ess is 1e+10"), "%s", lines[0]);
-    job perceptron = read_with(mlp_job, (const char *[]){"steps=1000000"}, 1);
+    job perceptron =
+        read_with(mlp_job, (const char *[]){"steps=1000000", "optimizer.settings=given"}, 2);
     cr_expect_eq(job_warnings(&perceptron, 500, lines, 8), 1);
     cr_expect_not_null(strstr(lines[0], "500 examples"), "%s", lines[0]);
     perceptron.optimizer.ess = 1.0;

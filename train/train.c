@@ -110,6 +110,7 @@ static status prepare_run(training *g, bool resume)
     if (g->job->log.tensorboard) run_tensorboard_open(g->run, g->facts.steps);
     note_restart(g);
     note_init(g);
+    train_note_settings(g);
     if (*said) train_warn(g, said);
     if (*g->options->placement->warning) train_warn(g, g->options->placement->warning);
     char lines[8][STATUS_MESSAGE_SIZE];
@@ -229,6 +230,7 @@ static status run_open_run(training *g)
     bool resume = false;
     status result = open_run(g, &resume);
     if (!result) result = open_data(g);
+    if (!result) result = train_find_settings(g, resume);
     if (!result && !resume) result = train_find_init(g);
     if (!result) result = trainer_open(&g->trainer, g->job, g->c, g->options->precision, true);
     if (!result && g->job->sensitivity.every > 0)
@@ -260,7 +262,8 @@ status train_run(const job *j, comm *c, const train_options *options)
         free(g);
         return result;
     }
-    *g = (training){.job = j, .c = c, .options = options, .saved = UINT64_MAX};
+    *g = (training){.c = c, .options = options, .saved = UINT64_MAX, .own = *j};
+    g->job = &g->own;
     progress_open(&g->progress, c->rank == 0 && !options->quiet, job_words(j)->rows, 0, j->steps);
     if (options->precision != j->precision)
         progress_say(&g->progress, "notice: this processor (%s) does not multiply bf16: fp32 used",

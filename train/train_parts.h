@@ -13,7 +13,7 @@
 struct json_t;
 
 typedef struct {
-    const job *job;
+    const job *job; /**< `own` */
     comm *c;
     const train_options *options;
     char path[JOB_TEXT * 2 + 2]; /**< of the run directory */
@@ -25,6 +25,9 @@ typedef struct {
     checkpoint_writer *writer;
     checkpoint_facts facts;
     progress progress;
+    job own;               /**< the job, with what the run finds by itself */
+    bool derived;          /**< it found settings now, for a run that begins */
+    double mean_square;    /**< of gradients, from which it did; 0: it looked at none */
     double ceiling;        /**< GFLOP/s of all ranks' products */
     double seconds;        /**< of training, over all restarts */
     double logged_seconds; /**< at the last row */
@@ -78,6 +81,11 @@ status train_log_end(training *g);
 
 /** Go on from the run's newest checkpoint; collective. */
 status train_restore(training *g);
+
+/** Derive the settings that wait (optimizer.settings: auto), or take them from the run; collective.
+ */
+status train_find_settings(training *g, bool resume);
+void train_note_settings(training *g); /**< rank 0 tells what was derived */
 
 /** Find the weights of model.init, before memory is taken for them, and then begin with them;
  * collective. Where the run begins with weights of its own these do nothing. */

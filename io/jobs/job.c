@@ -120,6 +120,9 @@ static status resolve(const job_source *s, job *j)
     if (!result) result = set_key(s, j, "model.kind");
     if (!result) result = set_key(s, j, "optimizer.kind");
     if (result) return result;
+    j->optimizer.settings = source_settings(s, j);
+    result = set_key(s, j, "optimizer.settings");
+    if (result) return result;
     job_set_defaults(j);
     result = set_key(s, j, "model.preset");
     if (result) return result;
@@ -127,6 +130,7 @@ static status resolve(const job_source *s, job *j)
     for (size_t i = 0; !result && i < s->entries->count; i++)
         result = set_entry(s, j, &s->entries->entries[i]);
     finish_model(j);
+    j->waiting = source_waiting(s, j);
     return result ? result : job_check(s, j);
 }
 
@@ -232,7 +236,8 @@ static bool warn_of_ess(const job *j, uint64_t rows, char line[STATUS_MESSAGE_SI
     double ess = moves ? j->optimizer.ess_final : j->optimizer.ess,
            windows = (double)rows / (double)j->batch.length;
     data_words w = words_of(j);
-    if (rows == 0) return false;
+    bool derived = j->optimizer.settings == SETTINGS_AUTO && !moves; /* its temperature is told */
+    if (rows == 0 || derived) return false;
     if (ess > 100.0 * (double)rows) {
         snprintf(line, STATUS_MESSAGE_SIZE,
                  "%s is %.3g and the training data has %.3g %s: the posterior is "
@@ -256,7 +261,7 @@ size_t job_warnings(const job *j, uint64_t rows, char lines[][STATUS_MESSAGE_SIZ
     size_t n = 0;
     if (!job_is_variational(j)) return 0;
     double moves = (double)j->steps * (1.0 - j->optimizer.beta2);
-    if (job_optimizer(j)->spread == SPREAD_HESSIAN && moves < 0.1 && n < capacity)
+    if (job_optimizer(j)->spread == SPREAD_HESSIAN && moves < 0.1 && !j->waiting && n < capacity)
         snprintf(lines[n++], STATUS_MESSAGE_SIZE,
                  "steps x (1 - optimizer.beta2) is %.2g: h will hardly move from "
                  "optimizer.hessian_init, and sigma will say little about the data; a smaller "

@@ -35,7 +35,8 @@ typedef struct {
         int shift;                             /**< 1: epoch, 0: none */
         uint64_t seed, features;               /**< of generated examples */
         double mislabelled;                    /**< share of the training examples */
-        uint64_t leave_out; /**< training example that is never seen, UINT64_MAX: none */
+        uint64_t leave_out;  /**< training example that is never seen, UINT64_MAX: none */
+        double observations; /**< that the training data are; 0: tokens or examples */
     } data;
     struct {
         uint64_t sequences, length,
@@ -79,6 +80,8 @@ typedef struct {
         uint64_t every;
         bool tensorboard;
     } log;
+    unsigned waiting; /**< keys that optimizer.settings: auto is still to derive, bits of
+                           automatic_key: their values mean nothing yet */
 } job;
 
 /** The model of a job. */
@@ -108,11 +111,39 @@ bool job_collects(const job *j);
 /** Whether a job's runs end with a posterior to draw weights from. */
 bool job_has_posterior(const job *j);
 
-/** What ivon multiplies the learning rate by: hessian_init + weight_decay with rescale_lr; 1. */
+/** What ivon multiplies the learning rate by: with settings auto 1 / clip.update, else
+ * hessian_init + weight_decay with rescale_lr; 1. */
 double job_rate_scale(const job *j);
 
 /** Set every key to the default that it has for the job's kinds of model and optimizer. */
 void job_set_defaults(job *j);
+
+/** How many observations the training data are.
+ * @param rows  tokens or examples */
+double job_observations(const job *j, uint64_t rows);
+
+/** What a job's settings make of its posterior: observations / ess. */
+double job_temperature(const job *j, uint64_t rows);
+
+/** Whether keys wait for gradients at the initial weights. */
+bool job_needs_gradients(const job *j);
+
+/** Derive the keys that wait.
+ * @param rows         tokens or examples in the training data
+ * @param mean_square  of an element of a work item's gradient at the initial weights
+ * @return STATUS_OK, or STATUS_NUMERIC where a value would be none that a job may give */
+status job_derive(job *j, uint64_t rows, double mean_square);
+
+/** Take the keys that wait from the job that a run keeps. */
+void job_take_derived(job *j, const job *kept);
+
+/** One line of what a job's settings are, or of what is known of those that wait.
+ * @param rows  0: unknown */
+void job_settings_say(const job *j, uint64_t rows, char *text, size_t size);
+
+/** Refuse a job with keys that wait, where nothing derives them.
+ * @param verb  such as "vario import" */
+status job_refuse_waiting(const job *j, const char *verb, const char *path);
 
 /** Make a job one of ivon with these settings. Where another optimizer's was, hessian_init is that
  * given, the optimizer's other keys get ivon's defaults and SWAG's snapshots end; a job of ivon

@@ -82,6 +82,33 @@ static status check_swag(const job_source *s, const job *j)
     return STATUS_OK;
 }
 
+/* With settings auto the learning rate is the largest change of a weight. */
+static status check_limits(const job_source *s, const job *j)
+{
+    bool needs_clip = job_optimizer(j)->rate_scale && !schema_waits(schema_find("clip.update"), j);
+    if (needs_clip && !isfinite(j->clip.update))
+        return source_refuse(s, either(s, "clip.update", "optimizer.settings"),
+                             "'clip.update' is .inf, a number expected with optimizer.settings: "
+                             "auto: schedule.peak is the change of a weight that it allows");
+    if (j->optimizer.rest == REST_IVON && schema_waits(schema_find("optimizer.rest_lr"), j))
+        return source_refuse(s, source_find(s, "optimizer.rest"),
+                             "'optimizer.rest' is ivon, 'optimizer.rest_lr' expected with it: "
+                             "optimizer.settings: auto derives that of adamw");
+    return STATUS_OK;
+}
+
+static status check_settings(const job_source *s, const job *j)
+{
+    for (size_t i = 0; i < schema_count; i++) {
+        const schema_row *row = &schema_rows[i];
+        const job_entry *e = source_find(s, row->key);
+        if (e && row->settings && !(row->settings & (1 << j->optimizer.settings)))
+            return refuse_owners(s, e, "optimizer.settings", row->settings,
+                                 (int)j->optimizer.settings);
+    }
+    return j->optimizer.settings == SETTINGS_AUTO ? check_limits(s, j) : STATUS_OK;
+}
+
 static status check_optimizer(const job_source *s, const job *j)
 {
     char stage[32];
@@ -140,18 +167,27 @@ static status check_schedule(const job_source *s, const job *j)
     return STATUS_OK;
 }
 
+static double highest_rate(const schedule *c)
+{
+    if (c->kind == SCHEDULE_STEPS && c->factor > 1.0)
+        return c->peak * pow(c->factor, (double)c->milestone_count);
+    return fmax(c->peak, c->final);
+}
+
 /* Updates are made in fp32. */
+bool job_rates_fit(const job *j)
+{
+    return highest_rate(&j->schedule) * job_rate_scale(j) <= (double)FLT_MAX;
+}
+
 static status check_rates(const job_source *s, const job *j)
 {
-    const schedule *c = &j->schedule;
-    double highest = fmax(c->peak, c->final);
-    if (c->kind == SCHEDULE_STEPS && c->factor > 1.0)
-        highest = c->peak * pow(c->factor, (double)c->milestone_count);
-    if (highest * job_rate_scale(j) <= (double)FLT_MAX) return STATUS_OK;
+    if (job_rates_fit(j)) return STATUS_OK;
+    double highest = highest_rate(&j->schedule);
     return source_refuse(s, either(s, "schedule.peak", "schedule.kind"),
                          "'schedule.peak' is %g, the learning rate becomes %g, times %g in the "
                          "update: a product of at most %.2g expected, which fp32 holds",
-                         c->peak, highest, job_rate_scale(j), (double)FLT_MAX);
+                         j->schedule.peak, highest, job_rate_scale(j), (double)FLT_MAX);
 }
 
 bool job_name_fits(const char *name)
@@ -288,6 +324,7 @@ status job_check(const job_source *s, const job *j)
     if (!result && !s->kept) result = check_output(s, j);
     if (!result) result = check_sizes(s, j);
     if (!result) result = check_optimizer(s, j);
+    if (!result) result = check_settings(s, j);
     if (!result) result = check_schedule(s, j);
     if (!result) result = check_rates(s, j);
     return result;

@@ -1,6 +1,7 @@
 /* What the kinds of a job's model and optimizer mean. Reading files is not needed for it. */
 #include "io/jobs/job.h"
 
+#include <math.h>
 #include <string.h>
 
 model_config job_model(const job *j)
@@ -34,6 +35,8 @@ runtime_settings job_settings(const job *j)
                           .clip = j->clip,
                           .shard = j->parallel.shard,
                           .wire = j->parallel.wire};
+    bool limited = s.optimizer.settings == SETTINGS_AUTO && isfinite(s.clip.update);
+    if (limited && s.row->rate_scale) s.optimizer.largest = s.clip.update;
     settings_decide(&s);
     return s;
 }
@@ -65,5 +68,8 @@ bool job_has_posterior(const job *j)
 
 double job_rate_scale(const job *j)
 {
-    return optimizer_rate_scale(job_optimizer(j), &j->optimizer);
+    const runtime_settings s = job_settings(j);
+    bool waits = s.optimizer.settings == SETTINGS_AUTO && !(s.optimizer.largest > 0.0);
+    if (waits) return 1.0; /* of clip.update */
+    return optimizer_rate_scale(s.row, &s.optimizer);
 }

@@ -1,6 +1,8 @@
 /* The table of a job's keys. */
 #include "io/jobs/job_schema.h"
 
+#include "optimizer/automatic.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -78,6 +80,9 @@ const schema_row schema_rows[] = {
     {.key = "data.leave_out", .type = KEY_COUNT, .offset = AT(data.leave_out), .standard = "none",
      .max = MAX_32, .word = "none", .word_value = UINT64_MAX, .models = OF_EXAMPLES,
      .help = "training example, counted from 0, that training never sees"},
+    {.key = "data.observations", .type = KEY_NUMBER, .offset = AT(data.observations),
+     .standard = "0", .max = 1e30, .by_optimizer = true, .settings = FOR_AUTO,
+     .help = "independent observations that the training data are; 0: their tokens or examples"},
     {.key = "batch.sequences", .type = KEY_COUNT, .offset = AT(batch.sequences), .standard = "8",
      .min = 1, .max = MAX_32, .help = "sequences, or examples, of a micro-batch"},
     {.key = "batch.length", .type = KEY_COUNT, .offset = AT(batch.length), .standard = "block_size",
@@ -91,6 +96,14 @@ const schema_row schema_rows[] = {
      .help = "steps of the run; linear, cosine and wsd end with it, so changing it bends them"},
     {.key = "optimizer.kind", .type = KEY_CHOICE, .offset = AT(optimizer.kind), .standard = "ivon",
      .choices = OPTIMIZER_NAMES, .help = "the optimizer"},
+    {.key = "optimizer.settings", .type = KEY_CHOICE, .offset = AT(optimizer.settings),
+     .standard = "auto", .choices = "given|auto", .by_optimizer = true,
+     .help = "auto: what follows below is derived where the job does not give it (docs/settings.md); "
+             "a job that gives any of it is one of given, unless it says auto"},
+    {.key = "optimizer.temperature", .type = KEY_NUMBER, .offset = AT(optimizer.temperature),
+     .standard = "0", .max = 1e30, .by_optimizer = true, .settings = FOR_AUTO,
+     .help = "of the posterior: ess is data.observations over it; 0: at most 1, and as low as noise "
+             "in training asks for"},
     {.key = "optimizer.ess", .type = KEY_NUMBER, .offset = AT(optimizer.ess), .standard = "1.0e+10",
      .max = 1e30, .ends = ENDS_OPEN_MIN, .by_optimizer = true,
      .help = "effective sample size lambda: ivon's sigma is 1/sqrt(lambda (h + weight_decay)), "
@@ -132,7 +145,7 @@ const schema_row schema_rows[] = {
      .standard = "1", .min = 1, .max = 65536, .by_optimizer = true,
      .help = "samples of the weights for every micro-batch"},
     {.key = "optimizer.rescale_lr", .type = KEY_BOOL, .offset = AT(optimizer.rescale_lr),
-     .standard = "true", .by_optimizer = true,
+     .standard = "true", .by_optimizer = true, .settings = FOR_GIVEN,
      .help = "multiply the learning rate by hessian_init + weight_decay"},
     {.key = "optimizer.debias", .type = KEY_BOOL, .offset = AT(optimizer.debias),
      .standard = "true", .by_optimizer = true,
@@ -342,6 +355,13 @@ int schema_optimizers(const schema_row *row)
     return set;
 }
 
+bool schema_waits(const schema_row *row, const job *j)
+{
+    for (int key = 0; key < AUTOMATIC_KEYS; key++)
+        if (j->waiting >> key & 1 && strcmp(automatic_names[key], row->key) == 0) return true;
+    return false;
+}
+
 bool schema_applies(const schema_row *row, const job *j)
 {
     return (!row->models || row->models & (1 << j->model.kind)) &&
@@ -354,9 +374,17 @@ const char *schema_standard_of(const schema_row *row, optimizer_kind kind)
     return key ? key->standard : NULL;
 }
 
+const char *schema_automatic_of(const schema_row *row, optimizer_kind kind)
+{
+    const optimizer_key *key = optimizer_find_automatic(optimizer_row(kind), row->key);
+    return key ? key->standard : NULL;
+}
+
 const char *schema_standard(const schema_row *row, const job *j)
 {
+    const char *automatic = schema_automatic_of(row, j->optimizer.kind);
     if (!job_reads_tokens(j) && row->standard_examples) return row->standard_examples;
+    if (automatic && j->optimizer.settings == SETTINGS_AUTO) return automatic;
     const char *own = schema_standard_of(row, j->optimizer.kind);
     return own ? own : row->standard;
 }

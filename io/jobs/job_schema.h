@@ -8,7 +8,7 @@
 
 typedef enum { KEY_TEXT, KEY_COUNT, KEY_NUMBER, KEY_BOOL, KEY_CHOICE, KEY_COUNTS } key_type;
 
-/** Sets of kinds of model and of schedules. */
+/** Sets of kinds of model, of schedules and of settings. */
 enum {
     OF_GPT2 = 1 << MODEL_GPT2,
     OF_LINEAR = 1 << MODEL_LINEAR,
@@ -18,6 +18,8 @@ enum {
     FOR_COSINE = 1 << SCHEDULE_COSINE,
     FOR_WSD = 1 << SCHEDULE_WSD,
     FOR_STEPS = 1 << SCHEDULE_STEPS,
+    FOR_GIVEN = 1 << SETTINGS_GIVEN,
+    FOR_AUTO = 1 << SETTINGS_AUTO,
 };
 
 /** A member left out is 0: no limit, no choices, for all. */
@@ -39,6 +41,7 @@ typedef struct {
     int models;          /**< kinds of model that it belongs to, 0: all */
     bool by_optimizer;   /**< belongs to the optimizers whose rows name it, else to all */
     int schedules;       /**< those that read it, 0: all */
+    int settings;        /**< values of optimizer.settings that read it, 0: all */
     bool of_swag;        /**< means nothing where no snapshots are taken */
     const char *help;    /**< with the unit */
 } schema_row;
@@ -67,6 +70,12 @@ int schema_optimizers(const schema_row *row);
 
 /** An optimizer's own default of a key, NULL: there is none. */
 const char *schema_standard_of(const schema_row *row, optimizer_kind kind);
+
+/** The same with optimizer.settings: auto, where it is another and not derived. */
+const char *schema_automatic_of(const schema_row *row, optimizer_kind kind);
+
+/** Whether a key waits to be derived. */
+bool schema_waits(const schema_row *row, const job *j);
 
 /** Whether a key means anything to a job's model and optimizer. */
 bool schema_applies(const schema_row *row, const job *j);

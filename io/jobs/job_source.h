@@ -24,6 +24,16 @@ status source_refuse(const job_source *s, const job_entry *e, const char *format
 /** A text for a message: cut after 100 bytes at most, between characters; a tab is <tab>. */
 const char *source_show(const char *text, char out[104]);
 
+/** What optimizer.settings is where it is not given: by what else is. */
+settings_kind source_settings(const job_source *s, const job *j);
+
+/** The keys that optimizer.settings has to derive: those that are not given.
+ * @param s  NULL: none is */
+unsigned source_waiting(const job_source *s, const job *j);
+
+/** Whether fp32 holds what updates are multiplied by at the highest learning rate. */
+bool job_rates_fit(const job *j);
+
 /** Refuse what keys hold together: contradictions, products out of range. */
 status job_check(const job_source *s, const job *j);
 

@@ -22,7 +22,8 @@ static void write_value(FILE *out, const schema_row *row, const char *text)
 
 static bool is_written(const schema_row *row, const job *j)
 {
-    return schema_applies(row, j) &&
+    return schema_applies(row, j) && !schema_waits(row, j) &&
+           (!row->settings || row->settings & (1 << j->optimizer.settings)) &&
            (!row->schedules || row->schedules & (1 << j->schedule.kind)) &&
            (!row->of_swag || job_collects(j));
 }
@@ -67,6 +68,16 @@ static bool owners(const schema_row *row, char *text, size_t size)
     return row->models || row->by_optimizer || row->schedules;
 }
 
+/* "; NAME: VALUE" of the optimizers whose default is another one. */
+static void print_standards(FILE *out, const schema_row *row, const char *when,
+                            const char *(*of)(const schema_row *row, optimizer_kind kind))
+{
+    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
+        const char *own = of(row, (optimizer_kind)kind);
+        if (own) fprintf(out, "; %s%s: %s", optimizer_row((optimizer_kind)kind)->name, when, own);
+    }
+}
+
 static void print_line(FILE *out, const schema_row *row)
 {
     char range[80], of[100];
@@ -75,10 +86,8 @@ static void print_line(FILE *out, const schema_row *row)
             range, row->may_change ? "yes" : "no");
     if (owners(row, of, sizeof of)) fprintf(out, "(%s) ", of);
     fputs(row->help, out);
-    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
-        const char *own = schema_standard_of(row, (optimizer_kind)kind);
-        if (own) fprintf(out, "; %s: %s", optimizer_row((optimizer_kind)kind)->name, own);
-    }
+    print_standards(out, row, "", schema_standard_of);
+    print_standards(out, row, ", auto", schema_automatic_of);
     if (row->standard_examples) fprintf(out, "; linear, mlp: %s", row->standard_examples);
     if (row->type == KEY_CHOICE) fprintf(out, " [%s]", row->choices);
     fputc('\n', out);
@@ -103,16 +112,25 @@ static int choices_set(const schema_row *row)
     return set;
 }
 
+static void set_standards(json_t **o, const schema_row *row, const char *when,
+                          const char *(*of)(const schema_row *row, optimizer_kind kind))
+{
+    char name[80];
+    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
+        const char *own = of(row, (optimizer_kind)kind);
+        snprintf(name, sizeof name, "default_%s%s", optimizer_row((optimizer_kind)kind)->name,
+                 when);
+        if (own) json_text_set(o, name, json_string(own));
+    }
+}
+
 static json_t *row_json(const schema_row *row)
 {
     char text[80];
     json_t *o = json_pack("{ss ss ss?}", "key", row->key, "type", types[row->type], "default",
                           row->standard);
-    for (int kind = 0; kind < OPTIMIZER_KINDS; kind++) {
-        const char *own = schema_standard_of(row, (optimizer_kind)kind);
-        snprintf(text, sizeof text, "default_%s", optimizer_row((optimizer_kind)kind)->name);
-        if (own) json_text_set(&o, text, json_string(own));
-    }
+    set_standards(&o, row, "", schema_standard_of);
+    set_standards(&o, row, "_auto", schema_automatic_of);
     if (row->standard_examples)
         json_text_set(&o, "default_examples", json_string(row->standard_examples));
     json_text_set(&o, "required", json_boolean(!row->standard && !row->from_preset));

@@ -27,9 +27,9 @@ static const automatic_rule rules[OPTIMIZER_KINDS] = {
     [OPTIMIZER_EVON] = {.rate = 2.0,
                         .rate_min = 1e-5,
                         .rate_max = 0.05,
-                        .drift = 10.0,
-                        .sigma = 2e-3,
-                        .decay = 1e-3},
+                        .drift = 5000.0, /* in few directions gradients are far larger */
+                        .sigma = 1.5e-3,
+                        .decay = 1e-6},
 };
 
 const automatic_rule *automatic_rule_of(optimizer_kind kind)

@@ -36,7 +36,7 @@ typedef struct {
         uint64_t seed, features;               /**< of generated examples */
         double mislabelled;                    /**< share of the training examples */
         uint64_t leave_out;  /**< training example that is never seen, UINT64_MAX: none */
-        double observations; /**< that the training data are; 0: tokens or examples */
+        double observations; /**< that the training data are; 0: windows or examples */
     } data;
     struct {
         uint64_t sequences, length,
@@ -118,7 +118,8 @@ double job_rate_scale(const job *j);
 /** Set every key to the default that it has for the job's kinds of model and optimizer. */
 void job_set_defaults(job *j);
 
-/** How many observations the training data are.
+/** How many observations the training data are; unless the job says so, their examples, or windows
+ * of batch.length tokens.
  * @param rows  tokens or examples */
 double job_observations(const job *j, uint64_t rows);
 

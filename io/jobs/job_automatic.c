@@ -35,7 +35,8 @@ unsigned source_waiting(const job_source *s, const job *j)
 
 double job_observations(const job *j, uint64_t rows)
 {
-    return j->data.observations > 0.0 ? j->data.observations : (double)rows;
+    return j->data.observations > 0.0 ? j->data.observations
+                                      : (double)rows / (double)j->batch.length;
 }
 
 double job_temperature(const job *j, uint64_t rows)

@@ -82,7 +82,7 @@ const schema_row schema_rows[] = {
      .help = "training example, counted from 0, that training never sees"},
     {.key = "data.observations", .type = KEY_NUMBER, .offset = AT(data.observations),
      .standard = "0", .max = 1e30, .by_optimizer = true, .settings = FOR_AUTO,
-     .help = "independent observations that the training data are; 0: their tokens or examples"},
+     .help = "independent observations that the training data are; 0: their windows or examples"},
     {.key = "batch.sequences", .type = KEY_COUNT, .offset = AT(batch.sequences), .standard = "8",
      .min = 1, .max = MAX_32, .help = "sequences, or examples, of a micro-batch"},
     {.key = "batch.length", .type = KEY_COUNT, .offset = AT(batch.length), .standard = "block_size",

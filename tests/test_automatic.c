@@ -261,8 +261,9 @@ Test(automatic, one_line_says_what_is_known)
     job_settings_say(&j, 0, text, sizeof text);
     cr_expect_str_eq(text, "settings: beta2 0.98; found when the run begins: optimizer.ess, "
                            "optimizer.hessian_init, optimizer.weight_decay, clip.update");
-    cr_assert_eq(job_derive(&j, 1000, 1e-4), STATUS_OK);
-    job_settings_say(&j, 1000, text, sizeof text);
+    uint64_t rows = 1000 * j.batch.length;
+    cr_assert_eq(job_derive(&j, rows, 1e-4), STATUS_OK);
+    job_settings_say(&j, rows, text, sizeof text);
     cr_expect_not_null(strstr(text, ", observations 1e+03, temperature 0."), "%s", text);
     cr_expect_null(strstr(text, "found when"));
 }

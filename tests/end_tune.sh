@@ -150,6 +150,7 @@ range=(--key schedule.peak=1e-3:1e-2:log)
 refuse "no --key found" job.yaml
 refuse "nearest valid key: 'schedule.peak'" job.yaml --key schedule.peek=1:2:log
 refuse "LOW below HIGH expected" job.yaml --key schedule.peak=2:1:log
+refuse "times what each run derives of it found" job.yaml --key optimizer.ess=x0.1:x10:log --set optimizer.kind=ivon --set optimizer.settings=auto
 refuse "LOW above 0 expected" job.yaml --key schedule.peak=0:1:log
 refuse "--runs: 0 found" job.yaml "${range[@]}" --runs 0
 refuse "--halving: 0 found" job.yaml "${range[@]}" --halving 0

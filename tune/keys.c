@@ -108,6 +108,11 @@ status tune_key_range(tune_range *range, const tune_key *k, const job *j)
 {
     *range = (tune_range){0};
     if (k->count > 0) return STATUS_OK;
+    if ((k->low.relative || k->high.relative) && schema_waits(k->row, j))
+        return fail(STATUS_INPUT,
+                    "vario tune: --key %s: times what each run derives of it found "
+                    "(optimizer.settings: auto), numbers expected",
+                    k->row->key);
     *range = (tune_range){bound_of(&k->low, k->row, j), bound_of(&k->high, k->row, j)};
     const char *key = k->row->key;
     if (!(range->low < range->high) || !isfinite(range->high))

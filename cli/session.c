@@ -115,8 +115,7 @@ int session_main(const option_table *table, int argc, char **argv, session_verb 
     for (size_t i = 0; i <= table->max; i++) rest[i] = NULL;
     status result = guard_launch(0);
     if (result) return options_exit(result, guard_speaks(0));
-    bool launched = getenv("OMPI_COMM_WORLD_RANK") || getenv("PMIX_RANK");
-    result = thread_trial_run(launched ? THREADS_LAUNCHED : THREADS_ALONE);
+    result = thread_trial_run(comm_is_launched() ? THREADS_LAUNCHED : THREADS_ALONE);
     if (result) {
         /* mpirun ends the others once one has failed: the first should have spoken by then. */
         if (!options_speaks()) sleep(1);

@@ -35,7 +35,7 @@ static status check_count(const char *name, uint64_t found, uint64_t most)
 static status check_arguments(arguments *a)
 {
     status result = STATUS_OK;
-    if (getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK"))
+    if (comm_is_launched())
         return fail(STATUS_INPUT,
                     "vario tune: found under mpirun or srun, one process without them expected: it "
                     "starts the runs itself (--jobs side by side, --ranks each)");

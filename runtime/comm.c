@@ -29,12 +29,16 @@ static void prepare_copies(void)
 #endif
 }
 
+bool comm_is_launched(void)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK");
+}
+
 /* A process that no launcher started needs no daemon of Open MPI's beside it: that takes as long to
  * start as all else, and of a thousand one fails, where several make their directory at once. */
 static void prepare_alone(void)
 {
-    if (!getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK"))
-        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (!comm_is_launched()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
 status comm_open(comm *c)

@@ -34,6 +34,9 @@ typedef struct {
     timing timing;              /**< of this rank's training steps */
 } comm;
 
+/** Whether mpirun or srun started this process; before MPI is, too. */
+bool comm_is_launched(void);
+
 /** Start MPI (threads may call it) and duplicate the world. Collective over the launch.
  * @return STATUS_OK; STATUS_PEER without MPI_THREAD_MULTIPLE */
 status comm_open(comm *c);

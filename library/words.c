@@ -46,6 +46,7 @@ static void print_settings(FILE *out, const runtime_settings *s)
     print_word(out, s->row, "optimizer.mc_samples", "1");
     print_word(out, s->row, "optimizer.rescale_lr", truths[o->rescale_lr]);
     print_word(out, s->row, "optimizer.debias", truths[o->debias]);
+    print_word(out, s->row, "optimizer.nesterov", truths[o->nesterov]);
     fprintf(out, "clip:\n  norm: %s\n  scope: %s\n", norm, scopes[s->clip.scope]);
     print_value(out, s->row, "clip.update", s->clip.update);
 }

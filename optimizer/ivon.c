@@ -13,7 +13,7 @@ enum { RUN = 1024 /* elements of one thread's turn */ };
 /* Constants of a step, rounded once from double. */
 typedef struct {
     float g_scale, f_scale, lambda, delta, one_less_beta1, one_less_beta2, half_square, debias,
-        alpha, xi;
+        alpha, xi, ahead;
     bool price;
 } constants;
 
@@ -31,6 +31,7 @@ static constants make_constants(double g_scale, double f_scale, const ivon_step 
                        .debias = (float)(1.0 / debias),
                        .alpha = (float)s->alpha,
                        .xi = (float)s->xi,
+                       .ahead = s->nesterov ? (float)(1.0 - s->beta1) : 0.0F,
                        .price = s->hessian == HESSIAN_PRICE};
 }
 
@@ -60,7 +61,8 @@ update_run(float *restrict m, float *restrict h, float *restrict momentum,
 {
     const float g_scale = c->g_scale, delta = c->delta, one_less_beta1 = c->one_less_beta1,
                 one_less_beta2 = c->one_less_beta2;
-    const float half_square = c->half_square, debias = c->debias, alpha = c->alpha, xi = c->xi;
+    const float half_square = c->half_square, debias = c->debias, alpha = c->alpha, xi = c->xi,
+                ahead = c->ahead;
     const float lambda = c->lambda, f_scale = price ? c->f_scale : c->f_scale * c->lambda;
     int32_t clipped = 0, rescued = 0;
 #pragma omp simd reduction(+ : clipped, rescued)
@@ -72,8 +74,9 @@ update_run(float *restrict m, float *restrict h, float *restrict momentum,
                              half_square * (difference * difference) / precision);
         int32_t holds = (moved + delta > 0.0F ? 1 : 0) & (moved <= FLT_MAX ? 1 : 0); /* 0 for NaN */
         float next = holds ? moved : old;
-        float g = momentum[i] + one_less_beta1 * (g_scale * g_sum[i] - momentum[i]);
-        float wanted = (g * debias + delta * m[i]) / (next + delta);
+        float mean = g_scale * g_sum[i];
+        float g = momentum[i] + one_less_beta1 * (mean - momentum[i]), smooth = g * debias;
+        float wanted = (smooth + ahead * (mean - smooth) + delta * m[i]) / (next + delta);
         float upper = wanted > xi ? xi : wanted;
         float step = upper < -xi ? -xi : upper;
         clipped += step != wanted ? 1 : 0;
@@ -160,7 +163,8 @@ static void ivon_step_update(const optimizer_update *u)
                       .alpha = u->lr * rate_scale(s),
                       .updates = u->updates,
                       .debias = s->debias,
-                      .hessian = s->hessian};
+                      .hessian = s->hessian,
+                      .nesterov = s->nesterov};
     ivon_update(u->mean, u->arrays[0], u->arrays[1], u->sums, u->g_scale, u->f_scale, &step,
                 u->count, u->clipped, u->rescued);
 }
@@ -183,29 +187,21 @@ OPTIMIZER_ROW(ivon) = {
     .takes_pieces = true,
     .update = ivon_step_update,
     .describe = ivon_describe,
-    .keys = {{"optimizer.settings", NULL},
-             {"optimizer.temperature", NULL},
-             {"data.observations", NULL},
-             {"optimizer.ess", NULL},
-             {"optimizer.ess_final", NULL},
-             {"optimizer.ess_course", NULL},
-             {"optimizer.hessian_init", NULL},
-             {"optimizer.hessian", NULL},
-             {"optimizer.beta1", NULL},
-             {"optimizer.beta2", NULL},
-             {"optimizer.weight_decay", NULL},
-             {"optimizer.mc_samples", NULL},
-             {"optimizer.rescale_lr", NULL},
-             {"optimizer.debias", NULL},
-             {"clip.update", NULL},
-             {"sensitivity.every", NULL},
-             {"sensitivity.examples", NULL},
-             {"early_stop.kind", NULL},
-             {"early_stop.patience", NULL}},
+    .keys = {{"optimizer.settings", NULL},     {"optimizer.temperature", NULL},
+             {"data.observations", NULL},      {"optimizer.ess", NULL},
+             {"optimizer.ess_final", NULL},    {"optimizer.ess_course", NULL},
+             {"optimizer.hessian_init", NULL}, {"optimizer.hessian", NULL},
+             {"optimizer.beta1", NULL},        {"optimizer.beta2", NULL},
+             {"optimizer.weight_decay", NULL}, {"optimizer.mc_samples", NULL},
+             {"optimizer.rescale_lr", NULL},   {"optimizer.debias", NULL},
+             {"optimizer.nesterov", NULL},     {"clip.update", NULL},
+             {"sensitivity.every", NULL},      {"sensitivity.examples", NULL},
+             {"early_stop.kind", NULL},        {"early_stop.patience", NULL}},
     .automatic = {{"optimizer.ess", NULL},
                   {"optimizer.hessian_init", NULL},
                   {"optimizer.weight_decay", NULL},
                   {"optimizer.beta2", NULL},
                   {"clip.update", NULL},
+                  {"optimizer.nesterov", "true"},
                   {"schedule.peak", "1.0e-3"}},
 };

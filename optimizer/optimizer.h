@@ -24,6 +24,7 @@ typedef struct {
     uint64_t updates; /**< n: updates made, this one included */
     bool debias;      /**< divide the momentum by 1 - beta1^n */
     hessian_kind hessian;
+    bool nesterov; /**< look ahead (Dozat, 2016) */
 } ivon_step;
 
 typedef struct {

@@ -113,6 +113,7 @@ const optimizer *optimizer_rest(const optimizer_settings *s, double peak, optimi
     *rate = peak > 0.0 ? s->rest_lr / peak : 0.0;
     if (s->rest == REST_IVON) {
         rest->rescale_lr = rest->debias = true;
+        rest->nesterov = false;
         rest->largest = 0.0;
         return optimizer_row(OPTIMIZER_IVON);
     }

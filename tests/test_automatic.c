@@ -136,6 +136,8 @@ Test(automatic, a_job_that_gives_none_of_the_keys_is_automatic)
     static const char *const evon[][3] = {{"optimizer.kind=evon", NULL},
                                           {"optimizer.kind=evon", "optimizer.nesterov=false"},
                                           {"optimizer.kind=evon", "optimizer.rest_lr=1"}};
+    cr_expect(read_small((const char *[]){"optimizer.kind=ivon"}, 1).optimizer.nesterov);
+    cr_expect(!read_small((const char *[]){"optimizer.ess=100"}, 1).optimizer.nesterov);
     j = read_small(evon[0], 1);
     cr_expect(j.optimizer.settings == SETTINGS_AUTO && j.waiting == ALL_EVON);
     cr_expect(j.optimizer.nesterov && j.optimizer.whiten &&

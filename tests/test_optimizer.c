@@ -16,6 +16,7 @@ typedef struct {
     double lambda, delta, h0, beta2, alpha, xi;
     double scale; /* of the gradients */
     bool debias;
+    bool nesterov;
 } ivon_case;
 
 static const ivon_case plain = {.hessian = HESSIAN_PRICE,
@@ -54,7 +55,8 @@ static void check_ivon(ivon_case c, double tolerance)
                           .alpha = alpha,
                           .updates = t + 1,
                           .debias = c.debias,
-                          .hessian = hessian};
+                          .hessian = hessian,
+                          .nesterov = c.nesterov};
         uint64_t clipped = 0, rescued = 0;
         ivon_sigma(sigma, h, lambda, delta, COUNT);
         for (size_t w = 0; w < ITEMS; w++) {
@@ -82,6 +84,7 @@ static void check_ivon(ivon_case c, double tolerance)
             dh[i] = beta2 * dh[i] + (1.0 - beta2) * f +
                     0.5 * pow(1.0 - beta2, 2) * pow(dh[i] - f, 2) / (dh[i] + delta);
             double momentum = c.debias ? dg[i] / (1.0 - pow(beta1, (double)(t + 1))) : dg[i];
+            if (c.nesterov) momentum = beta1 * momentum + (1.0 - beta1) * mean;
             double change = (momentum + delta * dm[i]) / (dh[i] + delta);
             if (fabs(change) > xi) expected_clipped++;
             dm[i] -= alpha * fmax(-xi, fmin(xi, change));
@@ -117,6 +120,13 @@ Test(ivon, without_debias_matches_double)
 {
     ivon_case c = plain;
     c.debias = false;
+    check_ivon(c, 1e-5);
+}
+
+Test(ivon, looking_ahead_matches_double)
+{
+    ivon_case c = plain;
+    c.nesterov = true;
     check_ivon(c, 1e-5);
 }
 
@@ -234,7 +244,7 @@ Test(ivon, update_takes_pieces)
     static float values[PIECES][COUNT], g[COUNT], f[COUNT], state[2][3][COUNT];
     static bf16 narrow[COUNT];
     gradient_piece pieces[PIECES];
-    ivon_step step = {1e4, 1e-2, 0.5, 0.9, 0.9, 1e-2, 0.3, 2, true, HESSIAN_PRICE};
+    ivon_step step = {1e4, 1e-2, 0.5, 0.9, 0.9, 1e-2, 0.3, 2, true, HESSIAN_PRICE, true};
     for (size_t p = 0; p < PIECES; p++) {
         for (size_t i = 0; i < COUNT; i++) values[p][i] = (float)sin((double)(i + 7 * p));
         pieces[p] = (gradient_piece){

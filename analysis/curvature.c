@@ -56,6 +56,7 @@ static job pass_job(const job *j, const curvature_options *o)
     pass.model.gpt2.dropout = pass.model.mlp.dropout = 0.0;
     pass.clip.norm = INFINITY;
     pass.batch.sequences = o->sequences;
+    pass.batch.parts = 1;
     pass.batch.microbatches = PART;
     pass.parallel.wire = DTYPE_F32;
     if (pass.parallel.shard < SHARD_GRADIENTS) pass.parallel.shard = SHARD_GRADIENTS;

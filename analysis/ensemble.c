@@ -135,7 +135,8 @@ static status check_runs(ensemble *e, const ensemble_request *w)
     for (size_t i = 0; !result && i < e->count; i++) {
         if (i > 0) result = check_alike(e, i, w->own_data);
         if (!result) result = choose_draw(&e->draws[i], &e->jobs[i], e->paths[i], w);
-        e->jobs[i].batch.sequences = w->sequences ? w->sequences : e->jobs[0].batch.sequences;
+        e->jobs[i].batch.sequences = w->sequences ? w->sequences : job_sequences(&e->jobs[0]);
+        e->jobs[i].batch.parts = 1;
     }
     return result;
 }

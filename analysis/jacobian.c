@@ -222,7 +222,7 @@ const tensor *jacobian_tensor(const jacobian *x, size_t i, size_t *element)
 
 size_t jacobian_batch(const jacobian *x)
 {
-    return x->m.job.batch.sequences;
+    return job_sequences(&x->m.job);
 }
 
 size_t jacobian_bytes(const jacobian *x)

@@ -249,10 +249,10 @@ static status kfac_open_local(kfac *k)
 static status plan(kfac *k, const job *j)
 {
     trainer *r = k->m.r;
-    status result = mean_pass_plan(&k->m, j, &r->rounds.p, r->precision, j->batch.sequences,
-                                   MEAN_PASS_TRAINING);
+    status result =
+        mean_pass_plan(&k->m, j, &r->rounds.p, r->precision, job_sequences(j), MEAN_PASS_TRAINING);
     if (result) return result;
-    k->max = j->batch.sequences * j->batch.length;
+    k->max = job_sequences(j) * j->batch.length;
     k->exact = model_outputs(&k->m.config) <= KFAC_EXACT;
     k->passes = k->exact ? model_outputs(&k->m.config) : 1;
     result = list_layers(k);

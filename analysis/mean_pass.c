@@ -24,6 +24,7 @@ status mean_pass_plan(mean_pass *m, const job *j, const parameters *p, dtype pre
     m->job = *j;
     m->job.model.gpt2.dropout = m->job.model.mlp.dropout = 0.0;
     m->job.batch.sequences = sequences;
+    m->job.batch.parts = 1;
     m->config = job_model(&m->job);
     m->shape = (model_shape){.sequences = sequences,
                              .length = j->batch.length,

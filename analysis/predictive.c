@@ -268,7 +268,7 @@ static void plan(prediction *e)
     size_t outputs = model_outputs(&r->config);
     uint64_t there = dataset_batches(e->data), rows = 0;
     if (e->batches == 0 || e->batches > there) e->batches = there;
-    e->max = r->job->batch.sequences * r->job->batch.length;
+    e->max = job_sequences(r->job) * r->job->batch.length;
     if (e->batches) rows = (e->batches - 1) * e->max + dataset_batch_rows(e->data, e->batches - 1);
     *out = (predictions){.classes = model_has_classes(&r->config),
                          .outputs = outputs,

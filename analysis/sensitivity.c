@@ -31,7 +31,7 @@ static bool is_gpt2(const job *j)
 static status plan(mean_pass *m, const job *j, const parameters *p, dtype precision)
 {
     const runtime_settings with = job_settings(j);
-    status result = mean_pass_plan(m, j, p, precision, is_gpt2(j) ? 1 : j->batch.sequences,
+    status result = mean_pass_plan(m, j, p, precision, is_gpt2(j) ? 1 : job_sequences(j),
                                    is_gpt2(j) ? MEAN_PASS_TRAINING : MEAN_PASS_VARIANCES);
     m->shape.bases = sensitivity_bases_floats(&with, p) > 0;
     return result;

@@ -299,7 +299,7 @@ static status generate_verb(session *s, void *context, const char **rest)
     if (result) return result;
     language l;
     result = open_language(&l, s, a, &j, path);
-    j.batch.sequences = 1;
+    j.batch.sequences = j.batch.parts = 1;
     j.batch.length = j.model.gpt2.block_size;
     if (!result) result = session_compute(s, j.parallel.threads, a->quiet);
     trainer r = {0};

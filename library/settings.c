@@ -141,6 +141,7 @@ status library_settings(runtime_settings *s, const vario_settings *settings, siz
     s->optimizer.mc_samples = 1;
     s->row = optimizer_row(s->optimizer.kind);
     s->microbatches = given.items ? given.items : ranks;
+    s->parts = 1;
     for (size_t i = 0; !result && i < NUMBERS; i++) result = set_number(s, &numbers[i], &given);
     if (!result) result = set_words(s, &given);
     if (!result && s->microbatches > UINT32_MAX)

@@ -53,9 +53,16 @@ static bool same_work(const job *a, const job *b)
     return true;
 }
 
+/* What ranks share: parts of work items. */
+static double parts_of(const job *j)
+{
+    const runtime_settings with = job_settings(j);
+    return (double)(with.items * with.parts);
+}
+
 static double rounds_of(const job *j, size_t ranks)
 {
-    return ceil((double)job_settings(j).items / (double)ranks);
+    return ceil(parts_of(j) / (double)ranks);
 }
 
 /* Older vario's events have no precision. */
@@ -110,20 +117,15 @@ static status make_point(scaling_point *p, const report *r, size_t run)
     return p->ranks > 0 ? plan_bytes(p, of) : STATUS_OK;
 }
 
-static double items_of(const report *r, const scaling_point *p)
-{
-    return (double)job_settings(&r->runs[p->run].h.job).items;
-}
-
 static void compare(const report *r, scaling_study *s)
 {
     const scaling_point *first = &s->points[0];
     const job *j = &r->runs[first->run].h.job;
-    double base = items_of(r, first) / rounds_of(j, first->ranks) / (double)first->ranks;
+    double base = parts_of(j) / rounds_of(j, first->ranks) / (double)first->ranks;
     for (size_t i = 0; i < s->count; i++) {
         scaling_point *p = &s->points[i];
-        double dealt =
-            items_of(r, p) / rounds_of(&r->runs[p->run].h.job, p->ranks) / (double)p->ranks;
+        const job *own = &r->runs[p->run].h.job;
+        double dealt = parts_of(own) / rounds_of(own, p->ranks) / (double)p->ranks;
         p->efficiency = p->speed / p->workers / (first->speed / first->workers);
         p->bound = dealt / base;
     }

@@ -225,6 +225,12 @@ void pieces_finish(pieces *x, size_t unit_number)
     x->consume(x->context, unit_number);
 }
 
+void pieces_take(pieces *x, size_t unit_number)
+{
+    pieces_wait(x, unit_number);
+    x->pending[unit_number] = false;
+}
+
 /* One test drives the library's progress for all messages. */
 void pieces_poll(pieces *x)
 {

@@ -52,6 +52,9 @@ void pieces_wait(pieces *x, size_t unit_number);
 /** Wait, and consume if that is still to be done. */
 void pieces_finish(pieces *x, size_t unit_number);
 
+/** Wait, and leave the unit to the caller until its buffer is claimed: where pieces are held. */
+void pieces_take(pieces *x, size_t unit_number);
+
 /** Let messages proceed; never waits. */
 void pieces_poll(pieces *x);
 

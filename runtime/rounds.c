@@ -8,16 +8,17 @@ void rounds_begin_step(rounds *r, uint64_t t, uint64_t items, step_result *resul
     *result = (step_result){.written = true, .bad_unit = r->p.unit_count};
     r->t = t;
     r->items = items;
+    r->parts = items * r->state.settings.parts;
     r->gradient_clipped = 0;
     r->norm_max = 0.0;
-    if ((uint64_t)r->c->rank >= items) state_clear_local_sums(&r->state);
+    if ((uint64_t)r->c->rank >= r->parts) state_clear_local_sums(&r->state);
 }
 
 void rounds_begin_round(rounds *r, uint64_t first)
 {
     size_t ranks = (size_t)r->c->size;
-    r->first_item = first;
-    r->senders = r->items - first < ranks ? (size_t)(r->items - first) : ranks;
+    r->first_part = first;
+    r->senders = r->parts - first < ranks ? (size_t)(r->parts - first) : ranks;
     r->norm_squared = 0.0;
     r->bad_unit = r->p.unit_count;
     for (size_t from = 0; from < r->senders; from++) r->keys[from] = rounds_item_key(r, from);
@@ -41,15 +42,10 @@ static void note_round(rounds *r, step_result *result)
         if (!facts->written) result->written = false;
         if (from >= r->senders) continue;
         result->loss += facts->loss;
-        r->norm_max = fmax(r->norm_max, facts->norm_squared);
-        double factor = (double)rounds_clip_factor(r, from);
-        if (factor < 1.0) r->gradient_clipped++;
-        result->norm_squared += facts->norm_squared;
-        result->clipped_squared += factor * factor * facts->norm_squared;
-        if (isfinite(facts->loss) && isfinite(facts->norm_squared)) continue;
-        if (!result->skipped) result->bad_item = r->first_item + from;
-        result->skipped = true;
-        if (facts->bad_unit < result->bad_unit) result->bad_unit = facts->bad_unit;
+        uint64_t item = rounds_item(r, from);
+        if (!isfinite(facts->loss)) rounds_skip(result, item, facts->bad_unit);
+        if (!r->state.settings.joins)
+            rounds_note_norm(r, result, item, facts->norm_squared, facts->bad_unit);
     }
 }
 
@@ -59,8 +55,9 @@ void rounds_share(rounds *r, round_facts mine, step_result *result)
     mine.bad_unit = r->bad_unit;
     share_facts(r, mine);
     note_round(r, result);
-    if (r->first_item + r->senders < r->items) return;
-    result->loss /= (double)r->items;
+    if (r->state.settings.joins && r->measures) rounds_join_measured(r, result);
+    if (r->first_part + r->senders < r->parts) return;
+    result->loss /= (double)r->parts;
     result->gradient_clip_fraction = (double)r->gradient_clipped / (double)r->items;
 }
 

@@ -1,6 +1,7 @@
 /** The rounds of a step, on the ranks: whose gradients they are is not known here. Every rank hands
- * over the gradients of its work item, unit by unit; they go to their owners, who add them up in
- * the order of work items and update. A model's trainer and the library's optimizer both drive it.
+ * over the gradients of its work item, or of its part of one, unit by unit; they go to their
+ * owners, who add up parts, then items, both in their order, and update. A model's trainer and the
+ * library's optimizer both drive it.
  *
  * In a step: rounds_begin_step; for each round rounds_begin_round, rounds_gradient and
  * rounds_gradient_done for every unit from the last to the first, rounds_share, and before the next
@@ -15,11 +16,11 @@
 
 /** One rank's part of a round, known to all at its end. */
 typedef struct {
-    double loss, norm_squared;
-    uint64_t bad_unit; /**< first unit with a gradient that is not finite, or unit_count */
-    bool stop;         /**< it wants to stop */
-    bool written;      /**< its checkpoint writer is done */
-    bool failed;       /**< its item could not be read */
+    double loss, norm_squared; /**< of items that are no sums of parts */
+    uint64_t bad_unit;         /**< first unit with a gradient that is not finite, or unit_count */
+    bool stop;                 /**< it wants to stop */
+    bool written;              /**< its checkpoint writer is done */
+    bool failed;               /**< its item could not be read */
 } round_facts;
 
 typedef struct {
@@ -38,8 +39,9 @@ typedef struct {
     round_facts *facts;  /**< [P] of the round */
     /* The step and round in progress. */
     uint64_t t, items;   /**< step, and its work items */
+    uint64_t parts;      /**< all parts of these; without parts as many as items */
     double next_ess;     /**< from the step's end on, even if it is skipped; 0: as it is */
-    uint64_t first_item; /**< of rank 0 in this round */
+    uint64_t first_part; /**< of rank 0 in this round */
     size_t senders;
     bool exchanging_hessian; /**< pieces carry f (none, optimizer) */
     double norm_squared;
@@ -75,10 +77,17 @@ typedef struct {
 /** Plan a rank's memory; not collective. @return STATUS_OK or STATUS_NOMEM */
 status rounds_plan(const runtime_settings *with, const sharding *owned, rounds_memory *memory);
 
-/** Noise of the item that a rank computes in the round in progress. */
+/** The work item of which a rank computes a part in the round in progress, and its noise, which is
+ * that of all its parts. */
+uint64_t rounds_item(const rounds *r, size_t from);
 noise_key rounds_item_key(const rounds *r, size_t from);
 
-/** Begin step t of so many work items, and a round of them, one a rank from rank 0 on; local. */
+/** Noise of the part alone. */
+noise_key rounds_part_key(const rounds *r, size_t from, noise_stream stream);
+
+/** Begin step t of so many work items, and a round of their parts, one a rank from rank 0 on;
+ * local.
+ */
 void rounds_begin_step(rounds *r, uint64_t t, uint64_t items, step_result *result);
 void rounds_begin_round(rounds *r, uint64_t first);
 

@@ -24,13 +24,18 @@ static status gradient_bytes(const runtime_settings *with, const sharding *owned
     return result;
 }
 
+/* Whether pieces wait for the round's end. */
+static bool holds_pieces(const runtime_settings *with, bool measures)
+{
+    return !with->sums_locally && (with->holds_round || (with->joins && measures));
+}
+
 status rounds_plan(const runtime_settings *with, const sharding *owned, rounds_memory *memory)
 {
     *memory = (rounds_memory){.state = state_bytes(with, owned, true)};
     status result = gradient_bytes(with, owned, &memory->gradients);
     return result ? result
-                  : pieces_bytes(owned, with->wire, with->holds_round && !with->sums_locally,
-                                 &memory->pieces);
+                  : pieces_bytes(owned, with->wire, holds_pieces(with, false), &memory->pieces);
 }
 
 static status open_gradients(rounds *r, const runtime_settings *with)
@@ -74,7 +79,7 @@ status rounds_open(rounds *r, const runtime_settings *with, bool measures)
     result = open_gradients(r, with);
     if (!result)
         result = pieces_open(&r->pieces, r->c, &r->owned, &r->state.gradient, with->wire,
-                             with->holds_round && !with->sums_locally, rounds_consume, r);
+                             holds_pieces(with, measures), rounds_consume, r);
     return result;
 }
 

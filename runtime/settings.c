@@ -15,7 +15,8 @@ void settings_decide(runtime_settings *s)
     s->rest = NULL;
     if (s->row->matrix)
         s->rest = optimizer_rest(&s->optimizer, s->peak, &s->rest_optimizer, &s->rest_rate);
-    s->takes_pieces = s->row->takes_pieces && s->holds_round && !s->sums_locally;
+    s->joins = s->parts > 1;
+    s->takes_pieces = s->row->takes_pieces && s->holds_round && !s->sums_locally && !s->joins;
 }
 
 void settings_set_ess(runtime_settings *s, double ess)

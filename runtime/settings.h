@@ -28,7 +28,7 @@ typedef struct {
     optimizer_settings optimizer;
     double peak; /**< highest learning rate */
     swag_settings swag;
-    uint64_t microbatches;
+    uint64_t microbatches, parts; /**< and into how many parts each of these is cut */
     clip_settings clip;
     shard_stage shard;
     dtype wire; /**< of matrices' gradients in messages */
@@ -43,6 +43,7 @@ typedef struct {
     bool sums_locally; /**< ranks add up their own items and exchange sums once a step */
     bool fetches;      /**< a rank's weights come from their owners */
     bool holds_round;  /**< an item's norm is clipped: its pieces wait for the round's end */
+    bool joins;        /**< an item's gradient is the sum of its parts' */
     bool takes_pieces; /**< an update adds the pieces of a step's last round on its way */
 } runtime_settings;
 

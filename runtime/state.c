@@ -338,7 +338,7 @@ static void gather_block_sums(state *s, comm *c)
 }
 
 /* Sums of 256-element blocks, added in their order: the same bits whoever owns them. */
-void state_norm(state *s, comm *c, uint64_t items, state_report *report)
+double state_squared_norm(state *s, comm *c, state_array array, double scale, size_t *bad_unit)
 {
     const sharding *o = s->owned;
     size_t at = 0;
@@ -347,24 +347,30 @@ void state_norm(state *s, comm *c, uint64_t items, state_report *report)
             size_t count = sharding_first(o, u, run + 1) - sharding_first(o, u, run);
             if (count == 0 || sharding_owner(o, u, run) != o->rank) continue;
             squared_blocks(s->block_sums + s->run_blocks[o->unit_runs[u] + run],
-                           s->g_sum.values + (s->g_sum.whole
-                                                  ? s->p->units[u].index + sharding_first(o, u, run)
-                                                  : at),
-                           1.0 / (double)items, count);
+                           array.values + (array.whole
+                                               ? s->p->units[u].index + sharding_first(o, u, run)
+                                               : at),
+                           scale, count);
             at += count;
         }
     gather_block_sums(s, c);
     double total = 0.0;
-    report->bad_unit = s->p->unit_count;
+    *bad_unit = s->p->unit_count;
     for (size_t u = 0; u < s->p->unit_count; u++) {
         double sum = 0.0;
         size_t begin = s->run_blocks[s->owned->unit_runs[u]];
         size_t end = s->run_blocks[s->owned->unit_runs[u + 1] - 1];
         for (size_t b = begin; b < end; b++) sum += s->block_sums[b];
-        if (!isfinite(sum) && report->bad_unit == s->p->unit_count) report->bad_unit = u;
+        if (!isfinite(sum) && *bad_unit == s->p->unit_count) *bad_unit = u;
         total += sum;
     }
-    report->grad_norm = sqrt(total);
+    return total;
+}
+
+void state_norm(state *s, comm *c, uint64_t items, state_report *report)
+{
+    report->grad_norm =
+        sqrt(state_squared_norm(s, c, s->g_sum, 1.0 / (double)items, &report->bad_unit));
     report->clip_factor = 1.0;
     const clip_settings *clip = &s->settings.clip;
     if (clip->scope == SCOPE_STEP && report->grad_norm > clip->norm)

@@ -42,6 +42,7 @@ struct state {
     float *work;                     /**< of matrices that are taken whole */
     state_array swag[2 + SWAG_RANK]; /**< mean, variance, deviation of snapshot s in s mod rank */
     state_array g_sum, f_sum, basis_sum; /**< the step's sums, of all ranks */
+    state_array joined;                  /**< an item's gradient, of the parts that came so far */
     float *local_g, *local_f;    /**< this rank's sums (none, optimizer), in the gradient layout */
     size_t *gradient_start;      /**< [unit_count] float of local_g where each unit begins */
     double *block_sums;          /**< of all units, for the gradient's norm */
@@ -110,6 +111,11 @@ void state_accumulate(state *s, const slice *part, const gradient_piece *piece, 
 
 /** Set the local sums (none, optimizer) to +0, on a rank that will add nothing to them. */
 void state_clear_local_sums(state *s);
+
+/** Squared norm of an array that every rank has what it owns of, added up in the same order on any
+ * number of ranks; collective.
+ * @param bad_unit  out: the first whose part of it is not finite; unit_count: none */
+double state_squared_norm(state *s, comm *c, state_array array, double scale, size_t *bad_unit);
 
 /** Norm of the mean gradient and where it is bad, from the sums; collective. */
 void state_norm(state *s, comm *c, uint64_t items, state_report *report);

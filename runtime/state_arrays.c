@@ -79,6 +79,7 @@ size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
     if (training) {
         add_arrays(&l, false);
         add(&l, AT(g_sum), false, NULL, "", NULL);
+        if (with->joins) add(&l, AT(joined), false, NULL, "", NULL);
         bool all = !with->rest || with->rest->estimates;
         if (with->row->estimates) add_of(&l, all ? OF_ALL : OF_MATRICES, AT(f_sum), NULL, "", NULL);
         if (with->row->matrix && with->row->matrix->projects)

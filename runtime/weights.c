@@ -103,14 +103,18 @@ void weights_changed(weights *w)
     w->valid = false;
 }
 
+static bool same_key(noise_key a, noise_key b)
+{
+    return a.seed == b.seed && a.stream == b.stream && a.sample == b.sample && a.step == b.step;
+}
+
 void weights_begin(weights *w, const weights_round *round)
 {
     bool sampled = round->sampled && (size_t)w->c->rank < round->active;
     noise_key key = sampled ? round->keys[w->c->rank] : (noise_key){0};
     bool averaged = !round->trained && state_is_averaged(w->s);
-    bool same = w->valid && sampled == w->sampled && averaged == w->averaged &&
-                key.seed == w->key.seed && key.stream == w->key.stream &&
-                key.sample == w->key.sample && key.step == w->key.step;
+    bool same =
+        w->valid && sampled == w->sampled && averaged == w->averaged && same_key(key, w->key);
     if (!same) memset(w->ready, 0, w->s->p->unit_count * sizeof *w->ready);
     w->valid = true;
     w->sampled = sampled;
@@ -193,16 +197,32 @@ static void send_piece(weights *w, size_t u, size_t to, const char *piece, size_
     }
 }
 
+/* Whether two ranks compute with the same weights: parts of an item, or all without noise. */
+static bool same_weights(const weights *w, size_t a, size_t b)
+{
+    return !w->round.sampled || same_key(w->round.keys[a], w->round.keys[b]);
+}
+
+/* Ranks with the same weights follow each other: they are drawn once for these. */
 static void post_sends(weights *w, size_t u, size_t buffer)
 {
     const sharding *owned = w->s->owned;
     size_t stride = outgoing_piece(owned, &w->compute), me = (size_t)w->c->rank;
     comm_wait(w->c, w->sends[buffer], w->send_count[buffer]);
     w->send_count[buffer] = 0;
+    size_t drawn = me;
     for (size_t to = 0; to < w->round.active; to++) {
-        char *piece = w->outgoing[buffer] + to * stride;
-        sample_piece(w, u, to, to == me ? slots_at(&w->theta, u) : piece, to == me);
-        if (to != me) send_piece(w, u, to, piece, buffer);
+        char *piece = w->outgoing[buffer] + drawn * stride;
+        if (to == me) {
+            sample_piece(w, u, to, slots_at(&w->theta, u), true);
+            continue;
+        }
+        if (drawn == me || !same_weights(w, drawn, to)) {
+            drawn = to;
+            piece = w->outgoing[buffer] + drawn * stride;
+            sample_piece(w, u, to, piece, false);
+        }
+        send_piece(w, u, to, piece, buffer);
     }
 }
 

@@ -27,14 +27,14 @@ status dataset_batch_open(dataset_batch *b, const job *j)
 {
     model_config config = job_model(j);
     const mlp_config *c = &config.mlp;
-    size_t rows = j->batch.sequences * j->batch.length;
+    size_t rows = job_sequences(j) * j->batch.length;
     bool sequences = model_reads_tokens(&config), classes = model_has_classes(&config);
     *b = (dataset_batch){0};
     if (sequences) b->tokens = calloc(rows, sizeof *b->tokens);
     if (!sequences) b->inputs = calloc(rows * c->inputs, sizeof *b->inputs);
     if (classes) b->targets = calloc(rows, sizeof *b->targets);
     if (!classes) b->values = calloc(rows * c->outputs, sizeof *b->values);
-    b->view = (batch){.sequences = j->batch.sequences,
+    b->view = (batch){.sequences = job_sequences(j),
                       .length = j->batch.length,
                       .tokens = b->tokens,
                       .inputs = b->inputs,
@@ -105,7 +105,7 @@ status dataset_open(dataset **out, const job *j, dataset_part part, const char *
     if (!d) return fail(STATUS_NOMEM, "memory for a data set");
     *d = (dataset){.seed = j->seed,
                    .leave_out = UINT64_MAX,
-                   .sequences = j->batch.sequences,
+                   .sequences = job_sequences(j),
                    .length = j->batch.length,
                    .inputs = j->model.mlp.inputs,
                    .outputs = j->model.mlp.outputs,

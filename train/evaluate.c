@@ -196,7 +196,8 @@ static evaluation plan_evaluation(trainer *r, const dataset *data, uint64_t batc
                                   uint64_t samples)
 {
     uint64_t there = dataset_batches(data), ranks = (uint64_t)r->rounds.c->size;
-    uint64_t wanted = batches == 0 || batches > there ? there : batches;
+    uint64_t wanted = batches * r->rounds.state.settings.parts; /* a batch here is a part's */
+    if (wanted == 0 || wanted > there) wanted = there;
     bool examples = !model_reads_tokens(&r->config);
     return (evaluation){
         .r = r,
@@ -204,7 +205,7 @@ static evaluation plan_evaluation(trainer *r, const dataset *data, uint64_t batc
         .batches = wanted,
         .rounds = (wanted + ranks - 1) / ranks,
         .samples = samples,
-        .max = r->job->batch.sequences * r->job->batch.length,
+        .max = job_sequences(r->job) * r->job->batch.length,
         .classes = examples && model_has_classes(&r->config) ? model_outputs(&r->config) : 0};
 }
 

@@ -35,10 +35,10 @@ static uint64_t gathered_arrays(const runtime_settings *with)
 static void count_rounds(plan *out, const runtime_settings *with, const sharding *owned,
                          const layout *compute, const layout *wire)
 {
-    uint64_t items = with->items, ranks = owned->ranks;
+    uint64_t parts = with->items * with->parts, ranks = owned->ranks;
     uint64_t exchange = pieces_sent(owned, wire);
-    for (uint64_t first = 0; first < items; first += ranks) {
-        size_t active = (size_t)(items - first < ranks ? items - first : ranks);
+    for (uint64_t first = 0; first < parts; first += ranks) {
+        size_t active = (size_t)(parts - first < ranks ? parts - first : ranks);
         out->sent[BYTES_WEIGHTS] += weights_sent(with, owned, compute, active, true);
         if (!with->sums_locally && owned->rank < active) out->sent[BYTES_GRADIENTS] += exchange;
         out->sent[BYTES_CONTROL] += (ranks - 1) * sizeof(round_facts);
@@ -56,9 +56,10 @@ static status plan_with(plan *out, const job *j, const sharding *owned, dtype pr
     if (!result) {
         count_rounds(out, &with, owned, &compute, &wire);
         out->sent[BYTES_PARAMETERS] = gathered_arrays(&with) * gather_sent(owned, sizeof(float));
-        if (!with.takes_pieces)
-            out->sent[BYTES_NORMS] =
-                (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
+        uint64_t norms = with.takes_pieces ? 0 : 1;
+        if (with.joins && with.holds_round) norms += with.items;
+        out->sent[BYTES_NORMS] =
+            norms * (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
     }
     layout_close(&compute);
     layout_close(&wire);

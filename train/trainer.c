@@ -12,7 +12,7 @@
 
 static model_shape shape_of(const job *j, dtype precision, bool training)
 {
-    return (model_shape){.sequences = j->batch.sequences,
+    return (model_shape){.sequences = job_sequences(j),
                          .length = j->batch.length,
                          .precision = precision,
                          .recompute = j->recompute,
@@ -37,14 +37,31 @@ status trainer_plan(const job *j, const sharding *owned, dtype precision, bool t
     return result;
 }
 
+/* The fewest parts that so many ranks can share; 0: there are none. */
+static uint64_t parts_for(const job *j, uint64_t ranks)
+{
+    uint64_t sequences = j->batch.sequences, items = job_settings(j).items;
+    if (j->parallel.shard < SHARD_GRADIENTS || j->data.leave_out != UINT64_MAX) return 0;
+    for (uint64_t parts = (ranks + items - 1) / items; parts <= sequences; parts++)
+        if (sequences % parts == 0) return parts;
+    return 0;
+}
+
 status trainer_check_ranks(const job *j, const char *launch, uint64_t ranks)
 {
-    uint64_t items = job_settings(j).items;
-    if (ranks <= items) return STATUS_OK;
+    const runtime_settings with = job_settings(j);
+    uint64_t max = with.items * with.parts;
+    if (ranks <= max) return STATUS_OK;
+    uint64_t parts = parts_for(j, ranks);
+    char enough[120] = "";
+    if (parts > 0)
+        snprintf(enough, sizeof enough, "; batch.parts: %" PRIu64 " allows %" PRIu64, parts,
+                 with.items * parts);
     return fail(STATUS_INPUT,
-                "%s: %" PRIu64 " ranks found, at most %" PRIu64 " expected: a step has %" PRIu64
-                " work items (batch.microbatches x optimizer.mc_samples)",
-                launch, ranks, items, items);
+                "%s: %" PRIu64 " ranks found, at most %" PRIu64
+                " expected: a step has so many parts of work items (batch.microbatches x "
+                "optimizer.mc_samples x batch.parts)%s",
+                launch, ranks, max, enough);
 }
 
 size_t trainer_memory_sum(const trainer_memory *m)
@@ -85,7 +102,7 @@ static status check_memory(const trainer *r)
 
 static status open_data(trainer *r)
 {
-    size_t n = r->job->batch.sequences * r->job->batch.length;
+    size_t n = job_sequences(r->job) * r->job->batch.length;
     r->losses = calloc(n, sizeof *r->losses);
     return r->losses ? dataset_batch_open(&r->batch, r->job)
                      : fail(STATUS_NOMEM, "memory for the losses of %zu rows", n);

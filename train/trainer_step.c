@@ -50,11 +50,14 @@ void trainer_idle_pass(trainer *r, bool backward)
     }
 }
 
-static status read_item(trainer *r, const dataset *data, uint64_t w)
+/* Part n of the step's. */
+static status read_part(trainer *r, const dataset *data, uint64_t n)
 {
-    uint64_t j = w / r->job->optimizer.mc_samples;
-    uint64_t q = (r->rounds.t * r->job->batch.microbatches + j) * r->job->batch.sequences;
-    return dataset_items(data, q, &r->batch);
+    const job *j = r->job;
+    uint64_t parts = r->rounds.state.settings.parts,
+             microbatch = n / parts / j->optimizer.mc_samples;
+    uint64_t q = (r->rounds.t * j->batch.microbatches + microbatch) * j->batch.sequences;
+    return dataset_items(data, q + n % parts * job_sequences(j), &r->batch);
 }
 
 /* Before the next, and where a step is given up. */
@@ -75,8 +78,7 @@ static void run_round(trainer *r, uint64_t first, bool written, bool failed, ste
                                                 .backward = true});
     round_facts mine = {.written = written, .failed = failed};
     if ((size_t)r->rounds.c->rank < r->rounds.senders) {
-        noise_key key = rounds_item_key(&r->rounds, (size_t)r->rounds.c->rank);
-        key.stream = STREAM_DROPOUT;
+        noise_key key = rounds_part_key(&r->rounds, (size_t)r->rounds.c->rank, STREAM_DROPOUT);
         time_kind before = timing_switch(&r->rounds.c->timing, TIME_FORWARD);
         mine.loss = model_backward(r->model, &r->hooks, &r->batch.view, key);
         timing_switch(&r->rounds.c->timing, before);
@@ -92,11 +94,11 @@ static status run_rounds(trainer *r, const dataset *data, uint64_t t, uint64_t i
                          step_result *result)
 {
     rounds_begin_step(&r->rounds, t, items, result);
-    for (uint64_t first = 0; first < items; first += (uint64_t)r->rounds.c->size) {
-        uint64_t w = first + (uint64_t)r->rounds.c->rank;
+    for (uint64_t first = 0; first < r->rounds.parts; first += (uint64_t)r->rounds.c->size) {
+        uint64_t n = first + (uint64_t)r->rounds.c->rank;
         if (first > 0) end_round(r);
         time_kind before = timing_switch(&r->rounds.c->timing, TIME_DATA);
-        status read = w < items ? read_item(r, data, w) : STATUS_OK;
+        status read = n < r->rounds.parts ? read_part(r, data, n) : STATUS_OK;
         timing_switch(&r->rounds.c->timing, before);
         run_round(r, first, written, read != STATUS_OK, result);
         bool failed = rounds_any_failed(&r->rounds);

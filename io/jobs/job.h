@@ -40,8 +40,9 @@ typedef struct {
     } data;
     struct {
         uint64_t sequences, length,
-            microbatches; /**< a length of block_size in the file is resolved here; sequences
+            microbatches, /**< a length of block_size in the file is resolved here; sequences
                                counts examples, which have length 1 */
+            parts;        /**< of a micro-batch; 0 is 1 */
     } batch;
     uint64_t steps;
     optimizer_settings optimizer;
@@ -90,6 +91,9 @@ model_config job_model(const job *j);
 /** The row of a job's kind of model, and whether that reads tokens, else examples. */
 const model_row *job_words(const job *j);
 bool job_reads_tokens(const job *j);
+
+/** Sequences, or examples, that a rank computes with at once: of a part of a micro-batch. */
+uint64_t job_sequences(const job *j);
 
 /** What the ranks are told of a job. */
 runtime_settings job_settings(const job *j);

@@ -296,6 +296,34 @@ static status check_examples(const job_source *s, const job *j)
     return check_layers(s, j);
 }
 
+static status check_parts(const job_source *s, const job *j)
+{
+    uint64_t parts = j->batch.parts;
+    if (parts == 1) return STATUS_OK;
+    if (j->batch.sequences % parts != 0)
+        return source_refuse(s, either(s, "batch.parts", "batch.sequences"),
+                             "'batch.parts' is %" PRIu64
+                             ", a divisor of batch.sequences expected, which is %" PRIu64,
+                             parts, j->batch.sequences);
+    if (j->parallel.shard < SHARD_GRADIENTS)
+        return source_refuse(s, either(s, "parallel.shard", "batch.parts"),
+                             "'parallel.shard' is %s, gradients or parameters expected with "
+                             "batch.parts above 1",
+                             j->parallel.shard == SHARD_NONE ? "none" : "optimizer");
+    if (j->data.leave_out != UINT64_MAX)
+        return source_refuse(s, either(s, "data.leave_out", "batch.parts"),
+                             "'data.leave_out' is %" PRIu64 ", and batch.parts is %" PRIu64
+                             ": 1 expected where an example is left out",
+                             j->data.leave_out, parts);
+    if (j->batch.microbatches * j->optimizer.mc_samples > UINT32_MAX / parts)
+        return source_refuse(s, source_find(s, "batch.parts"),
+                             "'batch.parts' is %" PRIu64
+                             ", at most 2^32-1 parts a step expected, and a step has %" PRIu64
+                             " work items",
+                             parts, j->batch.microbatches * j->optimizer.mc_samples);
+    return STATUS_OK;
+}
+
 static status check_sizes(const job_source *s, const job *j)
 {
     status result = j->model.kind == MODEL_GPT2 ? check_gpt2(s, j) : check_examples(s, j);
@@ -305,7 +333,9 @@ static status check_sizes(const job_source *s, const job *j)
                              "'batch.sequences' is %" PRIu64 ", at most 2^30 %s a micro-batch "
                              "expected, and batch.length is %" PRIu64,
                              j->batch.sequences, job_words(j)->rows, j->batch.length);
-    /* A work item's number is a 32-bit word of the noise's counter. */
+    result = check_parts(s, j);
+    if (result) return result;
+    /* The numbers of items and of parts are 32-bit words of the noise's counter. */
     if (j->batch.microbatches * j->optimizer.mc_samples > UINT32_MAX)
         return source_refuse(s, either(s, "batch.microbatches", "optimizer.mc_samples"),
                              "'batch.microbatches' is %" PRIu64

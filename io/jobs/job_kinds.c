@@ -32,6 +32,7 @@ runtime_settings job_settings(const job *j)
                           .peak = j->schedule.peak,
                           .swag = j->swag,
                           .microbatches = j->batch.microbatches,
+                          .parts = j->batch.parts ? j->batch.parts : 1,
                           .clip = j->clip,
                           .shard = j->parallel.shard,
                           .wire = j->parallel.wire};
@@ -39,6 +40,11 @@ runtime_settings job_settings(const job *j)
     if (limited && s.row->rate_scale) s.optimizer.largest = s.clip.update;
     settings_decide(&s);
     return s;
+}
+
+uint64_t job_sequences(const job *j)
+{
+    return j->batch.parts > 1 ? j->batch.sequences / j->batch.parts : j->batch.sequences;
 }
 
 double job_ess(const job *j, uint64_t done)

@@ -91,6 +91,8 @@ const schema_row schema_rows[] = {
     {.key = "batch.microbatches", .type = KEY_COUNT, .offset = AT(batch.microbatches),
      .standard = "1", .min = 1, .max = MAX_32,
      .help = "micro-batches of a step, over all ranks"},
+    {.key = "batch.parts", .type = KEY_COUNT, .offset = AT(batch.parts), .standard = "1", .min = 1,
+     .max = MAX_32, .help = "parts of a micro-batch, which as many ranks may compute"},
     {.key = "steps", .type = KEY_COUNT, .offset = AT(steps), .min = 1, .max = MAX_32,
      .may_change = true,
      .help = "steps of the run; linear, cosine and wsd end with it, so changing it bends them"},

@@ -253,7 +253,10 @@ static bool other_value(const schema_row *row, const job *j, char *set, size_t s
     schema_format(row, j, now, sizeof now);
     switch (row->type) {
     case KEY_TEXT: snprintf(other, sizeof other, "other"); break;
-    case KEY_COUNT: snprintf(other, sizeof other, strcmp(now, "16") == 0 ? "32" : "16"); break;
+    case KEY_COUNT:
+        snprintf(other, sizeof other, strcmp(now, "16") == 0 ? "32" : "16");
+        if (strcmp(row->key, "batch.parts") == 0) snprintf(other, sizeof other, "2");
+        break;
     case KEY_NUMBER: snprintf(other, sizeof other, "0.25"); break;
     case KEY_BOOL:
         snprintf(other, sizeof other, strcmp(now, "true") == 0 ? "false" : "true");

@@ -106,8 +106,8 @@ check "reproduce.sbatch in a path with blanks" told "$checkout/build/release/var
 printf '#!/bin/sh\n' >"$checkout/scripts/install"
 for tool in cmake mpirun jq; do stub stubs/$tool; done
 stub "$checkout/build/release/vario"
-mkdir -p "$checkout/runs/quickstart-evon" "$checkout/runs/quickstart-adamw" "my texts"
-touch "$checkout"/runs/quickstart-{evon,adamw}/{metrics.csv,events.jsonl} "my texts/a  b.txt" ./-c.txt
+mkdir -p "$checkout"/runs/quickstart-{evon,ivon,adamw} "my texts"
+touch "$checkout"/runs/quickstart-{evon,ivon,adamw}/{metrics.csv,events.jsonl} "my texts/a  b.txt" ./-c.txt
 "$checkout/scripts/quickstart" "my texts/a  b.txt" -c.txt >last.out 2>last.err || true
 check "quickstart of texts with blanks" told "[vario][prepare][$work/my texts/a  b.txt][$work/-c.txt][--out][data/manual]"
 

@@ -212,16 +212,14 @@ static void post_sends(weights *w, size_t u, size_t buffer)
     w->send_count[buffer] = 0;
     size_t drawn = me;
     for (size_t to = 0; to < w->round.active; to++) {
-        char *piece = w->outgoing[buffer] + drawn * stride;
         if (to == me) {
             sample_piece(w, u, to, slots_at(&w->theta, u), true);
             continue;
         }
-        if (drawn == me || !same_weights(w, drawn, to)) {
-            drawn = to;
-            piece = w->outgoing[buffer] + drawn * stride;
-            sample_piece(w, u, to, piece, false);
-        }
+        bool draws = drawn == me || !same_weights(w, drawn, to);
+        if (draws) drawn = to;
+        char *piece = w->outgoing[buffer] + drawn * stride;
+        if (draws) sample_piece(w, u, to, piece, false);
         send_piece(w, u, to, piece, buffer);
     }
 }

@@ -29,14 +29,3 @@ everywhere()
             "$(column "$name-1" train_loss; column "$name-1" valid_loss)"
     done
 }
-
-# refuse NAME PATTERN ARGUMENT...: exit code 2 and one sentence.
-refuse()
-{
-    local name=$1 pattern=$2
-    shift 2
-    one "$@"
-    check "$name: exit code" exits 2
-    check "$name: one sentence" same "$(wc -l <last.err)" 1
-    check "$name: says why" grep -qE "^vario: .*$pattern" last.err
-}

@@ -46,6 +46,17 @@ check()
     fi
 }
 
+# refuse NAME PATTERN ARGUMENT...: exit code 2 and one sentence.
+refuse()
+{
+    local name=$1 pattern=$2
+    shift 2
+    one "$@"
+    check "$name: exit code" exits 2
+    check "$name: one sentence" same "$(wc -l <last.err)" 1
+    check "$name: says why" grep -qE "^vario: .*$pattern" last.err
+}
+
 # The script's last command.
 finish()
 {

@@ -137,16 +137,6 @@ for optimizer in ivon adamw; do
     check "$optimizer's accuracy" above "$(member accuracy)" 0.93
 done
 
-# refuse NAME PATTERN ARGUMENT...: exit code 2 and one sentence.
-refuse()
-{
-    local name=$1 pattern=$2
-    shift 2
-    one "$@"
-    check "$name: exit code" exits 2
-    check "$name: one sentence" same "$(wc -l <last.err)" 1
-    check "$name: says why" grep -qE "^vario: .*$pattern" last.err
-}
 refuse "text from a perceptron" "runs/mlp-1: .*gpt2" generate runs/mlp-1 --prompt x
 refuse "a key of another kind" "'model.n_layer' belongs to gpt2, and model.kind is mlp" \
     train mlp.yaml --set model.n_layer=2

@@ -44,7 +44,7 @@ static void draw_normals(const sampling *w, drawn from, uint64_t draw, double *z
 }
 
 /* Deviations from the center become steps from where the Jacobian is. */
-static void place(const sampling *w, drawn from, double widening, double *step)
+static void place_draw(const sampling *w, drawn from, double widening, double *step)
 {
     const oracle *o = w->o;
     if (from == DRAW_RUN) {
@@ -107,7 +107,7 @@ static status draw_chunk(sampling *w, drawn from, double widening, uint64_t firs
     status result = STATUS_OK;
     if (from == DRAW_CONSTANT || from == DRAW_GAUSSIAN)
         result = exact_spread(w->o->factor, w->step, count);
-    for (size_t k = 0; !result && k < count; k++) place(w, from, widening, w->step + k * n);
+    for (size_t k = 0; !result && k < count; k++) place_draw(w, from, widening, w->step + k * n);
     if (!result) result = find_heights(w, count);
     for (size_t k = 0; !result && k < count; k++)
         w->halves[first + k] = w->losses[k] - 0.5 * w->squares[first + k];

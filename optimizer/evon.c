@@ -49,7 +49,7 @@ static void sigma(const optimizer_matrix *m, float *out)
     }
 }
 
-static void describe(posterior_sums *sums, const optimizer_matrix *m)
+static void evon_describe(posterior_sums *sums, const optimizer_matrix *m)
 {
     const optimizer_settings *s = m->settings;
     for (size_t k = 0; k < m->parts; k++) {
@@ -70,7 +70,7 @@ static const matrix_hooks hooks = {.bases = true,
                                    .update = update,
                                    .sample = sample,
                                    .sigma = sigma,
-                                   .describe = describe};
+                                   .describe = evon_describe};
 
 const optimizer evon_optimizer = {
     .name = "evon",

@@ -55,7 +55,7 @@ size_t product_scratch_floats(size_t n)
 }
 
 /* Columns at .. at + width - 1 of the rows down to the diagonal's block, and what mirrors them. */
-static void place(char *out, const char *panel, dtype type, size_t n, size_t at, size_t width)
+static void place_panel(char *out, const char *panel, dtype type, size_t n, size_t at, size_t width)
 {
     size_t bytes = bytes_of(type);
 #pragma omp parallel for schedule(static)
@@ -78,6 +78,6 @@ void product_symmetric(void *out, const void *x, product_operand right, product_
         size_t width = smaller(PANEL, n - at);
         gemm_here(at + width, width, k, x, k, false, (const char *)right.values + at * step, ldb,
                   right.transposed, scratch, width, types.in, types.out, NULL, false);
-        place(out, (const char *)scratch, types.out, n, at, width);
+        place_panel(out, (const char *)scratch, types.out, n, at, width);
     }
 }

@@ -45,7 +45,7 @@ static void place_in_lists(const tune_plan *p, size_t i, double *at)
         at[k] = ((double)(i % p->keys[k].count) + 0.5) / (double)p->keys[k].count;
 }
 
-static void place(const tune_plan *p, size_t i, uint64_t draw, uint64_t index, double *at)
+static void place_point(const tune_plan *p, size_t i, uint64_t draw, uint64_t index, double *at)
 {
     if (count_lists(p) > 0)
         place_in_lists(p, i, at);
@@ -90,7 +90,7 @@ static status fill_bracket(tune_plan *p, size_t b, uint64_t draw)
     size_t i = 0;
     for (uint64_t index = 0; i < p->each && index < (uint64_t)p->each * TRIES; index++) {
         double at[POINTS_DIMENSIONS];
-        place(p, i, draw, index, at);
+        place_point(p, i, draw, index, at);
         memset(configs[i].values, 0, sizeof configs[i].values);
         for (size_t k = 0; k < p->key_count; k++)
             tune_key_value(configs[i].values[k], &p->keys[k], &ranges[k], at[k]);

@@ -42,9 +42,26 @@ submit()
         --set "batch.microbatches=$3" | cut -d ';' -f 1
 }
 
+# check_ranks: nothing is queued that vario would refuse after the wait. Ranks that SLURM counts in
+# another way than by --ntasks-per-node are left to the jobs.
+check_ranks()
+{
+    local n each
+    each=$(sed -n 's/.*--ntasks-per-node[= ]\([0-9]\{1,\}\).*/\1/p' <<<"${options[*]}")
+    [ -n "$each" ] || return 0
+    for n in "${nodes[@]}"; do
+        plan "$((n * each))" "$microbatches"
+        plan "$((n * each))" $((microbatches * n / nodes[0]))
+    done
+}
+
+# plan RANKS MICROBATCHES: ends the script where a step cannot be shared out so.
+plan() { "${vario[@]}" plan "$job" "${sets[@]}" --set "batch.microbatches=$2" --ranks "$1" >/dev/null || exit 2; }
+
 submit_all()
 {
     local n left ids=""
+    check_ranks
     mkdir -p "$out"
     for n in "${nodes[@]}"; do
         ids+=,$(submit strong "$n" "$microbatches")

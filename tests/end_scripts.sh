@@ -70,6 +70,15 @@ check "a scaling study on a command" exits 2
 check "which says so" grep -q "numbers of nodes expected" last.err
 check "a scaling study runs nothing" ran_nothing
 
+# One that cannot be run is refused before anything is queued.
+stub stubs/sbatch 'echo 1'
+code=0
+VARIO=$program VARIO_LAUNCH=mpirun "$checkout/slurm/scaling.sh" job.yaml "1 2" --ntasks-per-node=2 >last.out 2>last.err || code=$?
+check "a scaling study of too many ranks" exits 2
+check "which says how many there may be" grep -q "2 ranks found, at most 1 expected" last.err
+check "nothing was queued" test "$(grep -c sbatch "$TOLD")" = 0
+: >"$TOLD"
+
 # The batch scripts: SLURM says where they are, the program beside them is taken.
 # shellcheck disable=SC2016
 stub "$checkout/build/release/vario" 'case "$*" in

@@ -15,8 +15,9 @@ const char *const automatic_names[AUTOMATIC_KEYS] = {
     [AUTOMATIC_REST] = "optimizer.rest_lr",
 };
 
-/* Found by runs of all kinds; an optimizer without an entry has no rule. */
-static const automatic_rule rules[OPTIMIZER_KINDS] = {
+/* Found by runs on text, and by runs of perceptrons on pictures; an optimizer without an entry has
+ * no rule. */
+static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
     [OPTIMIZER_IVON] = {.rate = 1.0,
                         .rate_min = 1e-5,
                         .rate_max = 0.05,
@@ -31,10 +32,25 @@ static const automatic_rule rules[OPTIMIZER_KINDS] = {
                         .sigma = 1.5e-3,
                         .decay = 1e-6},
 };
+static const automatic_rule rules_examples[OPTIMIZER_KINDS] = {
+    [OPTIMIZER_IVON] = {.rate = 3.0,
+                        .rate_min = 1e-5,
+                        .rate_max = 0.05,
+                        .drift = 175.0,
+                        .temperature = 0.1,
+                        .decay = 1e-3,
+                        .share = 0.5},
+    [OPTIMIZER_EVON] = {.rate = 2.0,
+                        .rate_min = 1e-5,
+                        .rate_max = 0.05,
+                        .drift = 5000.0,
+                        .sigma = 1.5e-3,
+                        .decay = 1e-6},
+};
 
-const automatic_rule *automatic_rule_of(optimizer_kind kind)
+const automatic_rule *automatic_rule_of(optimizer_kind kind, bool text)
 {
-    return &rules[kind];
+    return text ? &rules_text[kind] : &rules_examples[kind];
 }
 
 static unsigned bit(automatic_key key)
@@ -69,6 +85,7 @@ static double find_ess(const double values[AUTOMATIC_KEYS], unsigned keys, doubl
 {
     if (facts->temperature > 0.0) return facts->observations / facts->temperature;
     if (!(keys & bit(AUTOMATIC_HESSIAN))) return values[AUTOMATIC_HESSIAN] / drift;
+    if (rule->temperature > 0.0) return facts->observations / rule->temperature;
     return fmax(facts->observations, 1.0 / (rule->sigma * sqrt(drift)));
 }
 

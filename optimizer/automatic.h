@@ -26,18 +26,20 @@ typedef struct {
     double rate; /**< h forgets this many times in a run: 1 - beta2 = rate / steps ... */
     double rate_min, rate_max; /**< ... within these */
     double drift; /**< h0 is so many times what noise adds to h in a step, (1 - beta2) lambda G */
-    double sigma; /**< no weight deviates more at the start, unless a temperature says so */
-    double decay; /**< weight_decay is this share of h0 */
-    double share; /**< clip.update is this share of sqrt(G) / h0 */
+    double temperature; /**< of the posterior, unless the job says; 0: sigma makes it */
+    double sigma;       /**< no weight deviates more at the start */
+    double decay;       /**< weight_decay is this share of h0 */
+    double share;       /**< clip.update is this share of sqrt(G) / h0 */
 } automatic_rule;
 
-const automatic_rule *automatic_rule_of(optimizer_kind kind);
+/** @param text a language model is trained, and not one of examples */
+const automatic_rule *automatic_rule_of(optimizer_kind kind, bool text);
 
 /** What is known before the first step. */
 typedef struct {
     uint64_t steps;
     double observations; /**< that the training data are */
-    double temperature;  /**< of the posterior; 0: what makes sigma small enough */
+    double temperature;  /**< of the posterior; 0: the rule's */
     double peak;         /**< largest change of a weight in a step */
     double mean_square;  /**< G, of an element of a work item's gradient at the initial weights */
 } automatic_facts;

@@ -23,8 +23,8 @@ static automatic_facts some_facts(void)
 
 Test(automatic, beta2_moves_h_as_often_as_the_rule_says)
 {
-    const automatic_rule *ivon = automatic_rule_of(OPTIMIZER_IVON),
-                         *evon = automatic_rule_of(OPTIMIZER_EVON);
+    const automatic_rule *ivon = automatic_rule_of(OPTIMIZER_IVON, true),
+                         *evon = automatic_rule_of(OPTIMIZER_EVON, true);
     cr_expect_eq(automatic_beta2(ivon, 1), 1.0 - ivon->rate_max);
     cr_expect_eq(automatic_beta2(ivon, 4000000000), 1.0 - ivon->rate_min);
     for (uint64_t steps = 100; steps <= 100000; steps *= 10) {
@@ -45,7 +45,7 @@ static void expect_relations(const double *v, const automatic_rule *rule,
 
 Test(automatic, sigma_or_the_observations_make_ess)
 {
-    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON);
+    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON, true);
     automatic_facts facts = some_facts();
     double v[AUTOMATIC_KEYS] = {0};
     cr_assert_eq(automatic_derive(v, ALL_IVON, rule, &facts), STATUS_OK);
@@ -64,9 +64,29 @@ Test(automatic, sigma_or_the_observations_make_ess)
     cr_expect_eq(v[AUTOMATIC_ESS], 2e12);
 }
 
+/* Of a perceptron the observations make ess, and sigma is no bound. */
+Test(automatic, examples_have_a_temperature)
+{
+    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON, false);
+    automatic_facts facts = some_facts();
+    double v[AUTOMATIC_KEYS] = {0};
+    cr_assert_eq(automatic_derive(v, ALL_IVON, rule, &facts), STATUS_OK);
+    expect_relations(v, rule, &facts);
+    expect_near(v[AUTOMATIC_ESS], facts.observations / rule->temperature);
+    facts.temperature = 0.5;
+    cr_assert_eq(automatic_derive(v, ALL_IVON, rule, &facts), STATUS_OK);
+    expect_near(v[AUTOMATIC_ESS], 2e6);
+    v[AUTOMATIC_HESSIAN] = 0.25;
+    facts.temperature = 0.0;
+    cr_assert_eq(automatic_derive(v, ALL_IVON & ~(1 << AUTOMATIC_HESSIAN), rule, &facts),
+                 STATUS_OK);
+    cr_expect_eq(v[AUTOMATIC_HESSIAN], 0.25);
+    expect_relations(v, rule, &facts);
+}
+
 Test(automatic, evon_has_a_rate_for_the_rest)
 {
-    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_EVON);
+    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_EVON, true);
     automatic_facts facts = some_facts();
     double v[AUTOMATIC_KEYS] = {0};
     cr_assert_eq(automatic_derive(v, ALL_EVON, rule, &facts), STATUS_OK);
@@ -77,7 +97,7 @@ Test(automatic, evon_has_a_rate_for_the_rest)
 
 Test(automatic, what_is_given_stays_and_the_rest_follows)
 {
-    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON);
+    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON, true);
     const automatic_facts facts = some_facts();
     double v[AUTOMATIC_KEYS] = {[AUTOMATIC_ESS] = 123456.0};
     cr_assert_eq(automatic_derive(v, ALL_IVON & ~(1 << AUTOMATIC_ESS), rule, &facts), STATUS_OK);
@@ -96,7 +116,7 @@ Test(automatic, what_is_given_stays_and_the_rest_follows)
 
 Test(automatic, gradients_are_needed_for_some)
 {
-    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON);
+    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_IVON, true);
     automatic_facts facts = some_facts();
     const double wrong[] = {0.0, -1.0, NAN, INFINITY};
     double v[AUTOMATIC_KEYS] = {[AUTOMATIC_ESS] = 1e6, [AUTOMATIC_HESSIAN] = 0.5};

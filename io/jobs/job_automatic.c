@@ -49,6 +49,11 @@ bool job_needs_gradients(const job *j)
     return automatic_needs_gradients(j->waiting);
 }
 
+static const automatic_rule *rule_of(const job *j)
+{
+    return automatic_rule_of(j->optimizer.kind, j->model.kind == MODEL_GPT2);
+}
+
 static double *value_of(job *j, int key)
 {
     return (double *)(void *)((char *)j + schema_find(automatic_names[key])->offset);
@@ -83,10 +88,9 @@ status job_derive(job *j, uint64_t rows, double mean_square)
                                    .temperature = j->optimizer.temperature,
                                    .peak = j->schedule.peak,
                                    .mean_square = mean_square};
-    const automatic_rule *rule = automatic_rule_of(j->optimizer.kind);
     double values[AUTOMATIC_KEYS];
     for (int key = 0; key < AUTOMATIC_KEYS; key++) values[key] = *value_of(j, key);
-    status result = automatic_derive(values, j->waiting, rule, &facts);
+    status result = automatic_derive(values, j->waiting, rule_of(j), &facts);
     for (int key = 0; !result && key < AUTOMATIC_KEYS; key++)
         if (j->waiting >> key & 1) result = set_value(j, key, values[key]);
     if (!result) j->waiting = 0;
@@ -116,7 +120,7 @@ static job known_of(const job *j)
 {
     job known = *j;
     if (j->waiting >> AUTOMATIC_BETA2 & 1)
-        known.optimizer.beta2 = automatic_beta2(automatic_rule_of(j->optimizer.kind), j->steps);
+        known.optimizer.beta2 = automatic_beta2(rule_of(j), j->steps);
     if (j->waiting >> AUTOMATIC_REST & 1) known.optimizer.rest_lr = j->schedule.peak;
     known.waiting &= ~(1U << AUTOMATIC_BETA2 | 1U << AUTOMATIC_REST);
     return known;

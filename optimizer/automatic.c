@@ -44,7 +44,7 @@ static const automatic_rule rules_examples[OPTIMIZER_KINDS] = {
                         .rate_min = 1e-5,
                         .rate_max = 0.05,
                         .drift = 5000.0,
-                        .sigma = 1.5e-3,
+                        .temperature = 1.0,
                         .decay = 1e-6},
 };
 

@@ -204,7 +204,7 @@ head -c 20000 text.txt.gz >torn.gz
 head -c 20000 text.txt.xz >torn.xz
 head -c 20000 text.txt.zst >torn.zst
 for packed in torn.gz torn.xz torn.zst; do
-    refuse "$packed" "$packed: byte [0-9]+ of the unpacked text: whole data expected" $packed
+    refuse "$packed" "$packed: byte [0-9]+ of the unpacked file: whole data expected" $packed
 done
 refuse "a torn text behind a whole one" "torn.gz: byte" text.txt torn.gz --tokenizer learned
 head -n 9 lines.jsonl >bad.jsonl

@@ -93,6 +93,54 @@ static void expect_idx_refused(const char *images, const char *labels, const cha
     expect_refused_as(text_of("idx", images, labels), 0, false, sentence);
 }
 
+/* NAME.gz of NAME, without its last bytes. */
+static void pack(const char *name, off_t missing)
+{
+    char command[2 * sizeof folder + 100], packed[64];
+    struct stat info;
+    snprintf(packed, sizeof packed, "%s.gz", name);
+    snprintf(command, sizeof command, "gzip -c %s/%s >%s/%s", folder, name, folder, packed);
+    cr_assert_eq(system(command), 0);
+    cr_assert_eq(stat(path_of(packed), &info), 0);
+    cr_assert_eq(truncate(path_of(packed), info.st_size - missing), 0);
+}
+
+Test(examples_files, packed_idx_is_read)
+{
+    float image[6];
+    uint16_t label;
+    write_images("images", 3, 2, 3, 18);
+    write_labels("labels", 3, 3);
+    pack("images", 0);
+    pack("labels", 0);
+    examples *x = open_files(text_of("idx", "images.gz", "labels.gz"), 0, false);
+    cr_expect_eq(examples_count(x), 3);
+    cr_assert_eq(examples_row(x, 2, image, &label, NULL), STATUS_OK);
+    cr_expect_eq(label, 2);
+    for (int i = 0; i < 6; i++) cr_expect_eq(image[i], (float)(12 + i) / 255.0F);
+    examples_close(&x);
+    expect_idx_refused("labels.gz", "labels",
+                       "labels.gz: header: magic 0x00000801 found, 0x00000803 (an IDX file of "
+                       "images) expected");
+    write_images("long", 3, 2, 3, 19);
+    pack("long", 0);
+    expect_idx_refused("long.gz", "labels",
+                       "long.gz: header: 3 images of 2 x 3 promised, 19 bytes of pixels found");
+    pack("images", 12);
+    expect_idx_refused("images.gz", "labels",
+                       "images.gz: byte 0 of the unpacked file: whole data expected: truncated "
+                       "gzip input");
+    write_images("huge", UINT32_MAX, UINT32_MAX, UINT32_MAX, 18);
+    pack("huge", 0);
+    expect_idx_refused("huge.gz", "labels",
+                       "huge.gz: header: 4294967295 images of 4294967295 x 4294967295 promised, 0 "
+                       "bytes of pixels found");
+    write_idx("none", 0x803, (uint32_t[]){0, 2, 3}, 3, 0);
+    cr_assert_eq(truncate(path_of("none"), 0), 0);
+    pack("none", 0);
+    expect_idx_refused("none.gz", "labels", "none.gz: header: 0 bytes found, 16 expected");
+}
+
 Test(examples_files, bad_idx_is_named)
 {
     write_images("images", 3, 2, 3, 18);
@@ -131,7 +179,8 @@ Test(examples_files, bad_idx_is_named)
     expect_idx_refused("empty", "labels",
                        "empty: an IDX file of images expected, an empty file found");
     expect_idx_refused("packed.gz", "labels",
-                       "packed.gz: an IDX file of images expected, a gzip file found: unpack it");
+                       "packed.gz: header: magic 0x1f8b0800 found, 0x00000803 (an IDX file of "
+                       "images) expected");
     expect_idx_refused("directory", "labels",
                        "directory: an IDX file of images expected, no regular file found");
     expect_idx_refused("pipe", "labels",

@@ -1,7 +1,9 @@
-/* Images of bytes and their labels: MNIST's pair of files and CIFAR-10's batches, mapped. */
+/* Images of bytes and their labels: MNIST's pair of files, packed or mapped, and CIFAR-10's
+ * batches. */
 #include "base/memory.h"
 #include "io/examples/examples_kinds.h"
 #include "io/files/file.h"
+#include "io/files/unpack.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,14 +53,32 @@ static uint32_t big_endian(const file_mapping *m, size_t word)
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
+/* As many bytes as a packed file's header promises, and one more if it is there. */
+static status idx_unpack(file_mapping *m, const char *path, const char *what, uint32_t magic,
+                         size_t header)
+{
+    size_t promised = 1;
+    bool possible = true;
+    status result = unpack_file(m, path, what, header);
+    if (result || m->bytes < header || big_endian(m, 0) != magic) return result;
+    for (size_t word = 1; possible && word < header / 4; word++)
+        possible = memory_product(&promised, promised, big_endian(m, word));
+    if (!possible || promised > SIZE_MAX / 2) return STATUS_OK;
+    file_unmap(m);
+    return unpack_file(m, path, what, header + promised + 1);
+}
+
+/* What does not begin as it should may be packed. */
 static status idx_map(file_mapping *m, const char *path, const char *what, uint32_t magic,
                       size_t header)
 {
     status result = file_map(m, path, what);
+    if (!result && m->bytes >= 4 && big_endian(m, 0) != magic) {
+        file_unmap(m);
+        result = idx_unpack(m, path, what, magic, header);
+    }
     if (result) return result;
     uint32_t found = m->bytes >= 4 ? big_endian(m, 0) : 0;
-    if (found >> 16 == 0x1f8b)
-        return fail(STATUS_INPUT, "%s: %s expected, a gzip file found: unpack it", path, what);
     if (m->bytes >= 4 && found != magic)
         return fail(STATUS_INPUT, "%s: header: magic 0x%08x found, 0x%08x (%s) expected", path,
                     found, magic, what);

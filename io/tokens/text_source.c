@@ -1,13 +1,13 @@
-/* libarchive unpacks. A block ends at the last place where a text may be cut; what is behind begins
+/* A block ends at the last place where a text may be cut; what is behind begins
  * the next one. */
 #include "io/tokens/text_source.h"
 
 #include "base/utf8.h"
 #include "io/files/file.h"
 #include "io/files/json_text.h"
+#include "io/files/unpack.h"
 #include "io/tokens/tokenizer.h"
 
-#include <archive.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -29,12 +29,11 @@ struct text_source {
     size_t count;
     bool cut;
     uint64_t bytes, digest;
-    struct archive *in; /* NULL: the next file is not open */
-    int fd;             /* of the open file, -1: none */
-    text_place place;   /* of the next byte to hand out */
-    char *rest;         /* [rest_size] read, not yet handed out */
+    unpacker *in;     /* NULL: the next file is not open */
+    text_place place; /* of the next byte to hand out */
+    char *rest;       /* [rest_size] read, not yet handed out */
     size_t rest_size, rest_capacity;
-    bool lines, empty; /* of the open file */
+    bool lines; /* of the open file */
 };
 
 void text_block_close(text_block *b)
@@ -84,25 +83,17 @@ status text_source_open(text_source **out, const char *const *texts, size_t coun
 {
     text_source *s = *out = calloc(1, sizeof *s);
     if (!s) return fail(STATUS_NOMEM, "memory to read texts");
-    *s = (text_source){.texts = texts, .count = count, .cut = cut, .fd = -1, .place = {.line = 1}};
+    *s = (text_source){.texts = texts, .count = count, .cut = cut, .place = {.line = 1}};
     status result = measure(s);
     if (result) text_source_close(out);
     return result;
-}
-
-static void close_text(text_source *s)
-{
-    archive_read_free(s->in);
-    s->in = NULL;
-    if (s->fd >= 0) close(s->fd);
-    s->fd = -1;
 }
 
 void text_source_close(text_source **out)
 {
     text_source *s = *out;
     if (!s) return;
-    close_text(s);
+    unpacker_close(&s->in);
     free(s->rest);
     free(s);
     *out = NULL;
@@ -123,31 +114,11 @@ uint64_t text_source_digest(const text_source *s)
     return s->digest;
 }
 
-static status unpack_failed(const text_source *s, uint64_t offset)
-{
-    const char *why = s->in ? archive_error_string(s->in) : NULL;
-    return fail(STATUS_INPUT, "%s: byte %" PRIu64 " of the unpacked text: whole data expected: %s",
-                s->texts[s->place.text], offset, why ? why : "cannot be read");
-}
-
 static status open_text(text_source *s)
 {
     const char *name = s->texts[s->place.text];
-    struct archive_entry *entry;
     s->lines = is_lines(name);
-    status result = file_open(&s->fd, NULL, name, "a text file");
-    if (result) return result;
-    s->in = archive_read_new();
-    if (!s->in) return fail(STATUS_NOMEM, "memory to read %s", name);
-    archive_read_support_filter_gzip(s->in);
-    archive_read_support_filter_xz(s->in);
-    archive_read_support_filter_zstd(s->in);
-    archive_read_support_format_raw(s->in);
-    archive_read_support_format_empty(s->in);
-    if (archive_read_open_fd(s->in, s->fd, BLOCK_BYTES) != ARCHIVE_OK) return unpack_failed(s, 0);
-    int found = archive_read_next_header(s->in, &entry);
-    s->empty = found == ARCHIVE_EOF;
-    return found == ARCHIVE_OK || s->empty ? STATUS_OK : unpack_failed(s, 0);
+    return unpacker_open(&s->in, name, "a text file");
 }
 
 /* Read behind the rest until it has `wanted` bytes or the file ends. */
@@ -161,14 +132,11 @@ static status read_rest(text_source *s, size_t wanted, bool *ended)
         s->rest = larger;
         s->rest_capacity = wanted;
     }
-    *ended = s->empty;
-    while (s->rest_size < wanted && !*ended) {
-        ssize_t n = archive_read_data(s->in, s->rest + s->rest_size, wanted - s->rest_size);
-        if (n < 0) return unpack_failed(s, s->place.offset + s->rest_size);
-        s->rest_size += (size_t)n;
-        *ended = n == 0;
-    }
-    return STATUS_OK;
+    size_t missing = wanted > s->rest_size ? wanted - s->rest_size : 0, count;
+    status result = unpacker_read(s->in, s->rest + s->rest_size, missing, &count);
+    s->rest_size += count;
+    *ended = count < missing;
+    return result;
 }
 
 /* Bytes that are read for one block, at most. */
@@ -222,7 +190,7 @@ static status hand_out(text_source *s, text_block *b, size_t size, bool ended)
 
 static void next_text(text_source *s)
 {
-    close_text(s);
+    unpacker_close(&s->in);
     s->rest_size = 0;
     s->place = (text_place){.text = s->place.text + 1, .line = 1};
 }
@@ -254,16 +222,20 @@ status text_source_next(text_source *s, text_block *b)
 
 status text_source_seek(text_source *s, const text_place *place)
 {
-    close_text(s);
+    unpacker_close(&s->in);
     s->rest_size = 0;
     s->place = (text_place){.text = place->text, .line = 1};
     if (place->text >= s->count) return STATUS_OK;
     status result = open_text(s);
     while (!result && s->place.offset < place->offset) {
         uint64_t left = place->offset - s->place.offset;
-        bool ended;
+        bool ended = false;
         result = read_rest(s, left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES, &ended);
-        if (!result && ended && s->rest_size == 0) result = unpack_failed(s, s->place.offset);
+        if (!result && ended && s->rest_size == 0)
+            result = fail(STATUS_INPUT,
+                          "%s: byte %" PRIu64 " of the unpacked file: more data expected, its end "
+                          "found",
+                          s->texts[s->place.text], s->place.offset);
         s->place.offset += s->rest_size;
         s->rest_size = 0;
     }

@@ -22,6 +22,7 @@ static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
                         .rate_min = 1e-5,
                         .rate_max = 0.05,
                         .drift = 10.0,
+                        .temperature = 1.0,
                         .sigma = 2e-3,
                         .decay = 1e-3,
                         .share = 0.03},
@@ -29,6 +30,7 @@ static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
                         .rate_min = 1e-5,
                         .rate_max = 0.05,
                         .drift = 5000.0, /* in few directions gradients are far larger */
+                        .temperature = 1.0,
                         .sigma = 1.5e-3,
                         .decay = 1e-6},
 };
@@ -37,7 +39,8 @@ static const automatic_rule rules_examples[OPTIMIZER_KINDS] = {
                         .rate_min = 1e-5,
                         .rate_max = 0.05,
                         .drift = 175.0,
-                        .temperature = 0.1,
+                        .temperature = 0.2,
+                        .sigma = 1e-2,
                         .decay = 1e-3,
                         .share = 0.5},
     [OPTIMIZER_EVON] = {.rate = 2.0,
@@ -45,6 +48,7 @@ static const automatic_rule rules_examples[OPTIMIZER_KINDS] = {
                         .rate_max = 0.05,
                         .drift = 5000.0,
                         .temperature = 1.0,
+                        .sigma = 1e-2,
                         .decay = 1e-6},
 };
 
@@ -85,8 +89,7 @@ static double find_ess(const double values[AUTOMATIC_KEYS], unsigned keys, doubl
 {
     if (facts->temperature > 0.0) return facts->observations / facts->temperature;
     if (!(keys & bit(AUTOMATIC_HESSIAN))) return values[AUTOMATIC_HESSIAN] / drift;
-    if (rule->temperature > 0.0) return facts->observations / rule->temperature;
-    return fmax(facts->observations, 1.0 / (rule->sigma * sqrt(drift)));
+    return fmax(facts->observations / rule->temperature, 1.0 / (rule->sigma * sqrt(drift)));
 }
 
 /* drift is h0 / lambda. */

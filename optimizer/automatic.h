@@ -26,8 +26,8 @@ typedef struct {
     double rate; /**< h forgets this many times in a run: 1 - beta2 = rate / steps ... */
     double rate_min, rate_max; /**< ... within these */
     double drift; /**< h0 is so many times what noise adds to h in a step, (1 - beta2) lambda G */
-    double temperature; /**< of the posterior, unless the job says; 0: sigma makes it */
-    double sigma;       /**< no weight deviates more at the start */
+    double temperature; /**< of the posterior, at most, unless the job says */
+    double sigma;       /**< no weight deviates more at the start, unless a temperature says so */
     double decay;       /**< weight_decay is this share of h0 */
     double share;       /**< clip.update is this share of sqrt(G) / h0 */
 } automatic_rule;

@@ -41,7 +41,7 @@ module vario
     real(c_double) :: ess, hessian_init, beta1, beta2, weight_decay, clip_norm, clip_update, &
       epsilon
     integer(c_int64_t) :: seed, items
-    integer(c_int) :: optimizer, clip_scope, hessian, rescale_lr, debias, shard, wire
+    integer(c_int) :: optimizer, clip_scope, hessian, rescale_lr, debias, shard, wire, nesterov
     integer(c_int64_t) :: reserved(8)
   end type vario_settings
 

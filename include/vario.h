@@ -99,6 +99,7 @@ typedef struct {
     int shard;            /**< what is split over the ranks, each with all before it: none, h and
                                momentum, sums of gradients (VARIO_SHARD_GRADIENTS, the default) */
     int wire;             /**< matrices' gradients in messages: VARIO_FP32 or VARIO_BF16 */
+    int nesterov;         /**< step along the momentum and this step's gradient once more. 0 */
     uint64_t reserved[8]; /**< 0 */
 } vario_settings;
 

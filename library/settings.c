@@ -105,12 +105,14 @@ static status set_words(runtime_settings *s, const vario_settings *given)
     if (!result) result = check_word("hessian", given->hessian, VARIO_GRADSQ);
     if (!result) result = check_word("rescale_lr", given->rescale_lr, 1);
     if (!result) result = check_word("debias", given->debias, 1);
+    if (!result) result = check_word("nesterov", given->nesterov, 1);
     if (!result) result = check_word("shard", given->shard, VARIO_SHARD_GRADIENTS);
     if (!result) result = check_word("wire", given->wire, VARIO_BF16);
     s->clip.scope = (clip_scope)given->clip_scope;
     s->optimizer.hessian = (hessian_kind)given->hessian;
     s->optimizer.rescale_lr = given->rescale_lr;
     s->optimizer.debias = given->debias;
+    s->optimizer.nesterov = given->nesterov;
     s->shard = (shard_stage)given->shard;
     s->wire = (dtype)given->wire;
     return result;

@@ -67,6 +67,7 @@ static void expect_same(const runtime_settings *found, const runtime_settings *e
     cr_expect_eq(a->mc_samples, b->mc_samples);
     cr_expect_eq(a->rescale_lr, b->rescale_lr);
     cr_expect_eq(a->debias, b->debias);
+    cr_expect_eq(a->nesterov, b->nesterov);
     cr_expect_eq(found->swag.start, expected->swag.start);
     cr_expect_eq(found->clip.norm, expected->clip.norm);
     cr_expect_eq(found->clip.scope, expected->clip.scope);
@@ -206,6 +207,7 @@ Test(library_settings, checkpoints_say_what_a_job_would)
         given.hessian = VARIO_GRADSQ;
         j.optimizer.rescale_lr = (given.rescale_lr = 0) != 0;
         j.optimizer.debias = (given.debias = 0) != 0;
+        j.optimizer.nesterov = kind == OPTIMIZER_IVON && (given.nesterov = 1) != 0;
         expect_words(&j, &given);
     }
 }

@@ -56,7 +56,7 @@ check_ranks()
 }
 
 # plan RANKS MICROBATCHES: ends the script where a step cannot be shared out so.
-plan() { "${vario[@]}" plan "$job" "${sets[@]}" --set "batch.microbatches=$2" --ranks "$1" >/dev/null || exit 2; }
+plan() { "${vario[@]}" plan "$job" "${sets[@]}" --set "batch.microbatches=$2" --ranks "$1" >/dev/null || exit; }
 
 submit_all()
 {

@@ -15,20 +15,18 @@ const char *const automatic_names[AUTOMATIC_KEYS] = {
     [AUTOMATIC_REST] = "optimizer.rest_lr",
 };
 
+const double automatic_rate_min = 1e-5, automatic_rate_max = 0.05;
+
 /* Found by runs on text, and by runs of perceptrons on pictures; an optimizer without an entry has
  * no rule. */
 static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
     [OPTIMIZER_IVON] = {.rate = 1.0,
-                        .rate_min = 1e-5,
-                        .rate_max = 0.05,
                         .drift = 10.0,
                         .temperature = 1.0,
                         .sigma = 2e-3,
                         .decay = 1e-3,
                         .share = 0.03},
     [OPTIMIZER_EVON] = {.rate = 2.0,
-                        .rate_min = 1e-5,
-                        .rate_max = 0.05,
                         .drift = 5000.0, /* in few directions gradients are far larger */
                         .temperature = 1.0,
                         .sigma = 1.5e-3,
@@ -36,20 +34,13 @@ static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
 };
 static const automatic_rule rules_examples[OPTIMIZER_KINDS] = {
     [OPTIMIZER_IVON] = {.rate = 3.0,
-                        .rate_min = 1e-5,
-                        .rate_max = 0.05,
                         .drift = 175.0,
                         .temperature = 0.3,
                         .sigma = 3e-2,
                         .decay = 1e-3,
                         .share = 0.5},
-    [OPTIMIZER_EVON] = {.rate = 2.0,
-                        .rate_min = 1e-5,
-                        .rate_max = 0.05,
-                        .drift = 5000.0,
-                        .temperature = 1.0,
-                        .sigma = 1e-2,
-                        .decay = 1e-6},
+    [OPTIMIZER_EVON] =
+        {.rate = 2.0, .drift = 5000.0, .temperature = 1.0, .sigma = 1e-2, .decay = 1e-6},
 };
 
 const automatic_rule *automatic_rule_of(optimizer_kind kind, bool text)
@@ -78,7 +69,7 @@ static double four_digits(double value)
 double automatic_beta2(const automatic_rule *rule, uint64_t steps)
 {
     char text[40];
-    double rate = fmin(fmax(rule->rate / (double)steps, rule->rate_min), rule->rate_max);
+    double rate = fmin(fmax(rule->rate / (double)steps, automatic_rate_min), automatic_rate_max);
     snprintf(text, sizeof text, "%.9f", 1.0 - four_digits(rate));
     return strtod(text, NULL);
 }

@@ -21,10 +21,12 @@ typedef enum {
 /** Their names in job files. */
 extern const char *const automatic_names[AUTOMATIC_KEYS];
 
+/** 1 - beta2 is within these. */
+extern const double automatic_rate_min, automatic_rate_max;
+
 /** Constants of the formulas, an optimizer's own. */
 typedef struct {
-    double rate; /**< h forgets this many times in a run: 1 - beta2 = rate / steps ... */
-    double rate_min, rate_max; /**< ... within these */
+    double rate;  /**< h forgets this many times in a run: 1 - beta2 = rate / steps */
     double drift; /**< h0 is so many times what noise adds to h in a step, (1 - beta2) lambda G */
     double temperature; /**< of the posterior, at most, unless the job says */
     double sigma;       /**< no weight deviates more at the start, unless a temperature says so */

@@ -25,8 +25,8 @@ Test(automatic, beta2_moves_h_as_often_as_the_rule_says)
 {
     const automatic_rule *ivon = automatic_rule_of(OPTIMIZER_IVON, true),
                          *evon = automatic_rule_of(OPTIMIZER_EVON, true);
-    cr_expect_eq(automatic_beta2(ivon, 1), 1.0 - ivon->rate_max);
-    cr_expect_eq(automatic_beta2(ivon, 4000000000), 1.0 - ivon->rate_min);
+    cr_expect_eq(automatic_beta2(ivon, 1), 1.0 - automatic_rate_max);
+    cr_expect_eq(automatic_beta2(ivon, 4000000000), 1.0 - automatic_rate_min);
     for (uint64_t steps = 100; steps <= 100000; steps *= 10) {
         expect_near((double)steps * (1.0 - automatic_beta2(ivon, steps)), ivon->rate);
         expect_near((double)steps * (1.0 - automatic_beta2(evon, steps)), evon->rate);
@@ -79,6 +79,41 @@ Test(automatic, examples_have_a_temperature)
     cr_assert_eq(automatic_derive(v, ALL_IVON, rule, &facts), STATUS_OK);
     expect_relations(v, rule, &facts);
     expect_near(1.0 / sqrt(v[AUTOMATIC_ESS] * v[AUTOMATIC_HESSIAN]), rule->sigma);
+}
+
+/* A row of docs/numerics.md, which replays are made from. */
+static void expect_row(const char *row, const char *models, bool text)
+{
+    const automatic_rule *ivon = automatic_rule_of(OPTIMIZER_IVON, text),
+                         *evon = automatic_rule_of(OPTIMIZER_EVON, text);
+    double v[9] = {0};
+    cr_assert_eq(sscanf(row + strlen(models),
+                        " r = %lf, d = %lf, T₀ = %lf, s = %lf, c = %lf; EVON r = %lf, d = %lf, "
+                        "T₀ = %lf, s = %lf",
+                        &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8]),
+                 9, "%s", row);
+    cr_expect(v[0] == ivon->rate && v[1] == ivon->drift && v[2] == ivon->temperature &&
+                  v[3] == ivon->sigma && v[4] == ivon->share,
+              "%s", row);
+    cr_expect(v[5] == evon->rate && v[6] == evon->drift && v[7] == evon->temperature &&
+                  v[8] == evon->sigma,
+              "%s", row);
+}
+
+Test(automatic, constants_are_those_of_the_page)
+{
+    char line[512];
+    int rows = 0;
+    FILE *page = fopen(SOURCE_DIR "/docs/numerics.md", "r");
+    cr_assert_not_null(page);
+    while (fgets(line, sizeof line, page)) {
+        bool text = strstr(line, "    GPT-2: ") == line;
+        if (!text && strstr(line, "    other models: ") != line) continue;
+        expect_row(line, text ? "    GPT-2:" : "    other models:", text);
+        rows++;
+    }
+    fclose(page);
+    cr_expect_eq(rows, 2);
 }
 
 Test(automatic, evon_has_a_rate_for_the_rest)

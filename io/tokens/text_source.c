@@ -1,5 +1,4 @@
-/* A block ends at the last place where a text may be cut; what is behind begins
- * the next one. */
+/* A block ends at the last place where a text may be cut; what is behind begins the next one. */
 #include "io/tokens/text_source.h"
 
 #include "base/utf8.h"

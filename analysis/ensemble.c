@@ -137,6 +137,7 @@ static status check_runs(ensemble *e, const ensemble_request *w)
         if (!result) result = choose_draw(&e->draws[i], &e->jobs[i], e->paths[i], w);
         e->jobs[i].batch.sequences = w->sequences ? w->sequences : job_sequences(&e->jobs[0]);
         e->jobs[i].batch.parts = 1;
+        if (w->antithetic) e->jobs[i].eval.antithetic = true;
     }
     return result;
 }
@@ -210,8 +211,10 @@ static void set_members(ensemble *e)
 {
     for (size_t i = 0; i < e->member_count; i++) {
         size_t run = i % e->count;
-        e->members[i] = (member){
-            .r = &e->trainers[run], .draw = e->draws[run], .number = (uint32_t)(i / e->count)};
+        e->members[i] = (member){.r = &e->trainers[run],
+                                 .draw = e->draws[run],
+                                 .number = (uint32_t)(i / e->count),
+                                 .antithetic = e->jobs[run].eval.antithetic && !e->kfac};
     }
 }
 
@@ -223,6 +226,7 @@ status ensemble_open(ensemble *e, comm *c, bool native)
         result = trainer_open(&e->trainers[i], j, c, precision_here(j, native), false);
         if (!result) result = trainer_read(&e->trainers[i], e->paths[i], &e->facts[i]);
         if (!result && e->kfac) warn_of_training_data(j, c, e->paths[i]);
+        e->kfac_options.antithetic = j->eval.antithetic;
         if (!result && e->kfac) result = kfac_draw(&e->kfac[i], &e->trainers[i], &e->kfac_options);
     }
     set_members(e);
@@ -252,16 +256,23 @@ bool ensemble_has_average(const ensemble *e)
     return e->samples > 0 || e->count > 1;
 }
 
+bool ensemble_is_antithetic(const ensemble *e)
+{
+    return e->samples > 0 && e->draws[0] == DRAW_SAMPLE && e->jobs[0].eval.antithetic;
+}
+
 void ensemble_describe(const ensemble *e, char *text, size_t size)
 {
     static const char *const names[] = {"means", "posterior samples", "dropouts"};
     const char *name = e->kfac ? "K-FAC samples" : names[e->draws[0]];
     for (size_t i = 1; i < e->count; i++)
         if (e->draws[i] != e->draws[0]) name = "samples and dropouts";
+    const char *how = ensemble_is_antithetic(e) ? "antithetic " : "";
     if (e->samples == 0)
         snprintf(text, size, "the means of %zu runs", e->count);
     else if (e->count == 1)
-        snprintf(text, size, "%" PRIu64 " %s", e->samples, name);
+        snprintf(text, size, "%" PRIu64 " %s%s", e->samples, how, name);
     else
-        snprintf(text, size, "%" PRIu64 " %s of each of %zu runs", e->samples, name, e->count);
+        snprintf(text, size, "%" PRIu64 " %s%s of each of %zu runs", e->samples, how, name,
+                 e->count);
 }

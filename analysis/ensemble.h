@@ -18,6 +18,7 @@ typedef struct {
     const char *posterior;   /**< auto, mean, samples, dropout, kfac; NULL: auto */
     double ess, precision;   /**< of kfac; NaN: not given */
     uint64_t factor_batches; /**< of kfac; 0: all */
+    bool antithetic;         /**< samples in pairs, whatever the runs' jobs say */
     bool own_data;           /**< the runs' data.valid may differ */
     bool quiet;
 } ensemble_request;
@@ -59,6 +60,9 @@ void ensemble_close(ensemble *e);
 
 /** Whether a job trains with dropout, so that its networks can be drawn without a posterior. */
 bool ensemble_has_dropout(const job *j);
+
+/** Whether the first run's samples come in pairs about its mean. */
+bool ensemble_is_antithetic(const ensemble *e);
 
 /** The first run's mean. */
 member ensemble_mean(const ensemble *e);

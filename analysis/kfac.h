@@ -17,6 +17,7 @@ typedef struct {
     double precision; /**< tau of the prior; NaN: lambda optimizer.weight_decay */
     uint64_t batches; /**< the first so many of the training data; 0: all */
     size_t samples;   /**< at least 1 */
+    bool antithetic;  /**< noise_key_of_sample */
     size_t grid_from; /**< factors from this order on are put on the grid; 0: the rule below */
 } kfac_options;
 

@@ -120,7 +120,7 @@ void kfac_sample(kfac *k)
 {
     comm *c = k->m.r->rounds.c;
     for (size_t s = 0; s < k->o->samples; s++) {
-        noise_key key = {.seed = k->m.job.seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s};
+        noise_key key = noise_key_of_sample(k->m.job.seed, (uint32_t)s, k->o->antithetic);
         for (size_t l = 0; l < k->layers; l++)
             if (k->parts[l].home == c->rank) draw_part(k, l, key);
         put_mean(k, k->q->draws[s]);

@@ -172,8 +172,8 @@ static void run_member(prediction *e, size_t active)
     const member *m = e->now = &e->members[e->done++];
     trainer *r = m->r;
     uint64_t b = e->first + (uint64_t)r->rounds.c->rank;
-    noise_key key = {.seed = r->job->seed, .stream = STREAM_POSTERIOR, .sample = m->number};
-    noise_key drop = key;
+    noise_key key = noise_key_of_sample(r->job->seed, m->number, m->antithetic);
+    noise_key drop = noise_key_of_sample(r->job->seed, m->number, false);
     drop.step = (uint32_t)(1 + b);
     e->noise += r->config.mlp.noise_variance;
     trainer_predict(r, e->rows ? e->b : NULL, active, m->draw == DRAW_SAMPLE ? &key : NULL,

@@ -16,6 +16,7 @@ typedef struct {
     trainer *r; /**< borrowed */
     draw_kind draw;
     uint32_t number; /**< of the sample or of the dropout */
+    bool antithetic; /**< samples come in pairs: noise_key_of_sample */
 } member;
 
 /** Columns of what is known of a row that has a class, or a next token, as its target. */
@@ -63,7 +64,7 @@ typedef struct {
  * (16 for values). Rank 0 keeps 8 bytes a row, column and point.
  *
  * Classes: probabilities are averaged, in double, in the order of members. Values: a mixture of
- * Gaussians. Sample s draws with stream STREAM_POSTERIOR, step 0; dropout s of batch b with step
+ * Gaussians. Sample s draws with noise_key_of_sample; dropout s of batch b with step
  * 1 + b.
  *
  * @param out      out; filled on rank 0; predictions_close frees it, after a failure too

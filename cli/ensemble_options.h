@@ -9,6 +9,8 @@
 #define ENSEMBLE_OPTIONS(w)                                                                        \
     {"--samples", OPTION_COUNT, &(w).samples, "S",                                                 \
      "average S posterior samples, or dropouts, of each run too"},                                 \
+        {"--antithetic", OPTION_FLAG, &(w).antithetic, NULL,                                       \
+         "samples in pairs about the mean, as the runs' own eval.antithetic"},                     \
         {"--posterior", OPTION_TEXT, &(w).posterior, "KIND",                                       \
          "auto (samples where there are, else dropout), mean, samples, dropout, kfac"},            \
         {"--ess", OPTION_NUMBER, &(w).ess, "LAMBDA",                                               \

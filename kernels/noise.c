@@ -6,7 +6,6 @@
 #include "kernels/math.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -186,16 +185,21 @@ static void copy_part(float *normals, uint32_t *words, noise_key key, uint64_t f
     }
 }
 
-void noise_normals(float *normals, uint32_t *words, noise_key key, uint64_t first, size_t count)
+static void copy_block(float *normals, uint32_t *words, noise_key key, uint64_t first)
 {
-    if (first % 4 || count != NOISE_BLOCK) {
-        copy_part(normals, words, key, first, count);
-        return;
-    }
     pair_words w;
     block_words(&w, key, first / 4, WHOLE);
     block_normals(normals, &w, WHOLE);
     if (words) element_words(words, &w, WHOLE);
+}
+
+void noise_normals(float *normals, uint32_t *words, noise_key key, uint64_t first, size_t count)
+{
+    if (first % 4 || count != NOISE_BLOCK)
+        copy_part(normals, words, key, first, count);
+    else
+        copy_block(normals, words, key, first);
+    for (size_t i = 0; key.mirrored && i < count; i++) normals[i] = -normals[i];
 }
 
 void noise_uniform_words(uint32_t *words, noise_key key, uint64_t first, size_t count)
@@ -215,7 +219,7 @@ void noise_normals_reference(double *normals, noise_key key, uint64_t first, siz
         size_t pair = i % 4 / 2 * 2;
         double u = ((double)(r[pair] >> 9) + 0.5) * 0x1p-23,
                v = (double)(r[pair + 1] >> 9) * 0x1p-23;
-        double radius = sqrt(-2.0 * log(u));
+        double radius = (key.mirrored ? -1.0 : 1.0) * sqrt(-2.0 * log(u));
         normals[n] = radius * (i % 2 ? sin(two_pi * v) : cos(two_pi * v));
     }
 }

@@ -9,6 +9,7 @@
 #ifndef VARIO_KERNELS_NOISE_H
 #define VARIO_KERNELS_NOISE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,9 +29,20 @@ typedef struct {
     uint32_t stream; /**< noise_stream */
     uint32_t sample; /**< work item w in training, sample s at evaluation */
     uint32_t step;
+    bool mirrored; /**< its normals with the other sign; words are the same */
 } noise_key;
 
 enum { NOISE_BLOCK = 256 };
+
+/** Of a posterior sample at evaluation. @param antithetic  samples 2k and 2k + 1 are sample k of
+ * those that are not, and its mirror image on the other side of the mean */
+static inline noise_key noise_key_of_sample(uint64_t seed, uint32_t sample, bool antithetic)
+{
+    return (noise_key){.seed = seed,
+                       .stream = STREAM_POSTERIOR,
+                       .sample = antithetic ? sample / 2 : sample,
+                       .mirrored = antithetic && sample % 2 == 1};
+}
 
 /** One Philox4x32-10 block. */
 void noise_words(uint32_t out[4], uint64_t seed, const uint32_t counter[4]);

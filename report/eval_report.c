@@ -137,6 +137,7 @@ static void put_average(json_t **o, const evaluation *v)
 {
     const prediction_scores *s = evaluation_average(v);
     if (v->e->samples) json_text_set(o, "samples", json_integer((json_int_t)v->e->samples));
+    if (ensemble_is_antithetic(v->e)) json_text_set(o, "antithetic", json_true());
     if (v->e->kfac) json_text_set(o, "kfac", kfac_json(&v->e->kfac[0]));
     json_text_set(o, "members", json_integer((json_int_t)s->members));
     put_scores(o, v, s, "_averaged");

@@ -105,7 +105,8 @@ void weights_changed(weights *w)
 
 static bool same_key(noise_key a, noise_key b)
 {
-    return a.seed == b.seed && a.stream == b.stream && a.sample == b.sample && a.step == b.step;
+    return a.seed == b.seed && a.stream == b.stream && a.sample == b.sample && a.step == b.step &&
+           a.mirrored == b.mirrored;
 }
 
 void weights_begin(weights *w, const weights_round *round)

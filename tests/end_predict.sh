@@ -75,6 +75,17 @@ ece=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
     { b = int($at["confidence"] * 10); gap[b] += $at["right"] - $at["confidence"]; n++ }
     END { for (b in gap) sum += gap[b] < 0 ? -gap[b] : gap[b]; printf "%.17g", sum / n }' rows.csv)
 check "ece of the rows" near "$(fact .ece_averaged)" "$ece" 1e-12
+independent=$(fact .nll_averaged)
+same_on_ranks "eval in pairs" eval runs/a --samples 4 --antithetic
+paired=$(jq -c 'del(.run)' last.out)
+check "pairs give another average" holds ".antithetic and .nll_averaged != $independent"
+cp -r runs/a runs/pairs
+sed -i 's/^  antithetic: false/  antithetic: true/' runs/pairs/job.yaml
+launch 2 eval runs/pairs --samples 4 --json
+check "the job's eval.antithetic is --antithetic" same "$(jq -c 'del(.run)' last.out)" "$paired"
+launch 1 eval runs/plain --posterior kfac --samples 3 --antithetic --json
+check "pairs of K-FAC" holds '.antithetic and (.curve | length) == 3'
+launch 1 eval runs/a --samples 5 --bins 10 --json
 check "the curve is at 1, 2, 4 and 5 samples" holds '[.curve[].samples] == [1, 2, 4, 5]'
 check "the curve ends with the average" holds '.curve[-1].nll == .nll_averaged and .curve[-1].ece == .ece_averaged'
 check "perplexity is exp(nll)" near "$(fact .perplexity)" "$(fact '.nll | exp')" 1e-12

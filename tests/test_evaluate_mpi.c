@@ -78,13 +78,15 @@ static summary summarize(const dataset *data, dataset_batch *b, const double *li
     return s;
 }
 
-static void check(loss_kind loss)
+static void check(loss_kind loss, bool antithetic)
 {
     running x;
     dataset_batch b;
     validation found;
     double likelihoods[COUNT], averaged[COUNT] = {0};
-    running_open(&x, small_job(loss, SHARD_GRADIENTS), rows_of(loss), false);
+    job j = small_job(loss, SHARD_GRADIENTS);
+    j.eval.antithetic = antithetic;
+    running_open(&x, j, rows_of(loss), false);
     cr_assert_eq(dataset_batch_open(&b, &x.j), STATUS_OK);
     cr_assert_eq(trainer_evaluate(&x.r, x.data, 0, SAMPLES, &found), STATUS_OK);
     float theta[x.r.rounds.p.count];
@@ -92,7 +94,9 @@ static void check(loss_kind loss)
     pass(&x.j.model.mlp, x.data, &b, theta, likelihoods);
     summary mean = summarize(x.data, &b, likelihoods);
     for (uint32_t s = 0; s < SAMPLES; s++) {
-        draw(&x.r, &(noise_key){.seed = x.j.seed, .stream = STREAM_POSTERIOR, .sample = s}, theta);
+        noise_key key = {.seed = x.j.seed, .stream = STREAM_POSTERIOR, .sample = s};
+        if (antithetic) key.sample = s / 2, key.mirrored = s % 2 == 1;
+        draw(&x.r, &key, theta);
         pass(&x.j.model.mlp, x.data, &b, theta, likelihoods);
         for (size_t i = 0; i < COUNT; i++) averaged[i] += likelihoods[i] / SAMPLES;
     }
@@ -112,12 +116,19 @@ static void check(loss_kind loss)
 
 MPI_TEST(classes)
 {
-    check(LOSS_CROSS_ENTROPY);
+    check(LOSS_CROSS_ENTROPY, false);
 }
 
 MPI_TEST(values)
 {
-    check(LOSS_GAUSSIAN);
+    check(LOSS_GAUSSIAN, false);
+}
+
+/* Five samples: two pairs and one alone. */
+MPI_TEST(pairs)
+{
+    check(LOSS_CROSS_ENTROPY, true);
+    check(LOSS_GAUSSIAN, true);
 }
 
 /* Seven windows in batches of one to nine: the same loss, but for rounding. */

@@ -110,7 +110,7 @@ static double unit(uint64_t seed, uint32_t number, uint32_t kind, uint32_t eleme
 static double normal(uint64_t seed, uint32_t number, uint32_t kind, uint32_t element)
 {
     double z;
-    noise_normals_reference(&z, (noise_key){seed, 6, number, kind}, element, 1);
+    noise_normals_reference(&z, (noise_key){seed, 6, number, kind, false}, element, 1);
     return z;
 }
 

@@ -64,6 +64,26 @@ Test(noise, reference_and_example)
     for (int i = 0; i < 4; i++) cr_expect_lt(fabs((double)fast[i] - example[i]), 1e-6);
 }
 
+/* The other sample of a pair: the same noise on the other side, rounded by the same words. */
+Test(noise, mirrored)
+{
+    enum { FIRST = 1002, COUNT = 101 };
+    float plain[COUNT], other[COUNT];
+    double reference[COUNT];
+    uint32_t words[COUNT], other_words[COUNT];
+    noise_key even = noise_key_of_sample(9, 6, true), odd = noise_key_of_sample(9, 7, true);
+    noise_normals(plain, words, noise_key_of_sample(9, 3, false), FIRST, COUNT);
+    noise_normals(other, other_words, even, FIRST, COUNT);
+    cr_expect_arr_eq(other, plain, sizeof plain);
+    noise_normals(other, other_words, odd, FIRST, COUNT);
+    noise_normals_reference(reference, odd, FIRST, COUNT);
+    cr_expect_arr_eq(other_words, words, sizeof words);
+    for (size_t i = 0; i < COUNT; i++) {
+        cr_expect_eq(other[i], -plain[i]);
+        cr_expect_float_eq(reference[i], (double)other[i], 1e-5);
+    }
+}
+
 /* The same bits from every clone, compiler and processor: a checksum (FNV-1a by words) that was
  * equal from gcc 12 and clang 14, each with SSE2, AVX2 and AVX-512. */
 Test(noise, bits_do_not_depend_on_the_processor)

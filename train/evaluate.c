@@ -152,8 +152,8 @@ static status run_samples(evaluation *e, sums *total)
 {
     e->sampling = true;
     for (uint64_t s = 0; s < e->samples; s++) {
-        noise_key key = {
-            .seed = e->r->job->seed, .stream = STREAM_POSTERIOR, .sample = (uint32_t)s};
+        const job *j = e->r->job;
+        noise_key key = noise_key_of_sample(j->seed, (uint32_t)s, j->eval.antithetic);
         for (e->round = 0; e->round < e->rounds; e->round++) {
             status result = run_round(e, &key);
             if (result) return result;

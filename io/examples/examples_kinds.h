@@ -50,7 +50,10 @@ typedef enum {
 /** The key of an example's elements: words, or normals. number < 2^32. */
 static inline noise_key draw_key(uint64_t seed, generated_kind kind, uint64_t number)
 {
-    return (noise_key){seed, STREAM_EXAMPLES, (uint32_t)number, (uint32_t)kind};
+    return (noise_key){.seed = seed,
+                       .stream = STREAM_EXAMPLES,
+                       .sample = (uint32_t)number,
+                       .step = (uint32_t)kind};
 }
 
 /** A whole number below n from a word. */

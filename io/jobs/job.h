@@ -58,6 +58,7 @@ typedef struct {
     recompute_kind recompute;
     struct {
         uint64_t every, batches, samples; /**< every 0: only at the end */
+        bool antithetic;                  /**< samples come in pairs: noise_key_of_sample */
     } eval;
     struct {
         uint64_t every, examples; /**< every 0: never; examples 0: all of the training set */

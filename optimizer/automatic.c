@@ -13,6 +13,7 @@ const char *const automatic_names[AUTOMATIC_KEYS] = {
     [AUTOMATIC_DECAY] = "optimizer.weight_decay",
     [AUTOMATIC_CLIP] = "clip.update",
     [AUTOMATIC_REST] = "optimizer.rest_lr",
+    [AUTOMATIC_FINAL] = "optimizer.ess_final",
 };
 
 const double automatic_rate_min = 1e-5, automatic_rate_max = 0.05;
@@ -23,24 +24,31 @@ static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
     [OPTIMIZER_IVON] = {.rate = 1.0,
                         .drift = 10.0,
                         .temperature = 1.0,
+                        .narrowing = 1.0,
                         .sigma = 2e-3,
                         .decay = 1e-3,
                         .share = 0.03},
     [OPTIMIZER_EVON] = {.rate = 2.0,
-                        .drift = 5000.0, /* in few directions gradients are far larger */
+                        .drift = 800.0, /* in few directions gradients are far larger */
                         .temperature = 1.0,
-                        .sigma = 1.5e-3,
+                        .narrowing = 5.0,
+                        .sigma = 1e-3,
                         .decay = 1e-6},
 };
 static const automatic_rule rules_examples[OPTIMIZER_KINDS] = {
     [OPTIMIZER_IVON] = {.rate = 3.0,
                         .drift = 175.0,
                         .temperature = 0.3,
+                        .narrowing = 1.0,
                         .sigma = 3e-2,
                         .decay = 1e-3,
                         .share = 0.5},
-    [OPTIMIZER_EVON] =
-        {.rate = 2.0, .drift = 5000.0, .temperature = 1.0, .sigma = 1e-2, .decay = 1e-6},
+    [OPTIMIZER_EVON] = {.rate = 2.0,
+                        .drift = 5000.0,
+                        .temperature = 1.0,
+                        .narrowing = 1.0,
+                        .sigma = 1e-2,
+                        .decay = 1e-6},
 };
 
 const automatic_rule *automatic_rule_of(optimizer_kind kind, bool text)
@@ -78,9 +86,10 @@ double automatic_beta2(const automatic_rule *rule, uint64_t steps)
 static double find_ess(const double values[AUTOMATIC_KEYS], unsigned keys, double drift,
                        const automatic_rule *rule, const automatic_facts *facts)
 {
-    if (facts->temperature > 0.0) return facts->observations / facts->temperature;
+    double observations = rule->narrowing * facts->observations; /* of the first posterior */
+    if (facts->temperature > 0.0) return observations / facts->temperature;
     if (!(keys & bit(AUTOMATIC_HESSIAN))) return values[AUTOMATIC_HESSIAN] / drift;
-    return fmax(facts->observations / rule->temperature, 1.0 / (rule->sigma * sqrt(drift)));
+    return fmax(observations / rule->temperature, 1.0 / (rule->sigma * sqrt(drift)));
 }
 
 /* drift is h0 / lambda. */
@@ -92,6 +101,8 @@ static void find_posterior(double values[AUTOMATIC_KEYS], unsigned keys, const a
         values[AUTOMATIC_ESS] = four_digits(find_ess(values, keys, drift, rule, facts));
     if (keys & bit(AUTOMATIC_HESSIAN))
         values[AUTOMATIC_HESSIAN] = four_digits(drift * values[AUTOMATIC_ESS]);
+    if (keys & bit(AUTOMATIC_FINAL) && rule->narrowing > 1.0)
+        values[AUTOMATIC_FINAL] = four_digits(values[AUTOMATIC_ESS] / rule->narrowing);
 }
 
 status automatic_derive(double values[AUTOMATIC_KEYS], unsigned keys, const automatic_rule *rule,

@@ -15,6 +15,7 @@ typedef enum {
     AUTOMATIC_DECAY,
     AUTOMATIC_CLIP,
     AUTOMATIC_REST,
+    AUTOMATIC_FINAL,
     AUTOMATIC_KEYS,
 } automatic_key;
 
@@ -28,7 +29,8 @@ extern const double automatic_rate_min, automatic_rate_max;
 typedef struct {
     double rate;  /**< h forgets this many times in a run: 1 - beta2 = rate / steps */
     double drift; /**< h0 is so many times what noise adds to h in a step, (1 - beta2) lambda G */
-    double temperature; /**< of the posterior, at most, unless the job says */
+    double temperature; /**< of the last posterior, at most, unless the job says */
+    double narrowing;   /**< ess begins so many times above ess_final; 1: it does not move */
     double sigma;       /**< no weight deviates more at the start, unless a temperature says so */
     double decay;       /**< weight_decay is this share of h0 */
     double share;       /**< clip.update is this share of sqrt(G) / h0 */
@@ -41,7 +43,7 @@ const automatic_rule *automatic_rule_of(optimizer_kind kind, bool text);
 typedef struct {
     uint64_t steps;
     double observations; /**< that the training data are */
-    double temperature;  /**< of the posterior; 0: the rule's */
+    double temperature;  /**< of the last posterior; 0: the rule's */
     double peak;         /**< largest change of a weight in a step */
     double mean_square;  /**< G, of an element of a work item's gradient at the initial weights */
 } automatic_facts;

@@ -105,6 +105,7 @@ const optimizer evon_optimizer = {
              {"early_stop.kind", NULL},
              {"early_stop.patience", NULL}},
     .automatic = {{"optimizer.ess", NULL},
+                  {"optimizer.ess_final", NULL},
                   {"optimizer.hessian_init", NULL},
                   {"optimizer.weight_decay", NULL},
                   {"optimizer.beta2", NULL},

@@ -8,7 +8,7 @@
 
 TestSuite(automatic, .timeout = 60);
 
-enum { ALL_IVON = 0x1f, ALL_EVON = 0x2f };
+enum { ALL_IVON = 0x1f, ALL_EVON = 0x6f };
 
 static void expect_near(double found, double expected)
 {
@@ -86,17 +86,17 @@ static void expect_row(const char *row, const char *models, bool text)
 {
     const automatic_rule *ivon = automatic_rule_of(OPTIMIZER_IVON, text),
                          *evon = automatic_rule_of(OPTIMIZER_EVON, text);
-    double v[9] = {0};
+    double v[10] = {0};
     cr_assert_eq(sscanf(row + strlen(models),
                         " r = %lf, d = %lf, T₀ = %lf, s = %lf, c = %lf; EVON r = %lf, d = %lf, "
-                        "T₀ = %lf, s = %lf",
-                        &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8]),
-                 9, "%s", row);
+                        "T₀ = %lf, s = %lf, v = %lf",
+                        &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &v[9]),
+                 10, "%s", row);
     cr_expect(v[0] == ivon->rate && v[1] == ivon->drift && v[2] == ivon->temperature &&
                   v[3] == ivon->sigma && v[4] == ivon->share,
               "%s", row);
     cr_expect(v[5] == evon->rate && v[6] == evon->drift && v[7] == evon->temperature &&
-                  v[8] == evon->sigma,
+                  v[8] == evon->sigma && v[9] == evon->narrowing && ivon->narrowing == 1.0,
               "%s", row);
 }
 
@@ -125,6 +125,30 @@ Test(automatic, evon_has_a_rate_for_the_rest)
     expect_relations(v, rule, &facts);
     cr_expect_eq(v[AUTOMATIC_REST], facts.peak);
     cr_expect_eq(v[AUTOMATIC_CLIP], 0.0);
+}
+
+/* The temperature is that of the posterior at the end. */
+Test(automatic, evon_widens)
+{
+    const automatic_rule *rule = automatic_rule_of(OPTIMIZER_EVON, true);
+    automatic_facts facts = some_facts();
+    double v[AUTOMATIC_KEYS] = {0};
+    facts.observations = 1e3;
+    cr_assert_eq(automatic_derive(v, ALL_EVON, rule, &facts), STATUS_OK);
+    expect_near(1.0 / sqrt(v[AUTOMATIC_ESS] * v[AUTOMATIC_HESSIAN]), rule->sigma);
+    expect_near(v[AUTOMATIC_FINAL], v[AUTOMATIC_ESS] / rule->narrowing);
+    cr_expect_gt(rule->narrowing, 1.0);
+    facts.temperature = 0.5;
+    cr_assert_eq(automatic_derive(v, ALL_EVON, rule, &facts), STATUS_OK);
+    expect_near(v[AUTOMATIC_FINAL], facts.observations / facts.temperature);
+    expect_near(v[AUTOMATIC_ESS], rule->narrowing * v[AUTOMATIC_FINAL]);
+    v[AUTOMATIC_FINAL] = 7.0;
+    cr_assert_eq(automatic_derive(v, ALL_EVON & ~(1 << AUTOMATIC_FINAL), rule, &facts), STATUS_OK);
+    cr_expect_eq(v[AUTOMATIC_FINAL], 7.0);
+    rule = automatic_rule_of(OPTIMIZER_EVON, false);
+    v[AUTOMATIC_FINAL] = 0.0;
+    cr_assert_eq(automatic_derive(v, ALL_EVON, rule, &facts), STATUS_OK);
+    cr_expect_eq(v[AUTOMATIC_FINAL], 0.0, "of examples it does not move");
 }
 
 Test(automatic, what_is_given_stays_and_the_rest_follows)
@@ -194,6 +218,9 @@ Test(automatic, a_job_that_gives_none_of_the_keys_is_automatic)
     cr_expect(j.optimizer.settings == SETTINGS_AUTO && j.waiting == ALL_EVON);
     cr_expect(j.optimizer.nesterov && j.optimizer.whiten &&
               j.optimizer.adjust_lr == ADJUST_MATCH_RMS_ADAMW && j.schedule.peak == 3e-3);
+    j = read_small((const char *[]){"optimizer.kind=evon", "optimizer.ess_final=5"}, 2);
+    cr_expect(j.optimizer.settings == SETTINGS_AUTO &&
+              j.waiting == (ALL_EVON & ~(1 << AUTOMATIC_FINAL)));
     for (size_t i = 1; i < 3; i++) {
         j = read_small(evon[i], 2);
         cr_expect(j.optimizer.settings == SETTINGS_GIVEN && j.schedule.peak == 0.01);

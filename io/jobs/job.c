@@ -229,14 +229,17 @@ static data_words words_of(const job *j)
     return w;
 }
 
+double job_last_ess(const job *j)
+{
+    return j->optimizer.ess_final > 0.0 ? j->optimizer.ess_final : j->optimizer.ess;
+}
+
 static bool warn_of_ess(const job *j, uint64_t rows, char line[STATUS_MESSAGE_SIZE])
 {
-    bool moves = j->optimizer.ess_final > 0.0; /* the posterior is the last one */
-    const char *key = moves ? "optimizer.ess_final" : "optimizer.ess";
-    double ess = moves ? j->optimizer.ess_final : j->optimizer.ess,
-           windows = (double)rows / (double)j->batch.length;
+    const char *key = j->optimizer.ess_final > 0.0 ? "optimizer.ess_final" : "optimizer.ess";
+    double ess = job_last_ess(j), windows = (double)rows / (double)j->batch.length;
     data_words w = words_of(j);
-    bool derived = j->optimizer.settings == SETTINGS_AUTO && !moves; /* its temperature is told */
+    bool derived = j->optimizer.settings == SETTINGS_AUTO; /* its temperature is told */
     if (rows == 0 || derived) return false;
     if (ess > 100.0 * (double)rows) {
         snprintf(line, STATUS_MESSAGE_SIZE,

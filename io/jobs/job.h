@@ -128,7 +128,10 @@ void job_set_defaults(job *j);
  * @param rows  tokens or examples */
 double job_observations(const job *j, uint64_t rows);
 
-/** What a job's settings make of its posterior: observations / ess. */
+/** lambda of the posterior that a run ends with. */
+double job_last_ess(const job *j);
+
+/** What a job's settings make of the posterior that a run ends with: observations / its ess. */
 double job_temperature(const job *j, uint64_t rows);
 
 /** Whether keys wait for gradients at the initial weights. */

@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* schedule.peak is asked of users: its default is another one, no more. */
+/* schedule.peak is asked of users, and ess_final is of the end: given settings follow from neither.
+ */
 static bool decides(const optimizer_key *key)
 {
-    return strcmp(key->key, "schedule.peak") != 0;
+    return strcmp(key->key, "schedule.peak") != 0 && strcmp(key->key, "optimizer.ess_final") != 0;
 }
 
 settings_kind source_settings(const job_source *s, const job *j)
@@ -41,7 +42,7 @@ double job_observations(const job *j, uint64_t rows)
 
 double job_temperature(const job *j, uint64_t rows)
 {
-    return job_observations(j, rows) / j->optimizer.ess;
+    return job_observations(j, rows) / job_last_ess(j);
 }
 
 bool job_needs_gradients(const job *j)

@@ -1,7 +1,6 @@
 /* Steps of whole trainers on tokens that are made up: only their number matters. */
-#include "bench/steps.h"
-
 #include "base/memory.h"
+#include "bench/bench_run.h"
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
@@ -18,13 +17,6 @@
 
 enum { STEPS_MAX = 64, RATES_MAX = 5, PEER_TURNS = 3 };
 
-typedef struct {
-    job job;
-    dataset *data;
-    trainer trainer;
-    uint64_t t;
-} bench_run;
-
 bench_size bench_size_124m(void)
 {
     return (bench_size){.model = {.n_layer = 12,
@@ -38,98 +30,6 @@ bench_size bench_size_124m(void)
                         .precision = DTYPE_BF16,
                         .shard = SHARD_GRADIENTS,
                         .steps = 5};
-}
-
-/* The published settings of IVON and EVON; the schedule is constant and small, so that nothing
- * blows up. */
-static optimizer_settings optimizer_of(optimizer_kind kind)
-{
-    optimizer_settings s = {.kind = kind,
-                            .ess = 1e10,
-                            .hessian_init = 1e-3,
-                            .beta1 = 0.9,
-                            .beta2 = kind == OPTIMIZER_IVON ? 0.99999 : 0.95,
-                            .weight_decay = kind == OPTIMIZER_IVON ? 1e-6 : 0.1,
-                            .epsilon = 1e-8,
-                            .mc_samples = 1,
-                            .rescale_lr = true,
-                            .debias = true,
-                            .basis_beta = 0.95,
-                            .basis_every = 10,
-                            .basis_limit = 2048,
-                            .estimate_clip = INFINITY,
-                            .rest_lr = 6e-6};
-    if (kind != OPTIMIZER_EVON) return s;
-    s.ess = 5.3e6;
-    s.hessian_init = 0.58;
-    s.beta1 = 0.943;
-    s.beta2 = 0.99909;
-    s.weight_decay = 1e-6;
-    s.estimate_clip = 1.5;
-    s.whiten = true;
-    return s;
-}
-
-static job job_of(const bench_size *size, optimizer_kind kind)
-{
-    const bool ivon = kind == OPTIMIZER_IVON;
-    return (job){
-        .name = "bench",
-        .seed = 1,
-        .model = {.gpt2 = size->model, .init = "scratch"},
-        .batch = {.sequences = size->sequences,
-                  .length = size->length,
-                  .microbatches = size->microbatches},
-        .steps = 1000,
-        .optimizer = optimizer_of(kind),
-        .schedule = {.kind = SCHEDULE_CONSTANT, .peak = ivon ? 3.0 : 6e-6},
-        .clip = {.norm = 1.0,
-                 .scope = kind == OPTIMIZER_ADAMW ? SCOPE_STEP : SCOPE_MICROBATCH,
-                 .update = ivon ? 1e-3 : INFINITY},
-        .parallel = {.shard = optimizer_row(kind)->matrix ? SHARD_PARAMETERS : size->shard},
-        .precision = size->precision,
-        .recompute = size->recompute,
-    };
-}
-
-static status make_tokens(dataset **data, const job *j)
-{
-    char path[] = "/tmp/vario-bench-XXXXXX";
-    int fd = mkstemp(path);
-    FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (!file) return fail(STATUS_IO, "%s: a temporary file could not be made", path);
-    for (uint32_t i = 0; i < 1U << 17; i++) {
-        uint16_t token = (uint16_t)((i * 2654435761U >> 12) % j->model.gpt2.vocab_size);
-        fwrite(&token, sizeof token, 1, file);
-    }
-    fclose(file);
-    status result = dataset_open(data, j, DATASET_TRAIN, path);
-    unlink(path);
-    return result;
-}
-
-static void close_run(bench_run *b)
-{
-    trainer_close(&b->trainer);
-    dataset_close(&b->data);
-}
-
-static status open_run(bench_run *b, comm *c, const bench_size *size, optimizer_kind kind)
-{
-    *b = (bench_run){.job = job_of(size, kind)};
-    status result = agree(c->world, make_tokens(&b->data, &b->job));
-    if (!result) result = trainer_open(&b->trainer, &b->job, c, size->precision, true);
-    if (result) dataset_close(&b->data);
-    return result;
-}
-
-static status step(bench_run *b, double *seconds)
-{
-    step_result result;
-    double start = omp_get_wtime();
-    status code = trainer_step(&b->trainer, b->data, b->t++, true, &result, NULL);
-    *seconds = omp_get_wtime() - start;
-    return code;
 }
 
 static double step_tokens(const bench_size *size)
@@ -150,17 +50,17 @@ status bench_steps(report *r, comm *c, const char *name, const bench_size *size)
     bench_run runs[2];
     double times[2][STEPS_MAX], rates[STEPS_MAX], ignored;
     size_t measured = 0, stride = (size->steps + RATES_MAX - 1) / RATES_MAX;
-    status result = open_run(&runs[0], c, size, size->optimizer);
+    status result = bench_open(&runs[0], c, size, size->optimizer);
     if (result) return result;
-    result = open_run(&runs[1], c, size, OPTIMIZER_ADAMW);
-    for (int k = 0; k < 2 && !result; k++) result = step(&runs[k], &ignored);
+    result = bench_open(&runs[1], c, size, OPTIMIZER_ADAMW);
+    for (int k = 0; k < 2 && !result; k++) result = bench_step(&runs[k], &ignored);
     for (uint64_t i = 0; !result && i < size->steps; i++) {
         if (i % stride == 0) rates[measured++] = ceiling_product_rate(size->precision);
-        result = step(&runs[0], &times[0][i]);
-        if (!result) result = step(&runs[1], &times[1][i]);
+        result = bench_step(&runs[0], &times[0][i]);
+        if (!result) result = bench_step(&runs[1], &times[1][i]);
     }
-    close_run(&runs[0]);
-    close_run(&runs[1]);
+    bench_close(&runs[0]);
+    bench_close(&runs[1]);
     if (result) return result;
     const char *title = optimizer_row(size->optimizer)->title;
     char what[3][REPORT_TEXT];
@@ -202,11 +102,11 @@ static status run_turn(comm *c, const bench_size *size, double *times)
 {
     bench_run run;
     double ignored;
-    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    status result = bench_open(&run, c, size, OPTIMIZER_IVON);
     if (result) return result;
-    result = step(&run, &ignored);
-    for (uint64_t i = 0; !result && i < size->steps; i++) result = step(&run, &times[i]);
-    close_run(&run);
+    result = bench_step(&run, &ignored);
+    for (uint64_t i = 0; !result && i < size->steps; i++) result = bench_step(&run, &times[i]);
+    bench_close(&run);
     return result;
 }
 
@@ -251,15 +151,15 @@ status bench_memory(report *r, comm *c, const char *name, const bench_size *size
 {
     bench_run run;
     trainer_memory plan = {0};
-    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    status result = bench_open(&run, c, size, OPTIMIZER_IVON);
     if (result) return result;
     double times[STEPS_MAX], ignored;
-    result = step(&run, &ignored);
-    for (uint64_t i = 0; !result && i < size->steps; i++) result = step(&run, &times[i]);
+    result = bench_step(&run, &ignored);
+    for (uint64_t i = 0; !result && i < size->steps; i++) result = bench_step(&run, &times[i]);
     double resident = resident_mib();
     if (!result)
         result = trainer_plan(&run.job, &run.trainer.rounds.owned, size->precision, true, &plan);
-    close_run(&run);
+    bench_close(&run);
     if (result) return result;
     size_t bytes = plan.state + plan.weights + plan.gradients + plan.pieces + plan.activations;
     add(r, name, "resident memory, the plan's", resident, "MiB", (double)bytes / 1048576.0);
@@ -319,7 +219,7 @@ static status step_alone(rank_turns *x, double *seconds)
 {
     status result = STATUS_OK;
     bench_threads(x->world->size * x->threads);
-    if (x->world->rank == 0) result = step(&x->one, seconds);
+    if (x->world->rank == 0) result = bench_step(&x->one, seconds);
     comm_barrier(x->world);
     bench_threads(x->threads);
     return agree(x->world->world, result);
@@ -328,7 +228,7 @@ static status step_alone(rank_turns *x, double *seconds)
 static status step_together(rank_turns *x, double *seconds, double *waited)
 {
     double before = x->world->timing.seconds[TIME_WAIT];
-    status result = step(&x->all, seconds);
+    status result = bench_step(&x->all, seconds);
     *waited = (x->world->timing.seconds[TIME_WAIT] - before) / *seconds;
     return result;
 }
@@ -352,16 +252,16 @@ static status bench_stage(report *r, rank_turns *x, const bench_size *size, cons
     char name[REPORT_TEXT];
     status result = STATUS_OK;
     bench_threads(x->world->size * x->threads); /* buffers are made for so many */
-    if (x->world->rank == 0) result = open_run(&x->one, x->alone, size, size->optimizer);
+    if (x->world->rank == 0) result = bench_open(&x->one, x->alone, size, size->optimizer);
     bench_threads(x->threads);
     result = agree(x->world->world, result);
     if (!result) {
-        result = open_run(&x->all, x->world, size, size->optimizer);
+        result = bench_open(&x->all, x->world, size, size->optimizer);
         if (!result) {
             result = take_turns(x, size->steps);
-            close_run(&x->all);
+            bench_close(&x->all);
         }
-        if (x->world->rank == 0) close_run(&x->one);
+        if (x->world->rank == 0) bench_close(&x->one);
     }
     if (result) return result;
     double seconds = report_median(x->seconds, size->steps),
@@ -411,9 +311,9 @@ static double process_seconds(void)
 status bench_start(report *r, comm *c, const bench_size *size)
 {
     bench_run run;
-    status result = open_run(&run, c, size, OPTIMIZER_IVON);
+    status result = bench_open(&run, c, size, OPTIMIZER_IVON);
     if (result) return result;
     report_add(r, "start of the process to the first forward pass", process_seconds(), "s", 2.0);
-    close_run(&run);
+    bench_close(&run);
     return STATUS_OK;
 }

@@ -1,4 +1,5 @@
 /* vario bench: what this machine can do, and how near to it training comes. */
+#include "bench/cluster.h"
 #include "bench/decode.h"
 #include "bench/dense.h"
 #include "bench/encode.h"
@@ -6,6 +7,7 @@
 #include "bench/steps.h"
 #include "cli/session.h"
 #include "cli/verbs.h"
+#include "io/files/file.h"
 #include "kernels/ceiling.h"
 #include "kernels/kernels.h"
 #include "runtime/agree.h"
@@ -18,7 +20,7 @@
 
 typedef struct {
     uint64_t sequences, length, microbatches, steps, layers;
-    const char *optimizer, *reference, *rows, *pytorch, *llmc, *text, *tokenizer;
+    const char *optimizer, *reference, *rows, *pytorch, *llmc, *text, *tokenizer, *out;
     bool json, fp32, busy, package;
 } arguments;
 
@@ -235,6 +237,22 @@ static status section_exact(bench *b)
     return bench_dense(b->r, &b->s->c, b->s->threads);
 }
 
+static void print_cluster(FILE *out, const void *context)
+{
+    fputs("# vario bench cluster: of a node's ranks, all at work at the same time. Add hour: (its "
+          "price) and watts:.\n",
+          out);
+    cluster_write(out, context);
+}
+
+static status section_cluster(bench *b)
+{
+    cluster found;
+    status result = bench_cluster(b->r, &b->s->c, &b->alone, !b->a->fp32, &found);
+    if (result || b->s->c.rank != 0 || !b->a->out) return result;
+    return file_print_atomic(b->a->out, print_cluster, &found);
+}
+
 typedef struct {
     const char *name;
     status (*run)(bench *);
@@ -248,7 +266,7 @@ static const section sections[] = {
     {"small", section_small, false},         {"peers", section_peers, false},
     {"memory", section_memory, false},       {"decode", section_decode, false},
     {"tokenizer", section_tokenizer, false}, {"ranks", section_ranks, true},
-    {"exact", section_exact, true},
+    {"exact", section_exact, true},          {"cluster", section_cluster, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof sections[0] };
@@ -309,11 +327,11 @@ static status check_arguments(const arguments *a, const char **names, size_t cou
                     a->optimizer, OPTIMIZER_NAMES);
     for (size_t i = 0; i < count; i++)
         if (!find_section(names[i]))
-            return fail(
-                STATUS_INPUT,
-                "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
-                "step, steps, small, peers, memory, decode, tokenizer, ranks or exact expected",
-                names[i]);
+            return fail(STATUS_INPUT,
+                        "vario bench: section '%s' found, start, ceilings, optimizer, kernels, "
+                        "step, steps, small, peers, memory, decode, tokenizer, ranks, exact or "
+                        "cluster expected",
+                        names[i]);
     return STATUS_OK;
 }
 
@@ -397,6 +415,7 @@ int bench_main(int argc, char **argv)
         {"--text", OPTION_INPUT, &a.text, "FILE", "tokenizer: encodes this text (drawn words)"},
         {"--tokenizer", OPTION_PATH, &a.tokenizer, "PATH",
          "tokenizer: measures this one (one of 4096 tokens that it learns)"},
+        {"--out", OPTION_OUTPUT, &a.out, "FILE", "cluster: write what plan --cluster reads"},
         {"--json", OPTION_FLAG, &a.json, NULL, "the rows as one JSON array"},
     };
     const option_table table = {
@@ -405,7 +424,9 @@ int bench_main(int argc, char **argv)
         "Measure what this machine can do and how near to it training comes. Sections: start,\n"
         "ceilings, optimizer, kernels, step, steps, small, peers, memory, decode, tokenizer, "
         "ranks\n"
-        "(of 2 and more), exact; ceilings and step unless given.",
+        "(of 2 and more), exact, cluster (--out FILE, for vario plan --cluster); ceilings and "
+        "step\n"
+        "unless given.",
         options,
         sizeof options / sizeof options[0],
         0,

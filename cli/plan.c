@@ -1,11 +1,10 @@
 /* vario plan: what a job would take, without training it. */
-#include "train/plan.h"
-
 #include "analysis/sensitivity.h"
 #include "base/terminal.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "runtime/free_memory.h"
+#include "train/step_time.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,20 +33,70 @@ static void print_settings(const job *j)
     terminal_print(stdout, "\n%s\n", line);
 }
 
+#define NOT_GIVEN UINT64_MAX
+
+typedef struct {
+    uint64_t ranks, nodes; /* NOT_GIVEN where they are not */
+    const char *cluster;
+    bool json;
+    option_list overrides;
+} arguments;
+
+static uint64_t ranks_of(const arguments *a)
+{
+    return a->ranks == NOT_GIVEN ? 1 : a->ranks;
+}
+
+static status check_launch(const arguments *a, const job *j)
+{
+    uint64_t ranks = ranks_of(a);
+    if (ranks == 0 || ranks > 1000000)
+        return fail(STATUS_INPUT, "vario plan: --ranks %" PRIu64 ": 1 to 1000000 expected", ranks);
+    if (a->nodes != NOT_GIVEN && !(a->cluster && a->ranks != NOT_GIVEN))
+        return fail(STATUS_INPUT,
+                    "vario plan: --nodes %" PRIu64 ": --cluster and --ranks expected with it",
+                    a->nodes);
+    if (a->nodes != NOT_GIVEN && (a->nodes == 0 || a->nodes > ranks))
+        return fail(STATUS_INPUT, "vario plan: --nodes %" PRIu64 ": 1 to %" PRIu64 " expected",
+                    a->nodes, ranks);
+    return trainer_check_ranks(j, "vario plan: --ranks", ranks);
+}
+
+/* What a step takes, in memory and bytes or on a cluster in seconds. */
+static status plan_job(const arguments *a, const job *j)
+{
+    size_t ranks = (size_t)ranks_of(a);
+    if (!a->cluster) {
+        status result = plan_print(stdout, j, ranks, j->precision, a->json, &sensitivity_estimator);
+        if (!result && !a->json) print_settings(j);
+        return result ? result : warn_of_memory(j, ranks);
+    }
+    cluster c;
+    status result = cluster_read(&c, a->cluster);
+    if (result) return result;
+    return step_time_print(stdout, j, &c, a->cluster, a->ranks == NOT_GIVEN ? 0 : ranks,
+                           a->nodes == NOT_GIVEN ? 1 : (size_t)a->nodes, a->json,
+                           &sensitivity_estimator);
+}
+
 int plan_main(int argc, char **argv)
 {
-    uint64_t ranks = 1;
-    bool json = false, helped;
-    option_list overrides = {0};
+    arguments a = {.ranks = NOT_GIVEN, .nodes = NOT_GIVEN};
+    bool helped;
     const option options[] = {
-        {"--ranks", OPTION_COUNT, &ranks, "N", "ranks of the launch (1)"},
-        {"--set", OPTION_LIST, &overrides, "KEY=VALUE", "override a key of the job"},
-        {"--json", OPTION_FLAG, &json, NULL, "print as JSON, in bytes"},
+        {"--ranks", OPTION_COUNT, &a.ranks, "N", "ranks of the launch (1)"},
+        {"--cluster", OPTION_INPUT, &a.cluster, "FILE",
+         "predict a step's seconds on nodes that vario bench cluster measured: on 1, 2, 4, ... "
+         "nodes, or for --ranks"},
+        {"--nodes", OPTION_COUNT, &a.nodes, "M", "of the ranks, with --cluster (1)"},
+        {"--set", OPTION_LIST, &a.overrides, "KEY=VALUE", "override a key of the job"},
+        {"--json", OPTION_FLAG, &a.json, NULL, "print as JSON, in bytes and seconds"},
     };
     const option_table table = {
         "plan",
-        "JOB.yaml [--ranks N] [--json]",
-        "Memory a rank and bytes a step of a job, for every sharding stage.",
+        "JOB.yaml [--ranks N] [--cluster FILE] [--json]",
+        "Memory a rank and bytes a step of a job, for every sharding stage; or how long a step "
+        "takes.",
         options,
         sizeof options / sizeof options[0],
         1,
@@ -57,14 +106,8 @@ int plan_main(int argc, char **argv)
     job j;
     status result = options_parse(&table, argc, argv, rest, &count, &helped);
     if (!result && helped) return 0;
-    if (!result) result = job_read(&j, rest[0], overrides.values, overrides.count);
-    if (!result && (ranks == 0 || ranks > 1000000))
-        result =
-            fail(STATUS_INPUT, "vario plan: --ranks %" PRIu64 ": 1 to 1000000 expected", ranks);
-    if (!result) result = trainer_check_ranks(&j, "vario plan: --ranks", ranks);
-    if (!result)
-        result = plan_print(stdout, &j, (size_t)ranks, j.precision, json, &sensitivity_estimator);
-    if (!result && !json) print_settings(&j);
-    if (!result) result = warn_of_memory(&j, (size_t)ranks);
+    if (!result) result = job_read(&j, rest[0], a.overrides.values, a.overrides.count);
+    if (!result) result = check_launch(&a, &j);
+    if (!result) result = plan_job(&a, &j);
     return options_exit(result, true);
 }

@@ -31,7 +31,7 @@ static const automatic_rule rules_text[OPTIMIZER_KINDS] = {
     [OPTIMIZER_EVON] = {.rate = 2.0,
                         .drift = 800.0, /* in few directions gradients are far larger */
                         .temperature = 1.0,
-                        .narrowing = 6.0,
+                        .narrowing = 8.0,
                         .sigma = 1e-3,
                         .decay = 1e-6},
 };

@@ -76,6 +76,7 @@ status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype preci
     const runtime_settings with = job_settings(j);
     status result = model_parameters(&p, &config);
     if (!result) result = settings_shard(&with, &owned, &p, ranks, rank);
+    out->elements = owned.elements;
     if (!result) result = plan_with(out, j, &owned, precision);
     if (!result && j->sensitivity.every > 0)
         result = estimator->bytes(j, &owned, precision, &out->memory.sensitivity);

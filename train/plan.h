@@ -9,6 +9,7 @@
 
 typedef struct {
     trainer_memory memory;      /**< bytes of this rank's arenas */
+    uint64_t elements;          /**< parameters that it owns */
     uint64_t sent[BYTES_KINDS]; /**< bytes that this rank sends in one step (not skipped, without
                                      evaluation, checkpoint or logging) */
 } plan;

@@ -229,11 +229,6 @@ static data_words words_of(const job *j)
     return w;
 }
 
-double job_last_ess(const job *j)
-{
-    return j->optimizer.ess_final > 0.0 ? j->optimizer.ess_final : j->optimizer.ess;
-}
-
 static bool warn_of_ess(const job *j, uint64_t rows, char line[STATUS_MESSAGE_SIZE])
 {
     const char *key = j->optimizer.ess_final > 0.0 ? "optimizer.ess_final" : "optimizer.ess";

@@ -40,6 +40,11 @@ double job_observations(const job *j, uint64_t rows)
                                       : (double)rows / (double)j->batch.length;
 }
 
+double job_last_ess(const job *j)
+{
+    return j->optimizer.ess_final > 0.0 ? j->optimizer.ess_final : j->optimizer.ess;
+}
+
 double job_temperature(const job *j, uint64_t rows)
 {
     return job_observations(j, rows) / job_last_ess(j);

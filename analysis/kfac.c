@@ -208,7 +208,7 @@ static status open_draws(kfac *k)
         return fail(STATUS_NOMEM, "memory for %zu samples", k->o->samples);
     status result = arena_open(&q->arena, "samples", all);
     for (size_t s = 0; !result && s < k->o->samples; s++)
-        q->draws[s] = (state_array){arena_take(&q->arena, bytes), whole, OF_ALL};
+        q->draws[s] = (state_array){.values = arena_take(&q->arena, bytes), .whole = whole};
     return result;
 }
 

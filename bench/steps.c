@@ -158,7 +158,8 @@ status bench_memory(report *r, comm *c, const char *name, const bench_size *size
     for (uint64_t i = 0; !result && i < size->steps; i++) result = bench_step(&run, &times[i]);
     double resident = resident_mib();
     if (!result)
-        result = trainer_plan(&run.job, &run.trainer.rounds.owned, size->precision, true, &plan);
+        result = trainer_plan(&run.job, &run.trainer.rounds.state.settings,
+                              &run.trainer.rounds.owned, size->precision, true, &plan);
     bench_close(&run);
     if (result) return result;
     size_t bytes = plan.state + plan.weights + plan.gradients + plan.pieces + plan.activations;

@@ -14,12 +14,14 @@ static status warn_of_memory(const job *j, size_t ranks)
 {
     plan p;
     char lack[512];
-    status result = plan_make(&p, j, ranks, 0, j->precision, &sensitivity_estimator);
+    const plan_rank first = plan_rank_of(ranks, 0, 1);
+    status result = plan_make(&p, j, &first, j->precision, &sensitivity_estimator);
     if (result) return result;
     double bytes = (double)trainer_memory_sum(&p.memory) + TRAINER_BESIDE;
+    double shared = ranks > 1 ? (double)p.memory.node * (double)(ranks - 1) / (double)ranks : 0.0;
     if (!free_memory_has(bytes, 1, lack, sizeof lack))
         status_warn("%s: rank 0 alone does not fit here: %s", j->name, lack);
-    else if (!free_memory_has(bytes, ranks, lack, sizeof lack))
+    else if (!free_memory_has(bytes - shared, ranks, lack, sizeof lack))
         status_warn("%s: so many ranks do not fit on one node like this one: %s", j->name, lack);
     return STATUS_OK;
 }
@@ -52,9 +54,8 @@ static status check_launch(const arguments *a, const job *j)
     uint64_t ranks = ranks_of(a);
     if (ranks == 0 || ranks > 1000000)
         return fail(STATUS_INPUT, "vario plan: --ranks %" PRIu64 ": 1 to 1000000 expected", ranks);
-    if (a->nodes != NOT_GIVEN && !(a->cluster && a->ranks != NOT_GIVEN))
-        return fail(STATUS_INPUT,
-                    "vario plan: --nodes %" PRIu64 ": --cluster and --ranks expected with it",
+    if (a->nodes != NOT_GIVEN && a->ranks == NOT_GIVEN)
+        return fail(STATUS_INPUT, "vario plan: --nodes %" PRIu64 ": --ranks expected with it",
                     a->nodes);
     if (a->nodes != NOT_GIVEN && (a->nodes == 0 || a->nodes > ranks))
         return fail(STATUS_INPUT, "vario plan: --nodes %" PRIu64 ": 1 to %" PRIu64 " expected",
@@ -65,18 +66,18 @@ static status check_launch(const arguments *a, const job *j)
 /* What a step takes, in memory and bytes or on a cluster in seconds. */
 static status plan_job(const arguments *a, const job *j)
 {
-    size_t ranks = (size_t)ranks_of(a);
+    size_t ranks = (size_t)ranks_of(a), nodes = a->nodes == NOT_GIVEN ? 1 : (size_t)a->nodes;
     if (!a->cluster) {
-        status result = plan_print(stdout, j, ranks, j->precision, a->json, &sensitivity_estimator);
+        status result =
+            plan_print(stdout, j, ranks, nodes, j->precision, a->json, &sensitivity_estimator);
         if (!result && !a->json) print_settings(j);
         return result ? result : warn_of_memory(j, ranks);
     }
     cluster c;
     status result = cluster_read(&c, a->cluster);
     if (result) return result;
-    return step_time_print(stdout, j, &c, a->cluster, a->ranks == NOT_GIVEN ? 0 : ranks,
-                           a->nodes == NOT_GIVEN ? 1 : (size_t)a->nodes, a->json,
-                           &sensitivity_estimator);
+    return step_time_print(stdout, j, &c, a->cluster, a->ranks == NOT_GIVEN ? 0 : ranks, nodes,
+                           a->json, &sensitivity_estimator);
 }
 
 int plan_main(int argc, char **argv)
@@ -88,7 +89,8 @@ int plan_main(int argc, char **argv)
         {"--cluster", OPTION_INPUT, &a.cluster, "FILE",
          "predict a step's seconds on nodes that vario bench cluster measured: on 1, 2, 4, ... "
          "nodes, or for --ranks"},
-        {"--nodes", OPTION_COUNT, &a.nodes, "M", "of the ranks, with --cluster (1)"},
+        {"--nodes", OPTION_COUNT, &a.nodes, "M",
+         "that the ranks are on (1); nodes keep means and deviations once"},
         {"--set", OPTION_LIST, &a.overrides, "KEY=VALUE", "override a key of the job"},
         {"--json", OPTION_FLAG, &a.json, NULL, "print as JSON, in bytes and seconds"},
     };

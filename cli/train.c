@@ -42,8 +42,11 @@ static status warn_of_memory(const session *s, const job *j, dtype precision, ch
 {
     plan p;
     *warning = '\0';
-    status result = agree(s->c.world, plan_make(&p, j, (size_t)s->c.size, (size_t)s->c.rank,
-                                                precision, &sensitivity_estimator));
+    const plan_rank here = {.ranks = (size_t)s->c.size,
+                            .rank = (size_t)s->c.rank,
+                            .nodes = (size_t)s->c.nodes.count,
+                            .place = (size_t)s->c.nodes.place};
+    status result = agree(s->c.world, plan_make(&p, j, &here, precision, &sensitivity_estimator));
     if (result || !trainer_check_memory(j, &s->c, &p.memory)) return result;
     snprintf(warning, STATUS_MESSAGE_SIZE, "%s", status_message());
     status_clear();
@@ -69,8 +72,10 @@ static status dry_run(const session *s, const job *j, dtype precision, const cha
     result = job_write(j, stdout);
     printf("\n");
     if (j->optimizer.settings == SETTINGS_AUTO) print_settings(j, dataset_rows(data));
+    size_t nodes = (size_t)(s->c.nodes.count > 0 ? s->c.nodes.count : s->c.size);
     if (!result)
-        result = plan_print(stdout, j, (size_t)s->c.size, precision, false, &sensitivity_estimator);
+        result = plan_print(stdout, j, (size_t)s->c.size, nodes, precision, false,
+                            &sensitivity_estimator);
     char lines[8][STATUS_MESSAGE_SIZE];
     size_t count = job_warnings(j, dataset_rows(data), lines, 8);
     snprintf(path, sizeof path, "%s/%s", j->output, j->name);

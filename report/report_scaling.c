@@ -12,10 +12,10 @@
 #include <string.h>
 
 typedef struct {
-    size_t run; /* in the report */
-    size_t ranks;
-    double workers; /* threads of all ranks */
-    double speed;   /* rows a second, median */
+    size_t run;          /* in the report */
+    size_t ranks, nodes; /* nodes whose ranks share memory; 0: none */
+    double workers;      /* threads of all ranks */
+    double speed;        /* rows a second, median */
     double efficiency;
     double bound;   /* of efficiency, by how the plan deals out a step's work items */
     double sent;    /* bytes of the last step logged */
@@ -77,8 +77,9 @@ static status plan_bytes(scaling_point *p, const report_run *run)
 {
     for (size_t rank = 0; rank < p->ranks; rank++) {
         plan of;
+        const plan_rank here = {.ranks = p->ranks, .rank = rank, .nodes = p->nodes};
         status result =
-            plan_make(&of, &run->h.job, p->ranks, rank, precision_of(run), &sensitivity_estimator);
+            plan_make(&of, &run->h.job, &here, precision_of(run), &sensitivity_estimator);
         if (result) return result;
         for (int kind = 0; kind < BYTES_KINDS; kind++) p->planned += (double)of.sent[kind];
     }
@@ -110,6 +111,7 @@ static status make_point(scaling_point *p, const report *r, size_t run)
            threads = count_of(history_restart(&of->h), "threads");
     *p = (scaling_point){.run = run,
                          .ranks = threads > 0 ? ranks : 0,
+                         .nodes = count_of(history_restart(&of->h), "memory_nodes"),
                          .workers = (double)ranks * (double)threads,
                          .speed = report_column_median(of, offsetof(metrics, tokens_per_second)),
                          .sent = report_last(of) ? (double)report_last(of)->bytes_sent : NAN};

@@ -43,7 +43,7 @@ static void prepare_alone(void)
 
 status comm_open(comm *c)
 {
-    *c = (comm){.size = 1, .count_max = COUNT_MAX};
+    *c = (comm){.size = 1, .count_max = COUNT_MAX, .nodes = {.comm = MPI_COMM_NULL}};
     int provided = 0;
     prepare_copies();
     prepare_alone();
@@ -55,11 +55,12 @@ status comm_open(comm *c)
     if (provided < MPI_THREAD_MULTIPLE)
         return fail(STATUS_PEER, "MPI: thread support MPI_THREAD_MULTIPLE expected, level %d found",
                     provided);
-    return STATUS_OK;
+    return nodes_open(&c->nodes, c->world);
 }
 
 void comm_close(comm *c)
 {
+    nodes_close(&c->nodes);
     MPI_Comm_free(&c->checkpoint);
     MPI_Comm_free(&c->world);
     MPI_Finalize();

@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "runtime/mpi_calls.h"
+#include "runtime/nodes.h"
 #include "runtime/timing.h"
 
 #include <stdbool.h>
@@ -23,7 +24,13 @@ typedef enum {
 extern const char *const bytes_names[BYTES_KINDS];
 
 /** Message tags of point-to-point traffic on `world`. */
-enum { TAG_WEIGHTS = 1, TAG_GRADIENTS = 2, TAG_FACTORS = 3, TAG_PREDICTIONS = 4 };
+enum {
+    TAG_WEIGHTS = 1,
+    TAG_GRADIENTS = 2,
+    TAG_FACTORS = 3,
+    TAG_PREDICTIONS = 4,
+    TAG_PARAMETERS = 5
+};
 
 typedef struct {
     MPI_Comm world;      /**< training */
@@ -32,6 +39,7 @@ typedef struct {
     size_t count_max; /**< that MPI, which counts in int, is handed at once; tests make it small */
     uint64_t sent[BYTES_KINDS]; /**< by this rank, to other ranks */
     timing timing;              /**< of this rank's training steps */
+    node_map nodes;             /**< of a launch; of other communicators nobody shares memory */
 } comm;
 
 /** Whether mpirun or srun started this process; before MPI is, too. */

@@ -11,4 +11,8 @@
 void gather_runs(comm *c, const sharding *s, size_t unit_number, void *data, const size_t *first,
                  size_t value_bytes, bytes_kind kind);
 
+/** Bring the runs of all units from their owners to all nodes, where they are once and an owner has
+ * its own already; collective. @param values  of the whole logical vector */
+void gather_nodes(comm *c, const sharding *s, float *values, bytes_kind kind);
+
 #endif

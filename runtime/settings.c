@@ -19,6 +19,13 @@ void settings_decide(runtime_settings *s)
     s->takes_pieces = s->row->takes_pieces && s->holds_round && !s->sums_locally && !s->joins;
 }
 
+void settings_place(runtime_settings *s, size_t nodes, size_t place)
+{
+    s->nodes = nodes;
+    s->shares = nodes > 0 && !s->fetches && !s->updates_all;
+    s->keeps = place == 0;
+}
+
 void settings_set_ess(runtime_settings *s, double ess)
 {
     s->optimizer.ess = s->rest_optimizer.ess = ess;

@@ -45,10 +45,18 @@ typedef struct {
     bool holds_round;  /**< an item's norm is clipped: its pieces wait for the round's end */
     bool joins;        /**< an item's gradient is the sum of its parts' */
     bool takes_pieces; /**< an update adds the pieces of a step's last round on its way */
+    /* Where the ranks are; settings_place. */
+    size_t nodes; /**< whose ranks share memory; 0: nobody does */
+    bool shares;  /**< mean and deviations lie once a node while training */
+    bool keeps;   /**< they count as this rank's */
 } runtime_settings;
 
 /** Decide what follows from the rest. */
 void settings_decide(runtime_settings *s);
+
+/** Say where a rank is: in the so many-th place of one of so many nodes. @param nodes  0: nobody
+ * shares memory */
+void settings_place(runtime_settings *s, size_t nodes, size_t place);
 
 /** The effective sample size of what is drawn and updated from here on. */
 void settings_set_ess(runtime_settings *s, double ess);

@@ -23,8 +23,11 @@ static void take_arrays(state *s)
     size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
     for (size_t i = 0; i < n; i++) {
         size_t elements = state_elements(&s->settings, s->owned, rows[i].of, rows[i].whole);
-        *array_of(s, &rows[i]) = (state_array){arena_take(&s->arena, elements * sizeof(float)),
-                                               rows[i].whole, rows[i].of};
+        if (rows[i].shared) continue;
+        *array_of(s, &rows[i]) =
+            (state_array){.values = arena_take(&s->arena, elements * sizeof(float)),
+                          .whole = rows[i].whole,
+                          .of = rows[i].of};
     }
     s->work = arena_take(&s->arena, state_work_floats(&s->settings, s->owned) * sizeof(float));
     if (!s->training) return;
@@ -245,15 +248,19 @@ static status open_sets(state *s)
     return result;
 }
 
-static void set_initial(state *s)
+static void set_initial_mean(state *s, const sharding *part)
 {
-    const sharding *part = mean_slices(s);
-    for (size_t i = 0; i < part->owned_count; i++) {
+    for (size_t i = 0; s->mean.values && i < part->owned_count; i++) {
         const slice *piece = &part->owned[i];
         const tensor *t = &s->p->tensors[piece->tensor];
         initial_weights(state_at(s, s->mean, piece), t->init_mean, t->init_deviation,
                         s->settings.seed, slice_index(s->p, piece), piece->count);
     }
+}
+
+static void set_initial(state *s)
+{
+    set_initial_mean(s, mean_slices(s));
     state_row rows[STATE_ROWS];
     size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
     for (size_t i = 0; i < n; i++)
@@ -300,8 +307,27 @@ status state_open(state *s, const runtime_settings *with, const sharding *owned,
     return STATUS_OK;
 }
 
+status state_open_shared(state *s, comm *c)
+{
+    state_row rows[STATE_ROWS];
+    size_t bytes = state_shared_bytes(&s->settings, s->owned, s->training), at = 0;
+    if (bytes == 0) return STATUS_OK;
+    status result = agree(c->world, node_memory_open(&s->node, &c->nodes, bytes));
+    if (result) return result;
+    size_t n = state_rows(&s->settings, s->owned->ranks, s->training, rows);
+    for (size_t i = 0; i < n; i++) {
+        if (!rows[i].shared) continue;
+        float *values = (float *)(void *)((char *)node_memory_at(&s->node) + at);
+        *array_of(s, &rows[i]) = (state_array){values, true, rows[i].of, true};
+        at += memory_round(s->p->count * sizeof(float));
+    }
+    set_initial_mean(s, s->owned);
+    return STATUS_OK;
+}
+
 void state_close(state *s)
 {
+    node_memory_close(&s->node);
     arena_close(&s->arena);
     for (int of = OF_MATRICES; of < ARRAY_SETS; of++) {
         array_set_close(&s->sets[of]);
@@ -324,6 +350,10 @@ void state_clear_local_sums(state *s)
 static void gather(state *s, comm *c, state_array array)
 {
     if (!array.values || !array.whole || c->size == 1) return;
+    if (array.shared) {
+        gather_nodes(c, s->owned, array.values, BYTES_PARAMETERS);
+        return;
+    }
     for (size_t u = 0; u < s->p->unit_count; u++)
         gather_runs(c, s->owned, u, array.values + s->p->units[u].index,
                     s->owned->first + s->owned->unit_runs[u], sizeof(float), BYTES_PARAMETERS);

@@ -13,6 +13,7 @@ typedef struct {
     float *values; /**< NULL when the optimizer has no such array */
     bool whole;
     array_kind of;
+    bool shared; /**< with the ranks of the node, each of which writes what it owns */
 } state_array;
 
 typedef struct state state;
@@ -32,6 +33,7 @@ struct state {
     sharding all;          /**< the same with one rank: whole tensors */
     layout gradient;       /**< fp32, of gradient buffers and local sums */
     arena arena;
+    node_memory node;        /**< of arrays that are once a node */
     state_array mean, sigma; /**< sigma only where not every array that it is formed from is at
                                   hand */
     state_array arrays[OPTIMIZER_ARRAYS];      /**< of the optimizer's row, in its order */
@@ -70,7 +72,15 @@ typedef struct {
 /** Bytes of the state arena, to the byte. */
 size_t state_bytes(const runtime_settings *with, const sharding *owned, bool training);
 
-/** Allocate and set to the initial weights; collective only through comm-free arithmetic.
+/** Bytes of the arrays that lie once a node, to the byte. */
+size_t state_shared_bytes(const runtime_settings *with, const sharding *owned, bool training);
+
+/** Allocate these, after state_open; collective, and state_share has to follow.
+ * @return STATUS_OK or STATUS_NOMEM, the same on all ranks */
+status state_open_shared(state *s, comm *c);
+
+/** Allocate the others and set to the initial weights; collective only through comm-free
+ * arithmetic.
  * @param training  false: only the arrays that weights are drawn from */
 status state_open(state *s, const runtime_settings *with, const sharding *owned, bool training);
 void state_close(state *s);

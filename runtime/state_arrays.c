@@ -74,6 +74,7 @@ size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
 {
     list l = {.rows = rows, .with = with};
     add(&l, AT(mean), true, "model.safetensors", "", NULL);
+    rows[0].shared = with->shares && training;
     add_arrays(&l, true);
     add_swag(&l);
     if (training) {
@@ -87,7 +88,7 @@ size_t state_rows(const runtime_settings *with, size_t ranks, bool training,
     }
     /* Where the spread is at hand for every mean, sigma is formed when weights are drawn. */
     if (with->variational && ranks > 1 && !with->updates_all && !with->fetches)
-        add(&l, AT(sigma), true, NULL, "", NULL);
+        add(&l, AT(sigma), true, NULL, "", NULL), rows[l.count - 1].shared = rows[0].shared;
     return l.count;
 }
 
@@ -288,13 +289,23 @@ size_t state_block_bytes(const sharding *owned)
     return blocks * sizeof(double);
 }
 
+size_t state_shared_bytes(const runtime_settings *with, const sharding *owned, bool training)
+{
+    state_row rows[STATE_ROWS];
+    size_t n = state_rows(with, owned->ranks, training, rows), bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].shared) bytes += memory_round(owned->p->count * sizeof(float));
+    return bytes;
+}
+
 size_t state_bytes(const runtime_settings *with, const sharding *owned, bool training)
 {
     state_row rows[STATE_ROWS];
     size_t n = state_rows(with, owned->ranks, training, rows), bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes +=
-            memory_round(state_elements(with, owned, rows[i].of, rows[i].whole) * sizeof(float));
+        if (!rows[i].shared)
+            bytes += memory_round(state_elements(with, owned, rows[i].of, rows[i].whole) *
+                                  sizeof(float));
     bytes += memory_round(state_work_floats(with, owned) * sizeof(float));
     if (!training) return bytes;
     if (with->sums_locally) bytes += state_local_bytes(owned->p) * (with->row->estimates ? 2 : 1);

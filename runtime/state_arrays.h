@@ -32,6 +32,7 @@ typedef struct {
     size_t member; /**< offset of its state_array in state */
     array_kind of;
     bool whole;       /**< on every rank, else the owner's part only; OF_ALL alone can be */
+    bool shared;      /**< whole, and once a node */
     const char *file; /**< of checkpoints; NULL: not saved */
     char prefix[SAVED_PREFIX];
     double (*initial)(const optimizer_settings *s); /**< NULL: 0 */

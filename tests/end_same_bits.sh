@@ -64,6 +64,30 @@ for row in "seldom ivon.yaml" "seldom-samples ivon.yaml optimizer.mc_samples=2";
     check "logging changes no bit ($name)" same "$(bits "$name")" "$(bits "$name-logged")"
 done
 
+# Ranks of a node keep means and deviations once: on one node, on several, on none.
+reference=ivon-fp32-g1
+for of_node in 1 2 3; do
+    $is_short && [ $of_node -ne 2 ] && continue
+    export VARIO_NODE_RANKS=$of_node
+    expect nodes-of-$of_node 5 ivon.yaml parallel.shard=gradients
+done
+unset VARIO_NODE_RANKS
+reference=adamw-bf16-g1
+export VARIO_NODE_RANKS=2
+expect adamw-nodes 5 adamw.yaml parallel.shard=gradients precision=bf16
+# Stopped on three nodes, gone on with on one.
+rm -rf runs/moves
+launch 5 train ivon.yaml "${quick[@]}" --set name=moves --set parallel.shard=gradients --until 9
+check "a run on three nodes stops" exits 0
+check "it says on how many it was" grep -q '"memory_nodes": 3' runs/moves/events.jsonl
+unset VARIO_NODE_RANKS
+launch 3 train ivon.yaml "${quick[@]}" --set name=moves --set parallel.shard=gradients
+check "it goes on, on one" exits 0
+check "bits of the run that moved" same "$(bits moves)" "$(bits ivon-fp32-g1)"
+VARIO_NODE_RANKS=many launch 2 train ivon.yaml "${quick[@]}" --set name=nowhere
+check "nodes of many" exits 2
+check "it is said, once" same "$(grep ^vario: last.err)" "vario: VARIO_NODE_RANKS is 'many', a whole number from 1 to 1048576 expected"
+
 # A repeat is the same run; another seed is another one.
 reference=ivon-fp32-g1
 expect again 2 ivon.yaml

@@ -89,6 +89,14 @@ static dataset *open_data(const job *j, char path[PATH_SIZE])
     return data;
 }
 
+static plan_rank this_rank(void)
+{
+    return (plan_rank){.ranks = (size_t)world.size,
+                       .rank = (size_t)world.rank,
+                       .nodes = (size_t)world.nodes.count,
+                       .place = (size_t)world.nodes.place};
+}
+
 /* A sum of this rank's mean after the steps: equal where its bits are. */
 static uint64_t check(const job *j, dtype precision)
 {
@@ -97,15 +105,16 @@ static uint64_t check(const job *j, dtype precision)
     plan expected;
     trainer r;
     step_result step;
-    cr_assert_eq(plan_make(&expected, j, (size_t)world.size, (size_t)world.rank, precision,
-                           &sensitivity_estimator),
-                 STATUS_OK);
+    const plan_rank here = this_rank();
+    cr_assert_eq(plan_make(&expected, j, &here, precision, &sensitivity_estimator), STATUS_OK);
     cr_assert_eq(trainer_open(&r, j, &world, precision, true), STATUS_OK, "%s", status_message());
-    cr_expect_eq(expected.memory.state, r.rounds.state.arena.used);
+    size_t shared = r.rounds.state.node.bytes, kept = world.nodes.place == 0 ? shared : 0;
+    cr_expect_eq(expected.memory.node, shared);
+    cr_expect_eq(expected.memory.state, r.rounds.state.arena.used + kept);
     cr_expect_eq(expected.memory.weights, r.weights.arena.used);
     cr_expect_eq(expected.memory.gradients, r.rounds.gradients_arena.used);
     cr_expect_eq(expected.memory.pieces, r.rounds.pieces.arena.used);
-    cr_expect_eq(expected.memory.state, r.rounds.state.arena.capacity);
+    cr_expect_eq(expected.memory.state, r.rounds.state.arena.capacity + kept);
     cr_expect_eq(expected.memory.weights, r.weights.arena.capacity);
     cr_expect_eq(expected.memory.pieces, r.rounds.pieces.arena.capacity);
     for (uint64_t t = 0; t < 2; t++) {
@@ -253,16 +262,16 @@ MPI_TEST(ivon_sends_what_adamw_sends)
     job ivon = small_job(), adamw = ivon;
     adamw.optimizer.kind = OPTIMIZER_ADAMW;
     plan a, b;
-    size_t ranks = (size_t)world.size, rank = (size_t)world.rank;
-    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
-    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
+    const plan_rank here = this_rank();
+    cr_assert_eq(plan_make(&a, &ivon, &here, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
+    cr_assert_eq(plan_make(&b, &adamw, &here, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
     cr_expect_eq(a.sent[BYTES_GRADIENTS], b.sent[BYTES_GRADIENTS]);
-    if (ranks > 1) cr_expect_gt(a.sent[BYTES_GRADIENTS], 0);
+    if (world.size > 1) cr_expect_gt(a.sent[BYTES_GRADIENTS], 0);
     ivon.parallel.shard = adamw.parallel.shard = SHARD_PARAMETERS;
-    cr_assert_eq(plan_make(&a, &ivon, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
-    cr_assert_eq(plan_make(&b, &adamw, ranks, rank, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
+    cr_assert_eq(plan_make(&a, &ivon, &here, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
+    cr_assert_eq(plan_make(&b, &adamw, &here, DTYPE_BF16, &sensitivity_estimator), STATUS_OK);
     for (int kind = 0; kind < BYTES_KINDS; kind++) cr_expect_eq(a.sent[kind], b.sent[kind]);
-    if (ranks > 1) cr_expect_gt(a.sent[BYTES_WEIGHTS], 0);
+    if (world.size > 1) cr_expect_gt(a.sent[BYTES_WEIGHTS], 0);
 }
 
 /* A node whose ranks share a control group of so many bytes. */

@@ -46,18 +46,25 @@ static void count_rounds(plan *out, const runtime_settings *with, const sharding
     if (with->sums_locally) out->sent[BYTES_GRADIENTS] += exchange * (with->row->estimates ? 2 : 1);
 }
 
-static status plan_with(plan *out, const job *j, const sharding *owned, dtype precision)
+/* Of an array whose owners send it to all ranks, or once to every node. */
+static uint64_t shared_sent(const runtime_settings *with, const sharding *owned)
+{
+    if (!with->shares) return gather_sent(owned, sizeof(float));
+    return (uint64_t)(with->nodes - 1) * owned->elements * sizeof(float);
+}
+
+static status plan_with(plan *out, const job *j, const runtime_settings *with,
+                        const sharding *owned, dtype precision)
 {
     layout compute = {0}, wire = {0};
-    const runtime_settings with = job_settings(j);
-    status result = trainer_plan(j, owned, precision, true, &out->memory);
+    status result = trainer_plan(j, with, owned, precision, true, &out->memory);
     if (!result) result = layout_open(&compute, owned->p, precision);
     if (!result) result = layout_open(&wire, owned->p, j->parallel.wire);
     if (!result) {
-        count_rounds(out, &with, owned, &compute, &wire);
-        out->sent[BYTES_PARAMETERS] = gathered_arrays(&with) * gather_sent(owned, sizeof(float));
-        uint64_t norms = with.takes_pieces ? 0 : 1;
-        if (with.joins && with.holds_round) norms += with.items;
+        count_rounds(out, with, owned, &compute, &wire);
+        out->sent[BYTES_PARAMETERS] = gathered_arrays(with) * shared_sent(with, owned);
+        uint64_t norms = with->takes_pieces ? 0 : 1;
+        if (with->joins && with->holds_round) norms += with->items;
         out->sent[BYTES_NORMS] =
             norms * (uint64_t)(owned->ranks - 1) * norm_blocks(owned) * sizeof(double);
     }
@@ -66,18 +73,28 @@ static status plan_with(plan *out, const job *j, const sharding *owned, dtype pr
     return result;
 }
 
-status plan_make(plan *out, const job *j, size_t ranks, size_t rank, dtype precision,
+plan_rank plan_rank_of(size_t ranks, size_t rank, size_t nodes)
+{
+    size_t of_node = (ranks + nodes - 1) / nodes;
+    return (plan_rank){.ranks = ranks,
+                       .rank = rank,
+                       .nodes = of_node > 1 ? (ranks + of_node - 1) / of_node : 0,
+                       .place = rank % of_node};
+}
+
+status plan_make(plan *out, const job *j, const plan_rank *of, dtype precision,
                  const loo_estimator *estimator)
 {
     *out = (plan){0};
     parameters p = {0};
     sharding owned = {0};
     model_config config = job_model(j);
-    const runtime_settings with = job_settings(j);
+    runtime_settings with = job_settings(j);
+    settings_place(&with, of->nodes, of->place);
     status result = model_parameters(&p, &config);
-    if (!result) result = settings_shard(&with, &owned, &p, ranks, rank);
+    if (!result) result = settings_shard(&with, &owned, &p, of->ranks, of->rank);
     out->elements = owned.elements;
-    if (!result) result = plan_with(out, j, &owned, precision);
+    if (!result) result = plan_with(out, j, &with, &owned, precision);
     if (!result && j->sensitivity.every > 0)
         result = estimator->bytes(j, &owned, precision, &out->memory.sensitivity);
     sharding_close(&owned);
@@ -100,12 +117,13 @@ static json_t *stage_json(const job *j, const plan *p, const uint64_t *all)
         total += all[kind];
     }
     json_text_set(&sent, "total", json_integer((json_int_t)total));
-    return json_pack("{ss s{sI sI sI sI sI sI sI sI} so}", "stage", stage_names[j->parallel.shard],
-                     "memory", "state", (json_int_t)m->state, "weights", (json_int_t)m->weights,
-                     "gradients", (json_int_t)m->gradients, "pieces", (json_int_t)m->pieces,
-                     "activations", (json_int_t)m->activations, "staging", (json_int_t)m->staging,
-                     "sensitivity", (json_int_t)m->sensitivity, "total",
-                     (json_int_t)trainer_memory_sum(m), "bytes_per_step", sent);
+    return json_pack("{ss s{sI sI sI sI sI sI sI sI sI} so}", "stage",
+                     stage_names[j->parallel.shard], "memory", "state", (json_int_t)m->state,
+                     "weights", (json_int_t)m->weights, "gradients", (json_int_t)m->gradients,
+                     "pieces", (json_int_t)m->pieces, "activations", (json_int_t)m->activations,
+                     "staging", (json_int_t)m->staging, "sensitivity", (json_int_t)m->sensitivity,
+                     "once_a_node", (json_int_t)m->node, "total", (json_int_t)trainer_memory_sum(m),
+                     "bytes_per_step", sent);
 }
 
 static void print_row(FILE *out, const job *j, const plan *p, const uint64_t *all, bool chosen)
@@ -133,12 +151,13 @@ static void print_head(FILE *out, size_t ranks)
 }
 
 /* The stage of a job on all ranks. */
-static status plan_ranks(plan *first, uint64_t *all, const job *j, size_t ranks, dtype precision,
-                         const loo_estimator *estimator)
+static status plan_ranks(plan *first, uint64_t *all, const job *j, size_t ranks, size_t nodes,
+                         dtype precision, const loo_estimator *estimator)
 {
     for (size_t rank = 0; rank < ranks; rank++) {
         plan p;
-        status result = plan_make(&p, j, ranks, rank, precision, estimator);
+        const plan_rank of = plan_rank_of(ranks, rank, nodes);
+        status result = plan_make(&p, j, &of, precision, estimator);
         if (result) return result;
         if (rank == 0) *first = p;
         for (int kind = 0; kind < BYTES_KINDS; kind++) all[kind] += p.sent[kind];
@@ -146,7 +165,7 @@ static status plan_ranks(plan *first, uint64_t *all, const job *j, size_t ranks,
     return STATUS_OK;
 }
 
-status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool json,
+status plan_print(FILE *out, const job *j, size_t ranks, size_t nodes, dtype precision, bool json,
                   const loo_estimator *estimator)
 {
     json_t *stages = json_array();
@@ -158,7 +177,7 @@ status plan_print(FILE *out, const job *j, size_t ranks, dtype precision, bool j
         job other = *j;
         other.parallel.shard = (shard_stage)stage;
         uint64_t all[BYTES_KINDS] = {0};
-        result = plan_ranks(&first, all, &other, ranks, precision, estimator);
+        result = plan_ranks(&first, all, &other, ranks, nodes, precision, estimator);
         if (!result && json) json_text_add(&stages, stage_json(&other, &first, all));
         if (!result && !json) print_row(out, &other, &first, all, stage == (int)j->parallel.shard);
     }

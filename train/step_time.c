@@ -15,12 +15,14 @@ typedef struct {
     double units;
 } plans;
 
-static status add_plans(plans *all, const job *j, size_t ranks, const loo_estimator *estimator)
+static status add_plans(plans *all, const job *j, size_t ranks, size_t nodes,
+                        const loo_estimator *estimator)
 {
     *all = (plans){.units = (double)j->model.gpt2.n_layer + 2.0};
     for (size_t rank = 0; rank < ranks; rank++) {
         plan p;
-        status result = plan_make(&p, j, ranks, rank, j->precision, estimator);
+        const plan_rank of = plan_rank_of(ranks, rank, nodes);
+        status result = plan_make(&p, j, &of, j->precision, estimator);
         if (result) return result;
         all->elements += (double)p.elements;
         all->largest = fmax(all->largest, (double)p.elements);
@@ -115,7 +117,7 @@ status step_time_predict(step_time *out, const job *j, const cluster *c, const c
                     "%s: 'between' expected for %zu nodes, which a launch on several nodes "
                     "measures",
                     path, nodes);
-    if (!result) result = add_plans(&all, j, ranks, estimator);
+    if (!result) result = add_plans(&all, j, ranks, nodes, estimator);
     if (result) return result;
     double parts = (double)(with.items * with.parts), turns = ceil(parts / (double)ranks);
     double rows = (double)(job_sequences(j) * j->batch.length);

@@ -44,8 +44,9 @@ static void note_restart(training *g)
     const placement *p = g->options->placement;
     ceilings_processor(processor, sizeof processor);
     train_note(g, g->facts.steps ? "resumed" : "started",
-               json_pack("{sI si si si so ss ss ss so}", "step", (json_int_t)g->facts.steps,
-                         "ranks", g->c->size, "threads", p->threads, "nodes", p->nodes, "processor",
+               json_pack("{sI si si si si so ss ss ss so}", "step", (json_int_t)g->facts.steps,
+                         "ranks", g->c->size, "threads", p->threads, "nodes", p->nodes,
+                         "memory_nodes", g->c->nodes.count, "processor",
                          json_text_string(processor), "instructions", kernels_instruction_set(),
                          "precision", g->options->precision == DTYPE_BF16 ? "bf16" : "fp32",
                          "version", VARIO_VERSION, "product_gflops", json_text_number(g->ceiling)));

@@ -19,21 +19,22 @@ static model_shape shape_of(const job *j, dtype precision, bool training)
                          .training = training};
 }
 
-status trainer_plan(const job *j, const sharding *owned, dtype precision, bool training,
-                    trainer_memory *memory)
+status trainer_plan(const job *j, const runtime_settings *with, const sharding *owned,
+                    dtype precision, bool training, trainer_memory *memory)
 {
     model_shape shape = shape_of(j, precision, training);
     model_config config = job_model(j);
-    const runtime_settings with = job_settings(j);
-    *memory = (trainer_memory){.state = state_bytes(&with, owned, training),
+    *memory = (trainer_memory){.state = state_bytes(with, owned, training),
                                .activations = model_activation_bytes(&config, &shape)};
-    status result = weights_bytes(&with, owned, precision, &memory->weights);
+    memory->node = state_shared_bytes(with, owned, training);
+    if (with->keeps) memory->state += memory->node;
+    status result = weights_bytes(with, owned, precision, &memory->weights);
     if (result || !training) return result;
     rounds_memory ranks;
-    result = rounds_plan(&with, owned, &ranks);
+    result = rounds_plan(with, owned, &ranks);
     memory->gradients = ranks.gradients;
     memory->pieces = ranks.pieces;
-    memory->staging = state_saved_bytes(&with, owned);
+    memory->staging = state_saved_bytes(with, owned);
     return result;
 }
 
@@ -88,12 +89,14 @@ static status check_memory(const trainer *r)
     parameters p = {0};
     sharding owned = {0};
     trainer_memory memory;
-    const runtime_settings with = job_settings(r->job);
+    runtime_settings with = job_settings(r->job);
+    settings_place(&with, (size_t)r->rounds.c->nodes.count, (size_t)r->rounds.c->nodes.place);
     status result = model_parameters(&p, &r->config);
     if (!result)
         result =
             settings_shard(&with, &owned, &p, (size_t)r->rounds.c->size, (size_t)r->rounds.c->rank);
-    if (!result) result = trainer_plan(r->job, &owned, r->precision, r->rounds.training, &memory);
+    if (!result)
+        result = trainer_plan(r->job, &with, &owned, r->precision, r->rounds.training, &memory);
     sharding_close(&owned);
     parameters_close(&p);
     result = agree(r->rounds.c->world, result);
@@ -123,6 +126,7 @@ static status open_with(trainer *r, const job *j, const runtime_settings *with, 
 {
     runtime_settings here = *with;
     here.optimizer.products = precision;
+    settings_place(&here, (size_t)c->nodes.count, (size_t)c->nodes.place);
     *r = (trainer){.job = j,
                    .config = job_model(j),
                    .rounds = {.c = c, .training = training},
@@ -130,6 +134,7 @@ static status open_with(trainer *r, const job *j, const runtime_settings *with, 
     r->hooks = trainer_hooks(r);
     status result = check_memory(r);
     if (!result) result = agree(c->world, trainer_open_local(r, &here, measures));
+    if (!result) result = state_open_shared(&r->rounds.state, c);
     if (result)
         trainer_close(r);
     else

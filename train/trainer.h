@@ -23,13 +23,15 @@ typedef struct {
 /** Bytes of this rank's arenas by what they are for, to the byte. */
 typedef struct {
     size_t state, weights, gradients, pieces, activations, staging;
+    size_t node;        /**< of the state: what lies once a node, and is one of its ranks' */
     size_t sensitivity; /**< of an estimator beside it (train/estimator.h), by who opens it */
 } trainer_memory;
 
 /** Plan a rank's memory; not collective.
+ * @param with      the job's settings, and where the rank is (settings_place)
  * @param training  as trainer_open's */
-status trainer_plan(const job *j, const sharding *owned, dtype precision, bool training,
-                    trainer_memory *memory);
+status trainer_plan(const job *j, const runtime_settings *with, const sharding *owned,
+                    dtype precision, bool training, trainer_memory *memory);
 
 /** What a rank's libraries allocate beside it when they are first used. */
 enum { TRAINER_BESIDE = 8 << 20 };

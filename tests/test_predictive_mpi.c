@@ -166,7 +166,8 @@ MPI_TEST(evaluation_takes_less_memory)
             cr_expect_null(r.rounds.state.g_sum.values);
             cr_expect_eq(state_saved_arrays(&r.rounds.state, arrays), read[kind]);
             cr_expect_lt(r.rounds.state.arena.used,
-                         state_bytes(&r.rounds.state.settings, &r.rounds.owned, true));
+                         state_bytes(&r.rounds.state.settings, &r.rounds.owned, true) +
+                             state_shared_bytes(&r.rounds.state.settings, &r.rounds.owned, true));
             trainer_close(&r);
         }
     }

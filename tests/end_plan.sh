@@ -39,6 +39,15 @@ check "one launch" holds 'length == 1 and .[0].nodes == 5 and .[0].ranks == 5 an
 one plan job.yaml --cluster cluster.yaml --ranks 11
 check "too many ranks" exits 2
 check "it says so" says "ranks"
+one plan job.yaml --ranks 8 --json
+sent=$(jq '.stages[] | select(.stage == "gradients").bytes_per_step.parameters' last.out)
+check "ranks of a node have parameters once" same "$sent" 0
+one plan job.yaml --ranks 8 --nodes 2 --json
+on_two=$(jq '.stages[] | select(.stage == "gradients").bytes_per_step.parameters' last.out)
+one plan job.yaml --ranks 8 --nodes 8 --json
+on_eight=$(jq '.stages[] | select(.stage == "gradients").bytes_per_step.parameters' last.out)
+check "seven times as many nodes beside the first" same "$on_eight" $((7 * on_two))
+check "a node's share of the memory" holds '.stages[] | select(.stage == "gradients").memory.once_a_node == 0'
 refuse() {
     local what=$1 pattern=$2
     shift 2
@@ -46,7 +55,7 @@ refuse() {
     check "$what" exits 2
     check "$what is said" says "$pattern"
 }
-refuse "nodes of nothing" "--nodes 2: --cluster and --ranks expected" job.yaml --nodes 2
+refuse "nodes of nothing" "--nodes 2: --ranks expected with it" job.yaml --nodes 2
 refuse "more nodes than ranks" "--nodes 3: 1 to 2 expected" job.yaml --cluster cluster.yaml --ranks 2 --nodes 3
 refuse "no file" "none.yaml: " job.yaml --cluster none.yaml
 sed '/^between/d' cluster.yaml >alone.yaml

@@ -81,6 +81,17 @@ static double sharing(const network *n)
     return n->ranks < 2.0 ? 0.0 : 2.0 * latency * ceil(log2(n->ranks));
 }
 
+/* Means and deviations, to all ranks or once to every other node. */
+static double sharing_parameters(const network *n, const runtime_settings *with, double bytes,
+                                 double units)
+{
+    double nodes = (double)with->nodes;
+    if (!with->shares) return sending(n, bytes, bytes > 0.0 ? units * (n->ranks - 1.0) : 0.0);
+    if (with->nodes < 2) return 0.0;
+    return bytes * n->of_node / n->c->between.bandwidth +
+           units * (nodes - 1.0) * n->c->between.latency;
+}
+
 static double waiting(const network *n, const runtime_settings *with, const plans *all,
                       double turns, double passes)
 {
@@ -88,8 +99,8 @@ static double waiting(const network *n, const runtime_settings *with, const plan
     double exchanges = with->sums_locally ? 0.0 : all->units;
     double hidden = sending(n, all->sent[BYTES_WEIGHTS] + all->sent[BYTES_GRADIENTS],
                             turns * (fetches + exchanges) * others);
-    double after = sending(n, all->sent[BYTES_PARAMETERS] + all->sent[BYTES_NORMS],
-                           all->sent[BYTES_PARAMETERS] > 0.0 ? all->units * others : 0.0);
+    double after = sending(n, all->sent[BYTES_NORMS], 0.0) +
+                   sharing_parameters(n, with, all->sent[BYTES_PARAMETERS], all->units);
     return fmax(0.0, hidden - passes) + after + (turns + 1.0) * sharing(n);
 }
 
@@ -109,7 +120,9 @@ status step_time_predict(step_time *out, const job *j, const cluster *c, const c
 {
     cluster_profile p;
     plans all;
-    const runtime_settings with = job_settings(j);
+    const plan_rank first = plan_rank_of(ranks, 0, nodes);
+    runtime_settings with = job_settings(j);
+    settings_place(&with, first.nodes, first.place);
     const gpt2_config *m = &j->model.gpt2;
     status result = find_profile(&p, j, c, path);
     if (!result && nodes > 1 && !(c->between.bandwidth > 0.0))
